@@ -1,0 +1,12 @@
+//! The pure core: what a task, an event, a decision *is*, and every rule about them. No I/O, no
+//! clock, no randomness here; time and ids come in as arguments.
+
+pub mod assignment;
+pub mod call;
+pub mod event;
+pub mod id;
+pub mod llm;
+pub mod policy;
+pub mod review;
+pub mod task;
+pub mod work;

@@ -1,0 +1,301 @@
+//! The event log's vocabulary: what happened, in the ten names of the seed and those of readings
+//! A19, plus the frame of a run. Projections are functions of these bodies alone.
+
+use serde::{Deserialize, Serialize};
+
+use super::call::Cost;
+use super::id::{AttemptKey, CommitId, Digest, ExecutionId, Instance, RunId, SlotId, SpecName, TaskId};
+use super::review::Finding;
+use super::task::{ArtifactRef, Facts, TaskState};
+
+/// Version of the bodies written today.
+pub const BODY_VERSION: u32 = 1;
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Position, from 1, without gaps.
+    pub sequence: u64,
+    /// When, UTC.
+    pub time: jiff::Timestamp,
+    /// What it is about.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The run that wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+    /// The spec.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<SpecName>,
+    /// The task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+    /// The attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+}
+
+impl Subject {
+    /// About a run.
+    #[must_use]
+    pub fn run(run: &RunId) -> Self {
+        Self { run: Some(run.clone()), ..Self::default() }
+    }
+
+    /// About an attempt of a task in a run.
+    #[must_use]
+    pub fn attempt(run: &RunId, key: &AttemptKey) -> Self {
+        Self {
+            run: Some(run.clone()),
+            spec: Some(key.key.spec.clone()),
+            task: Some(key.key.task.clone()),
+            attempt: Some(key.attempt),
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Gate green, nothing blocks.
+    Success,
+    /// Anything else; a new attempt may follow.
+    Failed,
+    /// The run was stopped.
+    Interrupted,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", content = "details")]
+pub enum Body {
+    /// A run began.
+    RunStarted {
+        /// The job's text in the blob store; absent for `--spec`.
+        job: Option<Digest>,
+        /// First line of the job, or the spec's name.
+        title: String,
+        /// The repository as the operator named it.
+        repository: String,
+        /// The branch that the work starts from.
+        base_branch: String,
+        /// Its commit.
+        base_commit: CommitId,
+        /// The spec branch.
+        branch: String,
+        /// Which model back end, such as `scripted:demo` or `openai:gpt-5-codex`.
+        llm: String,
+        /// `en` or `ja`.
+        language: String,
+        /// The team.
+        team: Vec<Instance>,
+        /// Component digests by kind and name, such as `routing/least-busy`.
+        plugins: std::collections::BTreeMap<String, Digest>,
+    },
+    /// A run ended.
+    RunFinished {
+        /// done, failed or interrupted.
+        outcome: String,
+        /// Tip of the spec branch.
+        commit: Option<CommitId>,
+        /// Its tree.
+        tree: Option<String>,
+        /// Why, when not done.
+        reason: Option<String>,
+    },
+    /// A task came into being.
+    TaskCreated {
+        /// What the spec says.
+        facts: Facts,
+        /// Ready, blocked or done.
+        state: TaskState,
+    },
+    /// Something about a task changed that is no state.
+    TaskUpdated {
+        /// What.
+        change: TaskChange,
+    },
+    /// It may be claimed.
+    TaskReady {
+        /// The state it comes from.
+        from: TaskState,
+        /// What the next attempt is told, after a failed one.
+        last_failure: Option<String>,
+    },
+    /// It waits.
+    TaskBlocked {
+        /// The state it comes from.
+        from: TaskState,
+        /// For what.
+        reason: String,
+    },
+    /// An attempt claimed it.
+    TaskAssigned {
+        /// Who.
+        instance: Instance,
+        /// Where.
+        slot: SlotId,
+        /// Its branch.
+        branch: String,
+        /// The attempt's runner id.
+        runner: String,
+        /// Why this instance.
+        reason: String,
+        /// The scheduling decision's execution.
+        scheduling: Option<ExecutionId>,
+        /// The routing decision's execution.
+        routing: Option<ExecutionId>,
+    },
+    /// The attempt's component starts.
+    RunnerStarted {
+        /// The attempt's runner id.
+        runner: String,
+        /// Who.
+        instance: Instance,
+        /// Where.
+        slot: SlotId,
+        /// Its execution.
+        execution: ExecutionId,
+        /// The component that runs.
+        component: Digest,
+        /// The commit it starts from.
+        base: CommitId,
+    },
+    /// The attempt ended.
+    RunnerFinished {
+        /// The attempt's runner id.
+        runner: String,
+        /// How.
+        outcome: Outcome,
+        /// What it failed on.
+        reason: Option<String>,
+        /// The spirit's summary.
+        summary: Option<String>,
+        /// The attempt's commit, kept under `refs/necro/`.
+        commit: Option<CommitId>,
+        /// Files it changed.
+        files: Vec<String>,
+        /// What it cost.
+        cost: Cost,
+        /// How long it took.
+        duration_ms: u64,
+    },
+    /// The review heuristics judged an attempt.
+    ReviewReported {
+        /// What they found.
+        findings: Vec<Finding>,
+        /// The executions that found it.
+        executions: Vec<ExecutionId>,
+    },
+    /// It is merged.
+    TaskCompleted {
+        /// The merge commit; absent when a person or its children completed it.
+        commit: Option<CommitId>,
+        /// In words, such as `merged` or `all sub-tasks are done`.
+        reason: String,
+    },
+    /// Every attempt was used up.
+    TaskFailed {
+        /// What the last one failed on.
+        reason: String,
+    },
+    /// It was given up.
+    TaskCancelled {
+        /// Why.
+        reason: String,
+    },
+    /// It goes back into work.
+    TaskReopened {
+        /// The state it comes from.
+        from: TaskState,
+        /// Why.
+        reason: String,
+    },
+    /// A slot was leased.
+    SlotAllocated {
+        /// The slot.
+        slot: SlotId,
+        /// The attempt's runner id.
+        holder: String,
+    },
+    /// A slot was given back.
+    SlotReleased {
+        /// The slot.
+        slot: SlotId,
+        /// The attempt's runner id.
+        holder: String,
+    },
+    /// A pull request was opened.
+    PROpened {
+        /// Where.
+        url: String,
+    },
+    /// A pull request was merged.
+    PRMerged {
+        /// Where.
+        url: String,
+        /// The merge.
+        commit: CommitId,
+    },
+}
+
+/// What changed about a task besides its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum TaskChange {
+    /// An artifact was stored.
+    ArtifactAdded {
+        /// It.
+        artifact: ArtifactRef,
+    },
+    /// A spirit or a person left a note.
+    NoteAdded {
+        /// Who.
+        author: String,
+        /// What.
+        text: String,
+    },
+    /// The gate ran.
+    GateFinished {
+        /// On what: `attempt` or `merge`.
+        stage: String,
+        /// Commands and whether they passed.
+        checks: Vec<(String, bool)>,
+    },
+}
+
+impl Body {
+    /// The event's name in the log.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::RunStarted { .. } => "RunStarted",
+            Self::RunFinished { .. } => "RunFinished",
+            Self::TaskCreated { .. } => "TaskCreated",
+            Self::TaskUpdated { .. } => "TaskUpdated",
+            Self::TaskReady { .. } => "TaskReady",
+            Self::TaskBlocked { .. } => "TaskBlocked",
+            Self::TaskAssigned { .. } => "TaskAssigned",
+            Self::RunnerStarted { .. } => "RunnerStarted",
+            Self::RunnerFinished { .. } => "RunnerFinished",
+            Self::ReviewReported { .. } => "ReviewReported",
+            Self::TaskCompleted { .. } => "TaskCompleted",
+            Self::TaskFailed { .. } => "TaskFailed",
+            Self::TaskCancelled { .. } => "TaskCancelled",
+            Self::TaskReopened { .. } => "TaskReopened",
+            Self::SlotAllocated { .. } => "SlotAllocated",
+            Self::SlotReleased { .. } => "SlotReleased",
+            Self::PROpened { .. } => "PROpened",
+            Self::PRMerged { .. } => "PRMerged",
+        }
+    }
+}

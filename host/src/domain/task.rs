@@ -1,0 +1,207 @@
+//! Tasks, their states, and the one table of allowed transitions (readings A6).
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{Digest, Instance, SlotId, TaskId, TaskKey};
+
+/// A task's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskState {
+    /// All dependencies are done; may be claimed.
+    Ready,
+    /// Claimed by one attempt.
+    Running,
+    /// Waits for dependencies.
+    Blocked,
+    /// Merged.
+    Done,
+    /// Every attempt was used up.
+    Failed,
+    /// Given up by a person.
+    Cancelled,
+}
+
+impl TaskState {
+    /// Every state, in the order in which people read them.
+    pub const ALL: [Self; 6] = [Self::Ready, Self::Running, Self::Blocked, Self::Done, Self::Failed, Self::Cancelled];
+
+    /// The one canonical spelling.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Blocked => "blocked",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether a task may go from `self` to `to`. Staying is no transition: claiming a running task is
+    /// the double claim that this table exists to refuse (readings B1).
+    #[must_use]
+    pub const fn may_become(self, to: Self) -> bool {
+        use TaskState::{Blocked, Cancelled, Done, Failed, Ready, Running};
+        matches!(
+            (self, to),
+            (Ready, Running | Blocked | Done | Cancelled)
+                | (Running, Ready | Blocked | Done | Failed | Cancelled)
+                | (Blocked, Ready | Done | Cancelled)
+                | (Done | Failed | Cancelled, Ready | Blocked)
+        )
+    }
+
+    /// Whether nothing will happen to the task any more without a person.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl std::fmt::Display for TaskState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for TaskState {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|s| s.as_str() == text).ok_or_else(|| format!("`{text}` is not a task state"))
+    }
+}
+
+/// A task as a spec defines it: the input of task-set creation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDefinition {
+    /// Number inside the spec.
+    pub id: TaskId,
+    /// One line.
+    pub title: String,
+    /// Everything that stands under the task, without metadata lines.
+    pub text: String,
+    /// Marked with `*`: not needed for the spec to be done.
+    pub optional: bool,
+    /// Its box is ticked in the file.
+    pub done: bool,
+    /// Tasks that must be done first; parents wait for their children.
+    pub depends: Vec<TaskId>,
+    /// Role that `_Skill:_` names.
+    pub skill: Option<String>,
+    /// Requirement ids, for traceability only (readings A7).
+    pub requirements: Vec<String>,
+    /// Larger is more urgent.
+    pub priority: i32,
+    /// The task this one is a part of.
+    pub parent: Option<TaskId>,
+    /// True when it only groups its children: it is done when they are and never runs itself.
+    pub container: bool,
+}
+
+/// A task as the registry knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Spec and number.
+    #[serde(flatten)]
+    pub key: TaskKey,
+    /// What the spec says.
+    #[serde(flatten)]
+    pub definition: Facts,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Goes up with every change; claims and updates name the version they saw.
+    pub version: u64,
+    /// Attempts started so far.
+    pub attempts: u32,
+    /// Who works on it; only while running.
+    pub assigned: Option<Assigned>,
+    /// What the last attempt failed on, for the next one.
+    pub last_failure: Option<String>,
+    /// The merge that completed it.
+    pub merged_commit: Option<String>,
+    /// When it was created.
+    pub created_at: jiff::Timestamp,
+    /// When it changed last.
+    pub updated_at: jiff::Timestamp,
+}
+
+/// The part of a definition that the registry keeps on the task's row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// One line.
+    pub title: String,
+    /// Body of the task.
+    pub text: String,
+    /// Not needed for the spec to be done.
+    pub optional: bool,
+    /// Tasks that must be done first.
+    pub depends: Vec<TaskId>,
+    /// Role that the spec names.
+    pub skill: Option<String>,
+    /// Requirement ids (traceability).
+    pub requirements: Vec<String>,
+    /// Larger is more urgent.
+    pub priority: i32,
+    /// Only groups its children.
+    pub container: bool,
+}
+
+/// Who works on a running task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assigned {
+    /// The spirit.
+    pub instance: Instance,
+    /// The slot it holds.
+    pub slot: SlotId,
+    /// The branch reserved for it.
+    pub branch: String,
+    /// The attempt's runner id (a UUID v7).
+    pub runner: String,
+}
+
+/// Reference to an artifact of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactRef {
+    /// Opaque address.
+    pub uri: String,
+    /// diff, log, test, binary or another name.
+    pub kind: String,
+    /// File name for people.
+    pub name: String,
+    /// MIME type.
+    pub media_type: String,
+    /// Size of the raw bytes.
+    pub size_bytes: u64,
+    /// Digest of the raw bytes.
+    pub digest: Digest,
+    /// When it was stored.
+    pub created_at: jiff::Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TaskState;
+
+    #[test]
+    fn staying_is_never_a_transition() {
+        for state in TaskState::ALL {
+            assert!(!state.may_become(state), "{state} → {state}");
+        }
+    }
+
+    #[test]
+    fn cancelled_is_reachable_from_open_states_only() {
+        for state in TaskState::ALL {
+            assert_eq!(state.may_become(TaskState::Cancelled), !state.is_final(), "{state}");
+        }
+    }
+
+    #[test]
+    fn spellings_round_trip() {
+        for state in TaskState::ALL {
+            assert_eq!(state.as_str().parse(), Ok(state));
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What the host offers to a guest: one trait for each interface of `wit/`, and the journal that
+//! every call passes through. `service` implements them over the adapters.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::domain::assignment::{DependencyReport, Envelope};
+use crate::domain::call::{Cost, Function, HostError};
+use crate::domain::event::Event;
+use crate::domain::llm::{Completion, Request};
+use crate::domain::task::Task;
+use crate::domain::work::{CommandOutcome, Edit, Entry, FileStatus, FileText, LineRange, SearchHit, SearchQuery};
+
+/// `llm`.
+#[async_trait]
+pub trait Llm: Send + Sync {
+    /// One completion, paid for out of the attempt's budget.
+    async fn complete(&self, request: Request) -> Result<(Completion, Cost), HostError>;
+}
+
+/// `workspace`.
+#[async_trait]
+pub trait Workspace: Send + Sync {
+    /// Text of a file.
+    async fn read(&self, path: String, lines: Option<LineRange>) -> Result<FileText, HostError>;
+    /// Entries of a directory.
+    async fn list(&self, path: String, recursive: bool) -> Result<Vec<Entry>, HostError>;
+    /// Lines that match.
+    async fn search(&self, query: SearchQuery) -> Result<Vec<SearchHit>, HostError>;
+    /// Changed files.
+    async fn status(&self) -> Result<Vec<FileStatus>, HostError>;
+    /// Unified diff from the base.
+    async fn diff(&self) -> Result<String, HostError>;
+}
+
+/// `workspace-edit`.
+#[async_trait]
+pub trait WorkspaceEdit: Send + Sync {
+    /// Write a whole file.
+    async fn write(&self, path: String, text: String) -> Result<(), HostError>;
+    /// All edits or none.
+    async fn apply(&self, edits: Vec<Edit>) -> Result<(), HostError>;
+    /// Remove a file.
+    async fn remove(&self, path: String) -> Result<(), HostError>;
+}
+
+/// `command`.
+#[async_trait]
+pub trait Command: Send + Sync {
+    /// Run a named command.
+    async fn run(&self, name: String, args: Vec<String>) -> Result<CommandOutcome, HostError>;
+}
+
+/// Which file of a spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpecDocument {
+    /// requirements.md (or bugfix.md)
+    Requirements,
+    /// design.md
+    Design,
+    /// tasks.md
+    Tasks,
+}
+
+/// `registry`, its reading half.
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// A task of this spec.
+    async fn task(&self, id: String) -> Result<Task, HostError>;
+    /// A document of this spec.
+    async fn spec_document(&self, kind: SpecDocument) -> Result<String, HostError>;
+    /// Reports of the tasks this one depends on.
+    async fn dependency_reports(&self) -> Result<Vec<DependencyReport>, HostError>;
+    /// Events of this spec.
+    async fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, HostError>;
+}
+
+/// `artifact`, its reading half.
+#[async_trait]
+pub trait Artifacts: Send + Sync {
+    /// Bytes of an artifact of this spec.
+    async fn get(&self, uri: String) -> Result<Vec<u8>, HostError>;
+}
+
+/// `log`.
+pub trait Log: Send + Sync {
+    /// One record; `level` is trace, debug, info, warn or error.
+    fn emit(&self, level: &str, message: &str, fields: &[(String, String)]);
+}
+
+/// Everything a world may import. `None`: the world does not allow it, or it was not granted; the
+/// guest gets `denied`.
+#[derive(Clone, Default)]
+pub struct Capabilities {
+    /// `llm`
+    pub llm: Option<Arc<dyn Llm>>,
+    /// `workspace`
+    pub workspace: Option<Arc<dyn Workspace>>,
+    /// `workspace-edit`
+    pub workspace_edit: Option<Arc<dyn WorkspaceEdit>>,
+    /// `command`
+    pub command: Option<Arc<dyn Command>>,
+    /// `registry`
+    pub registry: Option<Arc<dyn Registry>>,
+    /// `artifact`
+    pub artifacts: Option<Arc<dyn Artifacts>>,
+    /// `log`
+    pub log: Option<Arc<dyn Log>>,
+    /// Whether local effects (`note`, `mailbox`, `lock`, `put`) are granted.
+    pub local: bool,
+}
+
+/// An effect inside the registry: it commits together with its journal record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "kebab-case")]
+pub enum LocalEffect {
+    /// `registry.note`
+    Note {
+        /// The note.
+        text: String,
+    },
+    /// `mailbox.send`
+    Send {
+        /// The message.
+        message: Envelope,
+    },
+    /// `mailbox.receive`
+    Receive,
+    /// `lock.acquire`
+    Acquire {
+        /// Name of the lock.
+        name: String,
+        /// How long the lease lasts.
+        ttl_ms: u64,
+        /// How long to wait for it.
+        wait_ms: u64,
+    },
+    /// `lock.release`
+    Release {
+        /// The lease.
+        lease: String,
+    },
+    /// `artifact.put`
+    Put {
+        /// diff, log, test, binary or another name.
+        kind: String,
+        /// File name for people.
+        name: String,
+        /// MIME type.
+        media_type: String,
+        /// The bytes; recorded by digest.
+        #[serde(skip)]
+        bytes: Vec<u8>,
+    },
+}
+
+/// What a local effect answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", content = "value", rename_all = "kebab-case")]
+pub enum LocalAnswer {
+    /// Nothing to say.
+    Done,
+    /// Received messages.
+    Messages(Vec<Envelope>),
+    /// A lease's id.
+    Lease(String),
+    /// An artifact's address.
+    Uri(String),
+}
+
+/// A call as the journal sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallRequest {
+    /// Which function.
+    pub function: Function,
+    /// Its arguments, with large bytes replaced by their digest.
+    pub arguments: Value,
+}
+
+/// Where one execution's calls are recorded, in order. An error means that the record cannot be
+/// kept: the execution must end, because an answer that is not durable must not reach the guest.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// A call that only read, with its answer (or error). Durable with the next record.
+    async fn observed(&self, call: CallRequest, answer: Value) -> Result<(), JournalError>;
+    /// A call that will have an effect outside; durable on return. Gives its sequence number.
+    async fn intent(&self, call: CallRequest) -> Result<u64, JournalError>;
+    /// The answer (or error) to an intent; durable on return.
+    async fn answered(&self, sequence: u64, answer: Value, cost: Cost) -> Result<(), JournalError>;
+    /// A call whose effect is inside the registry: effect, answer and record commit together.
+    async fn local(
+        &self,
+        call: CallRequest,
+        effect: LocalEffect,
+    ) -> Result<Result<LocalAnswer, HostError>, JournalError>;
+}
+
+/// The record of a call could not be kept.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the journal cannot be written: {0}")]
+pub struct JournalError(pub String);
