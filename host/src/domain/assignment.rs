@@ -159,3 +159,15 @@ pub struct Spirit {
     /// Skills of its component.
     pub skills: Vec<String>,
 }
+
+/// Which file of a spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpecDocument {
+    /// requirements.md (or bugfix.md)
+    Requirements,
+    /// design.md
+    Design,
+    /// tasks.md
+    Tasks,
+}

@@ -2,6 +2,9 @@
 //! plugin contract stands in [`Function`]; one without a class does not compile.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::assignment::Envelope;
 
 /// When a call's record becomes durable (design: executions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,4 +142,71 @@ pub enum Failure {
     /// The work could not be finished within the plugin's own bounds.
     #[error("gave up: {0}")]
     GaveUp(String),
+}
+
+/// An effect inside the registry: it commits together with its journal record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "kebab-case")]
+pub enum LocalEffect {
+    /// `registry.note`
+    Note {
+        /// The note.
+        text: String,
+    },
+    /// `mailbox.send`
+    Send {
+        /// The message.
+        message: Envelope,
+    },
+    /// `mailbox.receive`
+    Receive,
+    /// `lock.acquire`
+    Acquire {
+        /// Name of the lock.
+        name: String,
+        /// How long the lease lasts.
+        ttl_ms: u64,
+        /// How long to wait for it.
+        wait_ms: u64,
+    },
+    /// `lock.release`
+    Release {
+        /// The lease.
+        lease: String,
+    },
+    /// `artifact.put`
+    Put {
+        /// diff, log, test, binary or another name.
+        kind: String,
+        /// File name for people.
+        name: String,
+        /// MIME type.
+        media_type: String,
+        /// The bytes; recorded by digest.
+        #[serde(skip)]
+        bytes: Vec<u8>,
+    },
+}
+
+/// What a local effect answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", content = "value", rename_all = "kebab-case")]
+pub enum LocalAnswer {
+    /// Nothing to say.
+    Done,
+    /// Received messages.
+    Messages(Vec<Envelope>),
+    /// A lease's id.
+    Lease(String),
+    /// An artifact's address.
+    Uri(String),
+}
+
+/// A call as the journal sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallRequest {
+    /// Which function.
+    pub function: Function,
+    /// Its arguments, with large bytes replaced by their digest.
+    pub arguments: Value,
 }

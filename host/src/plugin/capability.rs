@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::assignment::{DependencyReport, Envelope};
-use crate::domain::call::{Cost, Function, HostError};
+use crate::domain::assignment::{DependencyReport, SpecDocument};
+use crate::domain::call::{CallRequest, Cost, HostError, LocalAnswer, LocalEffect};
 use crate::domain::event::Event;
 use crate::domain::llm::{Completion, Request};
 use crate::domain::task::Task;
@@ -52,18 +51,6 @@ pub trait WorkspaceEdit: Send + Sync {
 pub trait Command: Send + Sync {
     /// Run a named command.
     async fn run(&self, name: String, args: Vec<String>) -> Result<CommandOutcome, HostError>;
-}
-
-/// Which file of a spec.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SpecDocument {
-    /// requirements.md (or bugfix.md)
-    Requirements,
-    /// design.md
-    Design,
-    /// tasks.md
-    Tasks,
 }
 
 /// `registry`, its reading half.
@@ -112,73 +99,6 @@ pub struct Capabilities {
     pub log: Option<Arc<dyn Log>>,
     /// Whether local effects (`note`, `mailbox`, `lock`, `put`) are granted.
     pub local: bool,
-}
-
-/// An effect inside the registry: it commits together with its journal record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "effect", rename_all = "kebab-case")]
-pub enum LocalEffect {
-    /// `registry.note`
-    Note {
-        /// The note.
-        text: String,
-    },
-    /// `mailbox.send`
-    Send {
-        /// The message.
-        message: Envelope,
-    },
-    /// `mailbox.receive`
-    Receive,
-    /// `lock.acquire`
-    Acquire {
-        /// Name of the lock.
-        name: String,
-        /// How long the lease lasts.
-        ttl_ms: u64,
-        /// How long to wait for it.
-        wait_ms: u64,
-    },
-    /// `lock.release`
-    Release {
-        /// The lease.
-        lease: String,
-    },
-    /// `artifact.put`
-    Put {
-        /// diff, log, test, binary or another name.
-        kind: String,
-        /// File name for people.
-        name: String,
-        /// MIME type.
-        media_type: String,
-        /// The bytes; recorded by digest.
-        #[serde(skip)]
-        bytes: Vec<u8>,
-    },
-}
-
-/// What a local effect answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "answer", content = "value", rename_all = "kebab-case")]
-pub enum LocalAnswer {
-    /// Nothing to say.
-    Done,
-    /// Received messages.
-    Messages(Vec<Envelope>),
-    /// A lease's id.
-    Lease(String),
-    /// An artifact's address.
-    Uri(String),
-}
-
-/// A call as the journal sees it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CallRequest {
-    /// Which function.
-    pub function: Function,
-    /// Its arguments, with large bytes replaced by their digest.
-    pub arguments: Value,
 }
 
 /// Where one execution's calls are recorded, in order. An error means that the record cannot be
