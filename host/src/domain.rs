@@ -4,7 +4,9 @@
 pub mod assignment;
 pub mod budget;
 pub mod call;
+pub mod dispatch;
 pub mod event;
+pub mod excerpt;
 pub mod graph;
 pub mod id;
 pub mod llm;
@@ -13,4 +15,6 @@ pub mod policy;
 pub mod protocol;
 pub mod review;
 pub mod task;
+pub mod team;
+pub mod verdict;
 pub mod work;
