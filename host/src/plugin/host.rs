@@ -14,7 +14,7 @@ use super::capability::{Capabilities, Journal};
 use super::convert;
 use super::limits::{Limit, Limiter, Limits, Stop};
 use super::wasi::{Inert, Seed};
-use crate::domain::call::{CallRequest, Class, Cost, Function, HostError, LocalAnswer, LocalEffect};
+use crate::domain::call::{CallRequest, Class, Cost, Function, HostError, LocalAnswer, LocalEffect, Refused};
 
 /// Texts in the arguments of edits longer than this many bytes are journaled as their digest: the guest
 /// produces them again when it is run again.
@@ -89,7 +89,7 @@ impl Guest {
     async fn call<T, F>(&mut self, function: Function, arguments: Value, run: Option<F>) -> Result<T, CallError>
     where
         T: Serialize,
-        F: Future<Output = Result<(T, Cost), HostError>>,
+        F: Future<Output = Result<(T, Cost), Refused>>,
     {
         self.count()?;
         let call = CallRequest { function, arguments };
@@ -98,13 +98,13 @@ impl Guest {
             Class::External => {
                 let sequence = self.journal.intent(call).await.map_err(Stop::from)?;
                 let outcome = run.await;
-                let cost = outcome.as_ref().map_or_else(|_| Cost::default(), |(_, cost)| *cost);
-                let result = outcome.map(|(value, _)| value);
+                let cost = outcome.as_ref().map_or_else(|refused| refused.cost, |(_, cost)| *cost);
+                let result = outcome.map(|(value, _)| value).map_err(|refused| refused.error);
                 self.journal.answered(sequence, answer(&result)?, cost).await.map_err(Stop::from)?;
                 result.map_err(CallError::Host)
             }
             Class::Observe | Class::Local => {
-                let result = run.await.map(|(value, _)| value);
+                let result = run.await.map(|(value, _)| value).map_err(|refused| refused.error);
                 self.journal.observed(call, answer(&result)?).await.map_err(Stop::from)?;
                 result.map_err(CallError::Host)
             }
@@ -186,7 +186,7 @@ fn denied(function: Function) -> HostError {
     HostError::Denied(format!("`{name}` was not granted to this execution; grant `{interface}` to allow it"))
 }
 
-async fn free<T, F: Future<Output = Result<T, HostError>>>(run: F) -> Result<(T, Cost), HostError> {
+async fn free<T, F: Future<Output = Result<T, HostError>>>(run: F) -> Result<(T, Cost), Refused> {
     Ok((run.await?, Cost::default()))
 }
 
