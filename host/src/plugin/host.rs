@@ -86,10 +86,11 @@ impl Guest {
     }
 
     /// A call that reads or acts outside the registry. `run` is absent when it is not granted.
-    async fn call<T, F>(&mut self, function: Function, arguments: Value, run: Option<F>) -> Result<T, CallError>
+    async fn call<T, E, F>(&mut self, function: Function, arguments: Value, run: Option<F>) -> Result<T, CallError>
     where
         T: Serialize,
-        F: Future<Output = Result<(T, Cost), Refused>>,
+        E: Into<Refused>,
+        F: Future<Output = Result<(T, Cost), E>>,
     {
         self.count()?;
         let call = CallRequest { function, arguments };
@@ -97,14 +98,14 @@ impl Guest {
         match function.class() {
             Class::External => {
                 let sequence = self.journal.intent(call).await.map_err(Stop::from)?;
-                let outcome = run.await;
+                let outcome = run.await.map_err(Into::into);
                 let cost = outcome.as_ref().map_or_else(|refused| refused.cost, |(_, cost)| *cost);
                 let result = outcome.map(|(value, _)| value).map_err(|refused| refused.error);
                 self.journal.answered(sequence, answer(&result)?, cost).await.map_err(Stop::from)?;
                 result.map_err(CallError::Host)
             }
             Class::Observe | Class::Local => {
-                let result = run.await.map(|(value, _)| value).map_err(|refused| refused.error);
+                let result = run.await.map(|(value, _)| value).map_err(|refused| refused.into().error);
                 self.journal.observed(call, answer(&result)?).await.map_err(Stop::from)?;
                 result.map_err(CallError::Host)
             }
@@ -186,7 +187,7 @@ fn denied(function: Function) -> HostError {
     HostError::Denied(format!("`{name}` was not granted to this execution; grant `{interface}` to allow it"))
 }
 
-async fn free<T, F: Future<Output = Result<T, HostError>>>(run: F) -> Result<(T, Cost), Refused> {
+async fn free<T, F: Future<Output = Result<T, HostError>>>(run: F) -> Result<(T, Cost), HostError> {
     Ok((run.await?, Cost::default()))
 }
 
