@@ -5,5 +5,6 @@
 //! `config`} → {`store`, `clock`} → `domain`.
 
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod plugin;
