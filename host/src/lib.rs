@@ -6,4 +6,5 @@
 
 pub mod clock;
 pub mod domain;
+pub mod llm;
 pub mod plugin;

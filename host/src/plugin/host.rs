@@ -1,0 +1,219 @@
+//! The one way of a host call: every call of a guest is counted, run by its class and journaled here,
+//! and its answer reaches the guest only after the journal has it. `host/calls.rs` names the calls.
+
+mod calls;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::bindings::imports::necro::plugin::types as wit;
+use super::capability::{Capabilities, Journal};
+use super::convert;
+use super::limits::{Limit, Limiter, Limits, Stop};
+use super::wasi::{Inert, Seed};
+use crate::domain::call::{CallRequest, Class, Cost, Function, HostError, LocalAnswer, LocalEffect};
+
+/// Texts in the arguments of edits longer than this many bytes are journaled as their digest: the guest
+/// produces them again when it is run again.
+const MAX_INLINE_BYTES: usize = 16 * 1024;
+/// At most this many log records of one execution are kept.
+const MAX_LOG_RECORDS: u64 = 1_000;
+/// At most this many bytes of log records of one execution are kept.
+const MAX_LOG_BYTES: usize = 256 * 1024;
+/// A longer log message or field is cut.
+const MAX_LOG_TEXT_BYTES: usize = 4 * 1024;
+/// Fields of one log record.
+const MAX_LOG_FIELDS: usize = 32;
+
+/// What the store of one execution holds.
+pub(crate) struct Guest {
+    pub(crate) inert: Inert,
+    pub(crate) limiter: Limiter,
+    capabilities: Capabilities,
+    journal: Arc<dyn Journal>,
+    calls_allowed: u64,
+    pub(crate) calls: u64,
+    log_records: u64,
+    log_bytes: usize,
+}
+
+/// A lease that the guest holds; dropping the resource releases it.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+#[derive(Debug)]
+pub struct Lease {
+    id: String,
+    name: String,
+}
+
+/// Why a host call gives the guest no value.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// An expected failure, which the guest may handle.
+    Host(HostError),
+    /// The execution ends here.
+    Stop(Stop),
+}
+
+impl From<Stop> for CallError {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
+}
+
+impl Guest {
+    pub(crate) fn new(seed: &Seed, capabilities: Capabilities, journal: Arc<dyn Journal>, limits: &Limits) -> Self {
+        Self {
+            inert: Inert::new(seed, capabilities.log.clone()),
+            limiter: Limiter::new(limits),
+            capabilities,
+            journal,
+            calls_allowed: limits.host_calls,
+            calls: 0,
+            log_records: 0,
+            log_bytes: 0,
+        }
+    }
+
+    fn count(&mut self) -> Result<(), Stop> {
+        if self.calls >= self.calls_allowed {
+            return Err(Stop::Limit(Limit::HostCalls));
+        }
+        self.calls += 1;
+        Ok(())
+    }
+
+    /// A call that reads or acts outside the registry. `run` is absent when it is not granted.
+    async fn call<T, F>(&mut self, function: Function, arguments: Value, run: Option<F>) -> Result<T, CallError>
+    where
+        T: Serialize,
+        F: Future<Output = Result<(T, Cost), HostError>>,
+    {
+        self.count()?;
+        let call = CallRequest { function, arguments };
+        let Some(run) = run else { return self.refused(call, denied(function)).await };
+        match function.class() {
+            Class::External => {
+                let sequence = self.journal.intent(call).await.map_err(Stop::from)?;
+                let outcome = run.await;
+                let cost = outcome.as_ref().map_or_else(|_| Cost::default(), |(_, cost)| *cost);
+                let result = outcome.map(|(value, _)| value);
+                self.journal.answered(sequence, answer(&result)?, cost).await.map_err(Stop::from)?;
+                result.map_err(CallError::Host)
+            }
+            Class::Observe | Class::Local => {
+                let result = run.await.map(|(value, _)| value);
+                self.journal.observed(call, answer(&result)?).await.map_err(Stop::from)?;
+                result.map_err(CallError::Host)
+            }
+        }
+    }
+
+    /// A call that only reads; it costs nothing.
+    async fn observe<T, F>(&mut self, function: Function, arguments: Value, run: Option<F>) -> Result<T, CallError>
+    where
+        T: Serialize,
+        F: Future<Output = Result<T, HostError>>,
+    {
+        self.call(function, arguments, run.map(free)).await
+    }
+
+    /// A call whose effect is inside the registry; the journal commits both together.
+    async fn local(
+        &mut self,
+        function: Function,
+        arguments: Value,
+        effect: Result<LocalEffect, HostError>,
+    ) -> Result<LocalAnswer, CallError> {
+        self.count()?;
+        let call = CallRequest { function, arguments };
+        if !self.capabilities.local {
+            return self.refused(call, denied(function)).await;
+        }
+        match effect {
+            Ok(effect) => self.journal.local(call, effect).await.map_err(Stop::from)?.map_err(CallError::Host),
+            Err(error) => self.refused(call, error).await,
+        }
+    }
+
+    /// Journals a call that was not tried; it only tells the guest something.
+    async fn refused<T>(&mut self, call: CallRequest, error: HostError) -> Result<T, CallError> {
+        let answered = json!({ "Err": error });
+        self.journal.observed(call, answered).await.map_err(Stop::from)?;
+        Err(CallError::Host(error))
+    }
+
+    /// Takes one record's share of the log's bounds: `None` when they are used up.
+    fn admit_log(&mut self, message: String, fields: Vec<(String, String)>) -> Option<(String, Vec<(String, String)>)> {
+        if self.log_records >= MAX_LOG_RECORDS || self.log_bytes >= MAX_LOG_BYTES {
+            return None;
+        }
+        self.log_records += 1;
+        let message = cut(message);
+        let fields: Vec<_> = fields.into_iter().take(MAX_LOG_FIELDS).map(|(k, v)| (cut(k), cut(v))).collect();
+        self.log_bytes += message.len() + fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+        if self.log_records == MAX_LOG_RECORDS || self.log_bytes >= MAX_LOG_BYTES {
+            return Some((format!("{message} (further log records are dropped)"), fields));
+        }
+        Some((message, fields))
+    }
+}
+
+impl wit::Host for Guest {
+    fn convert_host_error(&mut self, error: CallError) -> wasmtime::Result<wit::HostError> {
+        match error {
+            CallError::Host(error) => Ok(convert::host_error(error)),
+            CallError::Stop(stop) => Err(stop.into()),
+        }
+    }
+}
+
+/// The answer as the journal keeps it: `{"Ok": value}` or `{"Err": error}`.
+fn answer<T: Serialize>(result: &Result<T, HostError>) -> Result<Value, CallError> {
+    serde_json::to_value(result).map_err(|e| CallError::Host(HostError::Other(format!("the answer is no JSON: {e}"))))
+}
+
+/// Arguments or a part of them as JSON.
+fn to_json<T: Serialize>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or_else(|e| json!({ "not-json": e.to_string() }))
+}
+
+fn denied(function: Function) -> HostError {
+    let name = function.name();
+    let interface = name.split('.').next().unwrap_or(name);
+    HostError::Denied(format!("`{name}` was not granted to this execution; grant `{interface}` to allow it"))
+}
+
+async fn free<T, F: Future<Output = Result<T, HostError>>>(run: F) -> Result<(T, Cost), HostError> {
+    Ok((run.await?, Cost::default()))
+}
+
+/// What the journal keeps of bytes.
+fn digest_of(bytes: &[u8]) -> Value {
+    json!({ "sha256": hex(&Sha256::digest(bytes)), "size_bytes": bytes.len() })
+}
+
+/// A text itself while it is short, else its digest.
+fn inline(text: &str) -> Value {
+    if text.len() <= MAX_INLINE_BYTES { Value::from(text) } else { digest_of(text.as_bytes()) }
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Cuts a text of the log to its bound, at a character.
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_LOG_TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_LOG_TEXT_BYTES));
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,242 @@
+//! Each imported function: arguments to domain types, the class by which it runs, the answer back.
+
+use serde_json::{Value, json};
+use wasmtime::component::Resource;
+
+use super::super::bindings::imports::necro::plugin as wit;
+use super::super::convert;
+use super::super::limits::Stop;
+use super::{CallError, Guest, Lease, digest_of, inline, to_json};
+use crate::domain::call::{Cost, Function, HostError, LocalAnswer, LocalEffect};
+
+impl wit::llm::Host for Guest {
+    async fn complete(&mut self, request: wit::llm::Request) -> Result<wit::llm::Completion, CallError> {
+        let request = convert::llm_request(request);
+        let arguments = to_json(&request);
+        let run = self.capabilities.llm.clone().map(|llm| async move { llm.complete(request).await });
+        self.call(Function::LlmComplete, arguments, run).await.map(convert::completion)
+    }
+}
+
+impl wit::workspace::Host for Guest {
+    async fn read(
+        &mut self,
+        path: String,
+        lines: Option<wit::workspace::LineRange>,
+    ) -> Result<wit::workspace::FileText, CallError> {
+        let lines = lines.map(convert::line_range);
+        let arguments = json!({ "path": path, "lines": lines });
+        let run = self.capabilities.workspace.clone().map(|w| async move { w.read(path, lines).await });
+        self.observe(Function::WorkspaceRead, arguments, run).await.map(convert::file_text)
+    }
+
+    async fn list(&mut self, path: String, recursive: bool) -> Result<Vec<wit::workspace::Entry>, CallError> {
+        let arguments = json!({ "path": path, "recursive": recursive });
+        let run = self.capabilities.workspace.clone().map(|w| async move { w.list(path, recursive).await });
+        let entries = self.observe(Function::WorkspaceList, arguments, run).await?;
+        Ok(entries.into_iter().map(convert::entry).collect())
+    }
+
+    async fn search(
+        &mut self,
+        query: wit::workspace::SearchQuery,
+    ) -> Result<Vec<wit::workspace::SearchHit>, CallError> {
+        let query = convert::search_query(query);
+        let arguments = to_json(&query);
+        let run = self.capabilities.workspace.clone().map(|w| async move { w.search(query).await });
+        let hits = self.observe(Function::WorkspaceSearch, arguments, run).await?;
+        Ok(hits.into_iter().map(convert::search_hit).collect())
+    }
+
+    async fn status(&mut self) -> Result<Vec<wit::workspace::FileStatus>, CallError> {
+        let run = self.capabilities.workspace.clone().map(|w| async move { w.status().await });
+        let files = self.observe(Function::WorkspaceStatus, json!({}), run).await?;
+        Ok(files.into_iter().map(convert::file_status).collect())
+    }
+
+    async fn diff(&mut self) -> Result<String, CallError> {
+        let run = self.capabilities.workspace.clone().map(|w| async move { w.diff().await });
+        self.observe(Function::WorkspaceDiff, json!({}), run).await
+    }
+}
+
+impl wit::workspace_edit::Host for Guest {
+    async fn write(&mut self, path: String, text: String) -> Result<(), CallError> {
+        let arguments = json!({ "path": path, "text": inline(&text) });
+        let run = self.capabilities.workspace_edit.clone();
+        let run = run.map(|w| async move { w.write(path, text).await.map(|()| ((), Cost::default())) });
+        self.call(Function::WorkspaceWrite, arguments, run).await
+    }
+
+    async fn apply(&mut self, edits: Vec<wit::workspace_edit::Edit>) -> Result<(), CallError> {
+        let edits: Vec<_> = edits.into_iter().map(convert::edit).collect();
+        let journaled: Vec<Value> = edits
+            .iter()
+            .map(|e| json!({ "path": e.path, "old_text": inline(&e.old_text), "new_text": inline(&e.new_text) }))
+            .collect();
+        let run = self.capabilities.workspace_edit.clone();
+        let run = run.map(|w| async move { w.apply(edits).await.map(|()| ((), Cost::default())) });
+        self.call(Function::WorkspaceApply, json!({ "edits": journaled }), run).await
+    }
+
+    async fn remove(&mut self, path: String) -> Result<(), CallError> {
+        let arguments = json!({ "path": path });
+        let run = self.capabilities.workspace_edit.clone();
+        let run = run.map(|w| async move { w.remove(path).await.map(|()| ((), Cost::default())) });
+        self.call(Function::WorkspaceRemove, arguments, run).await
+    }
+}
+
+impl wit::command::Host for Guest {
+    async fn run(&mut self, name: String, args: Vec<String>) -> Result<wit::command::Outcome, CallError> {
+        let arguments = json!({ "name": name, "args": args });
+        let run = self.capabilities.command.clone();
+        let run = run.map(|c| async move { c.run(name, args).await.map(|outcome| (outcome, Cost::default())) });
+        self.call(Function::CommandRun, arguments, run).await.map(convert::command_outcome)
+    }
+}
+
+impl wit::registry::Host for Guest {
+    async fn task(&mut self, id: String) -> Result<wit::registry::TaskInfo, CallError> {
+        let arguments = json!({ "id": id });
+        let run = self.capabilities.registry.clone().map(|r| async move { r.task(id).await });
+        self.observe(Function::RegistryTask, arguments, run).await.map(convert::task_info)
+    }
+
+    async fn spec_document(&mut self, kind: wit::registry::DocumentKind) -> Result<String, CallError> {
+        let kind = convert::document_kind(kind);
+        let arguments = json!({ "kind": kind });
+        let run = self.capabilities.registry.clone().map(|r| async move { r.spec_document(kind).await });
+        self.observe(Function::RegistrySpecDocument, arguments, run).await
+    }
+
+    async fn dependency_reports(&mut self) -> Result<Vec<wit::registry::DependencyReport>, CallError> {
+        let run = self.capabilities.registry.clone().map(|r| async move { r.dependency_reports().await });
+        let reports = self.observe(Function::RegistryDependencyReports, json!({}), run).await?;
+        Ok(reports.into_iter().map(convert::dependency_report).collect())
+    }
+
+    async fn events(&mut self, after: u64, limit: u32) -> Result<Vec<wit::registry::Event>, CallError> {
+        let arguments = json!({ "after": after, "limit": limit });
+        let run = self.capabilities.registry.clone().map(|r| async move { r.events(after, limit).await });
+        let events = self.observe(Function::RegistryEvents, arguments, run).await?;
+        Ok(events.into_iter().map(convert::event).collect())
+    }
+
+    async fn note(&mut self, text: String) -> Result<(), CallError> {
+        let arguments = json!({ "text": inline(&text) });
+        self.local(Function::RegistryNote, arguments, Ok(LocalEffect::Note { text })).await.map(drop)
+    }
+}
+
+impl wit::mailbox::Host for Guest {
+    async fn send(&mut self, message: wit::types::Envelope) -> Result<(), CallError> {
+        let message = convert::envelope_in(message);
+        let arguments = match &message {
+            Ok(message) => json!({ "message": message }),
+            Err(error) => json!({ "message": null, "problem": error.to_string() }),
+        };
+        let effect = message.map(|message| LocalEffect::Send { message });
+        self.local(Function::MailboxSend, arguments, effect).await.map(drop)
+    }
+
+    async fn receive(&mut self) -> Result<Vec<wit::types::Envelope>, CallError> {
+        match self.local(Function::MailboxReceive, json!({}), Ok(LocalEffect::Receive)).await? {
+            LocalAnswer::Messages(messages) => Ok(messages.into_iter().map(convert::envelope_out).collect()),
+            other => Err(unexpected(Function::MailboxReceive, &other)),
+        }
+    }
+}
+
+impl wit::lock::Host for Guest {
+    async fn acquire(&mut self, name: String, ttl_ms: u64, wait_ms: u64) -> Result<Resource<Lease>, CallError> {
+        let arguments = json!({ "name": name, "ttl_ms": ttl_ms, "wait_ms": wait_ms });
+        let effect = LocalEffect::Acquire { name: name.clone(), ttl_ms, wait_ms };
+        match self.local(Function::LockAcquire, arguments, Ok(effect)).await? {
+            LocalAnswer::Lease(id) => {
+                let full = |_| CallError::Host(HostError::Other("too many leases are held".to_owned()));
+                self.inert.table.push(Lease { id, name }).map_err(full)
+            }
+            other => Err(unexpected(Function::LockAcquire, &other)),
+        }
+    }
+}
+
+impl wit::lock::HostLease for Guest {
+    async fn name(&mut self, lease: Resource<Lease>) -> wasmtime::Result<String> {
+        Ok(self.inert.table.get(&lease)?.name.clone())
+    }
+
+    async fn drop(&mut self, lease: Resource<Lease>) -> wasmtime::Result<()> {
+        let Lease { id, name: _ } = self.inert.table.delete(lease)?;
+        let arguments = json!({ "lease": id });
+        match self.local(Function::LockRelease, arguments, Ok(LocalEffect::Release { lease: id })).await {
+            // A lease that ran out in the meantime is released already.
+            Ok(_) | Err(CallError::Host(_)) => Ok(()),
+            Err(CallError::Stop(stop)) => Err(stop.into()),
+        }
+    }
+}
+
+impl wit::artifact::Host for Guest {
+    async fn get(&mut self, uri: String) -> Result<Vec<u8>, CallError> {
+        let arguments = json!({ "uri": uri });
+        let run = self.capabilities.artifacts.clone();
+        let run = run.map(|a| async move { a.get(uri).await.map(Bytes) });
+        self.observe(Function::ArtifactGet, arguments, run).await.map(|bytes| bytes.0)
+    }
+
+    async fn put(
+        &mut self,
+        kind: String,
+        name: String,
+        media_type: String,
+        bytes: Vec<u8>,
+    ) -> Result<String, CallError> {
+        let arguments = json!({ "kind": kind, "name": name, "media_type": media_type, "bytes": digest_of(&bytes) });
+        let effect = LocalEffect::Put { kind, name, media_type, bytes };
+        match self.local(Function::ArtifactPut, arguments, Ok(effect)).await? {
+            LocalAnswer::Uri(uri) => Ok(uri),
+            other => Err(unexpected(Function::ArtifactPut, &other)),
+        }
+    }
+}
+
+impl wit::log::Host for Guest {
+    async fn emit(
+        &mut self,
+        level: wit::log::Level,
+        message: String,
+        fields: Vec<(String, String)>,
+    ) -> wasmtime::Result<()> {
+        let Some((message, fields)) = self.admit_log(message, fields) else {
+            self.count()?;
+            return Ok(());
+        };
+        let level = convert::log_level(level);
+        let arguments = json!({ "level": level, "message": message, "fields": fields });
+        let run = self.capabilities.log.clone().map(|log| async move {
+            log.emit(level, &message, &fields);
+            Ok(())
+        });
+        match self.observe(Function::LogEmit, arguments, run).await {
+            // `emit` has no result: a log that was not granted swallows the record.
+            Ok(()) | Err(CallError::Host(_)) => Ok(()),
+            Err(CallError::Stop(stop)) => Err(stop.into()),
+        }
+    }
+}
+
+/// Bytes of an answer: the journal keeps their digest, because the artifact store has them.
+struct Bytes(Vec<u8>);
+
+impl serde::Serialize for Bytes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        digest_of(&self.0).serialize(serializer)
+    }
+}
+
+fn unexpected(function: Function, answer: &LocalAnswer) -> CallError {
+    let text = format!("`{}` was answered with {answer:?}", function.name());
+    CallError::from(Stop::Journal(crate::plugin::capability::JournalError(text)))
+}

@@ -1,0 +1,1 @@
+//! The diff-size heuristic. Its rules follow.

@@ -1,0 +1,1 @@
+//! The missing-tests heuristic. Its rules follow.

@@ -1,0 +1,1 @@
+//! The secret-scan heuristic. Its rules follow.

@@ -1,0 +1,1 @@
+//! The architect spirit. Its prompts follow.

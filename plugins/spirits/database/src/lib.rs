@@ -1,0 +1,1 @@
+//! The database spirit. Its prompts follow.

@@ -1,0 +1,1 @@
+//! The devops spirit. Its prompts follow.

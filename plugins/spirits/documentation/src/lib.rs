@@ -1,0 +1,1 @@
+//! The documentation spirit. Its prompts follow.

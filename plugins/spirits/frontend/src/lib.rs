@@ -1,0 +1,1 @@
+//! The frontend spirit. Its prompts follow.

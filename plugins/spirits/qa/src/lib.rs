@@ -1,0 +1,1 @@
+//! The qa spirit. Its prompts follow.

@@ -1,0 +1,1 @@
+//! The scrum-master spirit. Its prompts follow.
