@@ -7,3 +7,4 @@
 pub mod clock;
 pub mod domain;
 pub mod plugin;
+pub mod spec;
