@@ -5,6 +5,7 @@
 //! `config`} → {`store`, `clock`} → `domain`.
 
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod llm;
 pub mod plugin;

@@ -2,15 +2,15 @@
 //! followed, what comes after an attempt, when a run is over. Policies are asked by the caller; where
 //! one fails, the fallback here decides.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
 use super::assignment::Spirit;
 use super::excerpt::excerpt;
 use super::graph::Weight;
-use super::id::{Instance, Role, TaskId, TaskKey};
-use super::policy::{Candidate, Decision, Issue, MAX_STATE_BYTES, Placement, Plan, Pool, ReadyTask};
+use super::id::{Instance, Role, SpecName, TaskId, TaskKey};
+use super::policy::{Candidate, Decision, Issue, MAX_STATE_BYTES, Placement, Pool, ReadyTask};
 use super::task::{Task, TaskState};
 use super::verdict::MAX_REASON_BYTES;
 
@@ -100,9 +100,16 @@ pub enum Refusal {
     /// The pool takes other skills.
     #[error("the pool does not take the task's skill")]
     Skill,
-    /// No room: the task waits for the next round. No fault of the policy.
-    #[error("the pool is full")]
-    Full,
+}
+
+/// A placement that was left out, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("task {} in pool `{}` is left out: {refusal}", .placement.task, cut(&.placement.pool, 100))]
+pub struct Refused {
+    /// What was proposed.
+    pub placement: Placement,
+    /// What is wrong with it.
+    pub refusal: Refusal,
 }
 
 /// The part of a plan that can be followed, and the rest.
@@ -110,8 +117,10 @@ pub enum Refusal {
 pub struct CheckedPlan {
     /// In the order of starting.
     pub placements: Vec<Placement>,
-    /// What was left out, with the reason. At most one for each ready task, and one more.
-    pub refused: Vec<(Placement, Refusal)>,
+    /// Right, but the pool is full: these wait for the next round. No fault of the policy.
+    pub waiting: Vec<Placement>,
+    /// Wrong; bounded by the number of ready tasks and one more, however often a policy errs.
+    pub refused: Vec<Refused>,
 }
 
 /// A policy's answer that cannot be followed at all; the fallback decides.
@@ -137,8 +146,16 @@ pub enum BadAnswer {
     },
 }
 
-fn check_state(state: &str) -> Result<(), BadAnswer> {
+/// Checks what a policy wants to remember.
+///
+/// # Errors
+/// [`BadAnswer::State`]
+pub fn check_state(state: &str) -> Result<(), BadAnswer> {
     if state.len() > MAX_STATE_BYTES { Err(BadAnswer::State { size_bytes: state.len() }) } else { Ok(()) }
+}
+
+fn cut(text: &str, room_bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(room_bytes)]
 }
 
 /// Whether a pool takes a task's skill. A task without a skill may run anywhere.
@@ -147,44 +164,40 @@ pub fn takes(pool: &Pool, skill: Option<&str>) -> bool {
     pool.skills.is_empty() || skill.is_none_or(|skill| pool.skills.iter().any(|s| s == skill))
 }
 
-/// Checks a scheduling policy's plan. What it gives out in this round counts against the pools.
-///
-/// # Errors
-/// [`BadAnswer::State`]
-pub fn check_plan(plan: &Plan, ready: &[ReadyTask], pools: &[Pool]) -> Result<CheckedPlan, BadAnswer> {
-    check_state(&plan.state)?;
-    let by_key: HashMap<(&str, &TaskId), &ReadyTask> = ready.iter().map(|t| ((t.spec.as_str(), &t.task), t)).collect();
-    let mut room: BTreeMap<&str, u32> =
+/// Checks what a scheduling policy proposes. What it gives out in this round counts against the pools.
+#[must_use]
+pub fn check_plan(proposed: Vec<Placement>, ready: &[ReadyTask], pools: &[Pool]) -> CheckedPlan {
+    let by_key: HashMap<(&SpecName, &TaskId), &ReadyTask> = ready.iter().map(|t| ((&t.spec, &t.task), t)).collect();
+    let mut room: HashMap<&str, u32> =
         pools.iter().map(|p| (p.name.as_str(), p.capacity.saturating_sub(p.running))).collect();
-    let mut placed = HashSet::new();
+    let mut seen: HashSet<(&SpecName, &TaskId)> = HashSet::new();
     let mut checked = CheckedPlan::default();
-    for placement in &plan.placements {
-        let key = (placement.spec.as_str(), &placement.task);
-        let refusal = match (by_key.get(&key), pools.iter().find(|p| p.name == placement.pool)) {
-            (None, _) => Some(Refusal::NotReady),
-            (Some(_), _) if placed.contains(&key) => Some(Refusal::Twice),
-            (Some(_), None) => Some(Refusal::NoPool),
-            (Some(task), Some(pool)) if !takes(pool, task.skill.as_deref()) => Some(Refusal::Skill),
-            (Some(_), Some(pool)) => {
-                let left = room.entry(&pool.name).or_default();
-                let full = *left == 0;
-                *left = left.saturating_sub(1);
-                full.then_some(Refusal::Full)
+    for placement in proposed {
+        let task = by_key.get(&(&placement.spec, &placement.task)).copied();
+        let pool = pools.iter().find(|p| p.name == placement.pool);
+        let refusal = match (task, pool) {
+            (None, _) => Refusal::NotReady,
+            (Some(task), _) if seen.contains(&(&task.spec, &task.task)) => Refusal::Twice,
+            (Some(_), None) => Refusal::NoPool,
+            (Some(task), Some(pool)) if !takes(pool, task.skill.as_deref()) => Refusal::Skill,
+            (Some(task), Some(pool)) => {
+                seen.insert((&task.spec, &task.task));
+                match room.get_mut(pool.name.as_str()) {
+                    Some(left) if *left > 0 => {
+                        *left -= 1;
+                        checked.placements.push(placement);
+                    }
+                    _ => checked.waiting.push(placement),
+                }
+                continue;
             }
         };
-        match refusal {
-            None => {
-                placed.insert(key);
-                checked.placements.push(placement.clone());
-            }
-            Some(refusal) if checked.refused.len() <= ready.len() => {
-                checked.refused.push((placement.clone(), refusal));
-            }
-            // A policy that repeats itself for ever is not worth a list of that length.
-            Some(_) => {}
+        // A policy that repeats itself for ever is not worth a list of that length.
+        if checked.refused.len() <= ready.len() {
+            checked.refused.push(Refused { placement, refusal });
         }
     }
-    Ok(checked)
+    checked
 }
 
 /// What a routing policy is shown: every live spirit of the team, busy ones too, because "wait for
@@ -230,31 +243,27 @@ pub fn issue_of(task: &Task) -> Issue {
     }
 }
 
-/// A routing decision that can be followed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Routed {
-    /// With scores and reason cut to their bounds.
-    pub decision: Decision,
-    /// The chosen instance has no room: the task stays ready until it has.
-    pub busy: bool,
-}
-
-/// Checks a routing policy's decision.
+/// Checks a routing policy's decision, and cuts scores and reason to their bounds. Whether the chosen
+/// instance has room is another question: see [`is_busy`].
 ///
 /// # Errors
-/// [`BadAnswer`] when it names no candidate, gives a score that is no number, or too long a state.
-pub fn check_decision(mut decision: Decision, candidates: &[Candidate]) -> Result<Routed, BadAnswer> {
-    check_state(&decision.state)?;
-    let Some(chosen) = candidates.iter().find(|c| c.instance == decision.instance) else {
+/// [`BadAnswer`] when it names no candidate or gives a score that is no number.
+pub fn check_decision(mut decision: Decision, candidates: &[Candidate]) -> Result<Decision, BadAnswer> {
+    if !candidates.iter().any(|c| c.instance == decision.instance) {
         return Err(BadAnswer::NoCandidate { instance: decision.instance });
-    };
+    }
     if let Some(score) = decision.scores.iter().find(|s| !s.points.is_finite()) {
-        let role = score.role[..score.role.floor_char_boundary(100)].to_owned();
-        return Err(BadAnswer::Score { role });
+        return Err(BadAnswer::Score { role: cut(&score.role, 100).to_owned() });
     }
     decision.scores.truncate(MAX_SCORES);
-    decision.reason.truncate(decision.reason.floor_char_boundary(MAX_DECISION_REASON_BYTES));
-    Ok(Routed { busy: chosen.load >= chosen.capacity, decision })
+    decision.reason.truncate(cut(&decision.reason, MAX_DECISION_REASON_BYTES).len());
+    Ok(decision)
+}
+
+/// Whether a candidate has no room: a task that is routed to it stays ready until it has.
+#[must_use]
+pub fn is_busy(instance: &Instance, candidates: &[Candidate]) -> bool {
+    candidates.iter().any(|c| c.instance == *instance && c.load >= c.capacity)
 }
 
 /// How an attempt ended, seen from the host.

@@ -53,7 +53,7 @@ pub fn with_severities(mut findings: Vec<Finding>, severities: &BTreeMap<String,
 
 /// Fails when a command of the gate failed or a finding blocks. No commands and no findings pass.
 #[must_use]
-pub fn judge(checks: &[Check], findings: &[Finding]) -> Verdict {
+pub fn decide(checks: &[Check], findings: &[Finding]) -> Verdict {
     let failed: Vec<&Check> = checks.iter().filter(|c| !c.passed).collect();
     let blocking: Vec<&Finding> = findings.iter().filter(|f| f.severity == Severity::Block).collect();
     if failed.is_empty() && blocking.is_empty() {
@@ -69,6 +69,42 @@ pub fn judge(checks: &[Check], findings: &[Finding]) -> Verdict {
             let _ = writeln!(reason, "- and {} more", blocking.len() - MAX_LISTED_FINDINGS);
         }
     }
+    list_failed(&mut reason, failed);
+    Verdict::Fail { reason: bounded(&reason) }
+}
+
+/// An attempt that changed nothing.
+pub const NO_CHANGE: &str = "The attempt ended without a change to any file. If the task is done already, add a test that \
+                             shows it; otherwise make the change.";
+
+/// What an attempt is told whose commit did not merge: the files in conflict, and git's own words.
+#[must_use]
+pub fn conflict_reason(files: &[String], text: &str) -> String {
+    let mut reason = String::from(
+        "Another task was merged meanwhile, and this change conflicts with it. Start from what is there now.\n",
+    );
+    for file in files.iter().take(MAX_LISTED_FINDINGS) {
+        let _ = writeln!(reason, "- conflict in {}", one_line(file, MAX_NAME_BYTES));
+    }
+    if files.len() > MAX_LISTED_FINDINGS {
+        let _ = writeln!(reason, "- and {} files more", files.len() - MAX_LISTED_FINDINGS);
+    }
+    reason.push_str(&excerpt(text.trim(), OUTPUT_HEAD_BYTES, OUTPUT_TAIL_BYTES));
+    bounded(&reason)
+}
+
+/// What an attempt is told whose own gate was green, and the merged tree's was not.
+#[must_use]
+pub fn merged_gate_reason(checks: &[Check]) -> String {
+    let mut reason = String::from(
+        "The change passed alone, but not together with what other tasks merged meanwhile. Start from what is there \
+         now.\n",
+    );
+    list_failed(&mut reason, checks.iter().filter(|c| !c.passed));
+    bounded(&reason)
+}
+
+fn list_failed<'a>(reason: &mut String, failed: impl IntoIterator<Item = &'a Check>) {
     for check in failed {
         let output = excerpt(check.output.trim_end(), OUTPUT_HEAD_BYTES, OUTPUT_TAIL_BYTES);
         let name = one_line(&check.name, MAX_NAME_BYTES);
@@ -78,8 +114,11 @@ pub fn judge(checks: &[Check], findings: &[Finding]) -> Verdict {
             let _ = writeln!(reason, "The command `{name}` failed:\n{output}");
         }
     }
-    let reason = excerpt(reason.trim_end(), MAX_REASON_BYTES / 2 - 64, MAX_REASON_BYTES / 2);
-    Verdict::Fail { reason }
+}
+
+/// Head and tail within [`MAX_REASON_BYTES`], the line between them included.
+fn bounded(reason: &str) -> String {
+    excerpt(reason.trim_end(), MAX_REASON_BYTES / 2 - 64, MAX_REASON_BYTES / 2)
 }
 
 /// `file:line: message (rule)`
@@ -119,7 +158,7 @@ mod tests {
     }
 
     fn reason(checks: &[Check], findings: &[Finding]) -> String {
-        match judge(checks, findings) {
+        match decide(checks, findings) {
             Verdict::Fail { reason } => reason,
             Verdict::Pass => panic!("it passed"),
         }
@@ -128,8 +167,8 @@ mod tests {
     #[test]
     fn green_without_blocking_findings_passes() {
         let warning = finding("size", Severity::Warn, None, None);
-        assert_eq!(judge(&[], &[]), Verdict::Pass);
-        assert_eq!(judge(&[check("test", true, "")], &[warning]), Verdict::Pass);
+        assert_eq!(decide(&[], &[]), Verdict::Pass);
+        assert_eq!(decide(&[check("test", true, "")], &[warning]), Verdict::Pass);
     }
 
     #[test]
@@ -173,6 +212,15 @@ mod tests {
         assert_eq!(severities, [Severity::Block, Severity::Note, Severity::Warn]);
     }
 
+    #[test]
+    fn a_conflict_and_a_red_merge_say_that_others_were_faster() {
+        let files: Vec<String> = (0..30).map(|n| format!("src/{n}.rs")).collect();
+        let reason = conflict_reason(&files, "CONFLICT (content)\n");
+        assert!(reason.contains("- conflict in src/19.rs\n- and 10 files more\nCONFLICT (content)"), "{reason}");
+        let reason = merged_gate_reason(&[check("build", true, "fine"), check("test", false, "red")]);
+        assert!(reason.ends_with("now.\nThe command `test` failed:\nred"), "{reason}");
+    }
+
     proptest! {
         #[test]
         fn reasons_are_bounded(
@@ -185,7 +233,7 @@ mod tests {
                 .into_iter()
                 .map(|message| Finding { message, ..finding("r", Severity::Block, Some("f"), Some(1)) })
                 .collect();
-            if let Verdict::Fail { reason } = judge(&checks, &findings) {
+            if let Verdict::Fail { reason } = decide(&checks, &findings) {
                 prop_assert!(reason.len() <= MAX_REASON_BYTES);
             } else {
                 prop_assert!(checks.is_empty() && findings.is_empty());

@@ -13,7 +13,7 @@ use super::backend::{Backend, BackendCall, CallPosition, LlmError, Spent};
 use super::estimate;
 use super::retry::{self, Decision};
 use crate::domain::budget::{Amount, Budget, Exceeded, Reservation};
-use crate::domain::call::{Cost, HostError};
+use crate::domain::call::{Cost, HostError, Refused};
 use crate::domain::id::{Role, TaskId};
 use crate::domain::llm::{Completion, Request, Usage};
 
@@ -77,15 +77,6 @@ impl std::fmt::Debug for Gateway {
             self.routes.iter().map(|(alias, r)| format!("{alias} = {} ({})", r.model, r.backend.name())).collect();
         f.debug_struct("Gateway").field("routes", &routes).finish_non_exhaustive()
     }
-}
-
-/// A call that gave no answer, and what it cost nevertheless.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Refused {
-    /// For the spirit.
-    pub error: HostError,
-    /// All tries together.
-    pub cost: Cost,
 }
 
 impl Gateway {

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::domain::policy::{Candidate, Decision, Issue, Placement, Plan, Pool, ReadyTask};
+use crate::domain::policy::{Candidate, Decision, Issue, Placement, Pool, ReadyTask};
 
 use super::takes;
 
@@ -11,9 +11,9 @@ use super::takes;
 const LAST_RESORT: &str = "scrum_master";
 
 /// Urgent first, then what most work hangs on, then what has waited longest, then by number; each
-/// into the pool with the smallest share in use, as long as there is room. State is kept as it is.
+/// into the pool with the smallest share in use, as long as there is room.
 #[must_use]
-pub fn fallback_plan(ready: &[ReadyTask], pools: &[Pool], state: &str) -> Plan {
+pub fn fallback_plan(ready: &[ReadyTask], pools: &[Pool]) -> Vec<Placement> {
     let mut order: Vec<&ReadyTask> = ready.iter().collect();
     order.sort_by_key(|t| (Reverse((t.priority, t.remaining_path, t.waiting_ms)), &t.spec, &t.task));
     let mut running: BTreeMap<&str, u32> = pools.iter().map(|p| (p.name.as_str(), p.running)).collect();
@@ -30,13 +30,14 @@ pub fn fallback_plan(ready: &[ReadyTask], pools: &[Pool], state: &str) -> Plan {
             placements.push(Placement { spec: task.spec.clone(), task: task.task.clone(), pool: pool.name.clone() });
         }
     }
-    Plan { placements, state: state.to_owned() }
+    placements
 }
 
 /// The least busy spirit of the role that a label names, else of those that have a labelled skill,
-/// else a scrum master, else anyone. `None` only without candidates.
+/// else a scrum master, else anyone. `None` only without candidates. Its state is empty and must not
+/// replace the policy's.
 #[must_use]
-pub fn fallback_route(issue: &Issue, candidates: &[Candidate], state: &str) -> Option<Decision> {
+pub fn fallback_route(issue: &Issue, candidates: &[Candidate]) -> Option<Decision> {
     let labelled = |text: &str| issue.labels.iter().any(|l| l.eq_ignore_ascii_case(text));
     let rules: [(&str, &dyn Fn(&Candidate) -> bool); 4] = [
         ("a label names its role", &|c| labelled(c.role.as_str())),
@@ -53,7 +54,7 @@ pub fn fallback_route(issue: &Issue, candidates: &[Candidate], state: &str) -> O
             instance: chosen.instance.clone(),
             scores: Vec::new(),
             reason: format!("built-in rule: {why}; least busy"),
-            state: state.to_owned(),
+            state: String::new(),
         })
     })
 }

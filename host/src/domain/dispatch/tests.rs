@@ -105,38 +105,37 @@ fn containers_are_finished_by_their_parts() {
 fn a_plan_is_followed_as_far_as_it_can_be() {
     let shown = [ready("1", None), ready("2", Some("qa")), ready("3", Some("backend")), ready("4", None)];
     let pools = [pool("a", 3, 1, &[]), pool("tests", 1, 0, &["qa"])];
-    let plan = Plan {
-        placements: vec![
-            place("9", "a"),
-            place("2", "nowhere"),
-            place("2", "tests"),
-            place("2", "a"),
-            place("3", "tests"),
-            place("3", "a"),
-            place("4", "a"),
-            place("1", "a"),
-        ],
-        state: String::new(),
-    };
-    let checked = check_plan(&plan, &shown, &pools).unwrap();
+    let proposed = [
+        place("9", "a"),
+        place("2", "nowhere"),
+        place("2", "tests"),
+        place("2", "a"),
+        place("3", "tests"),
+        place("3", "a"),
+        place("4", "a"),
+        place("1", "a"),
+    ];
+    let checked = check_plan(proposed.to_vec(), &shown, &pools);
     assert_eq!(ids(&checked.placements), ["2", "3", "4"]);
-    let refused: Vec<(&str, Refusal)> = checked.refused.iter().map(|(p, r)| (p.task.as_str(), *r)).collect();
+    assert_eq!(ids(&checked.waiting), ["1"]);
+    let refused: Vec<String> = checked.refused.iter().map(Refused::to_string).collect();
     assert_eq!(
         refused,
         [
-            ("9", Refusal::NotReady),
-            ("2", Refusal::NoPool),
-            ("2", Refusal::Twice),
-            ("3", Refusal::Skill),
-            ("1", Refusal::Full)
+            "task 9 in pool `a` is left out: the task is not ready",
+            "task 2 in pool `nowhere` is left out: there is no such pool",
+            "task 2 in pool `a` is left out: the task is placed twice",
+            "task 3 in pool `tests` is left out: the pool does not take the task's skill",
         ]
     );
     let mut other_spec = place("1", "a");
     other_spec.spec = SpecName::new("other").unwrap();
-    let endless = Plan { placements: vec![other_spec; 10_000], state: String::new() };
-    assert!(check_plan(&endless, &shown, &pools).unwrap().refused.len() <= shown.len() + 1);
-    let fat = Plan { placements: vec![], state: "x".repeat(MAX_STATE_BYTES + 1) };
-    assert_eq!(check_plan(&fat, &shown, &pools), Err(BadAnswer::State { size_bytes: 4097 }));
+    let endless = check_plan(vec![other_spec; 10_000], &shown, &pools);
+    assert!(endless.placements.is_empty() && endless.refused.len() <= shown.len() + 1);
+    let waiting = check_plan(vec![place("1", "a"); 10_000], &shown, &[pool("a", 1, 1, &[])]);
+    assert_eq!(waiting.waiting.len(), 1);
+    assert_eq!(check_state(&"x".repeat(MAX_STATE_BYTES)), Ok(()));
+    assert_eq!(check_state(&"x".repeat(MAX_STATE_BYTES + 1)), Err(BadAnswer::State { size_bytes: 4097 }));
 }
 
 #[test]
@@ -147,10 +146,9 @@ fn the_fallback_plan_puts_urgent_then_long_paths_first() {
     shown[3].priority = 1;
     shown[4].waiting_ms = 7;
     let pools = [pool("a", 4, 2, &[]), pool("b", 2, 0, &["qa"])];
-    let plan = fallback_plan(&shown, &pools, "kept");
-    let order: Vec<(&str, &str)> = plan.placements.iter().map(|p| (p.task.as_str(), p.pool.as_str())).collect();
+    let plan = fallback_plan(&shown, &pools);
+    let order: Vec<(&str, &str)> = plan.iter().map(|p| (p.task.as_str(), p.pool.as_str())).collect();
     assert_eq!(order, [("4", "b"), ("3", "a"), ("5", "b"), ("2", "a")], "10 finds no room");
-    assert_eq!(plan.state, "kept");
 }
 
 fn spirit(name: &str, skills: &[&str]) -> Spirit {
@@ -196,11 +194,11 @@ fn the_fallback_route_goes_by_label_then_skill_then_scrum_master() {
         (&[], "scrum_master_spirit_1"),
     ];
     for (labels, expected) in rows {
-        assert_eq!(fallback_route(&issue(labels), &team(), "").unwrap().instance.as_str(), expected, "{labels:?}");
+        assert_eq!(fallback_route(&issue(labels), &team()).unwrap().instance.as_str(), expected, "{labels:?}");
     }
     let no_master = &team()[1..];
-    assert_eq!(fallback_route(&issue(&[]), no_master, "s").unwrap().instance.as_str(), "backend_spirit_2");
-    assert_eq!(fallback_route(&issue(&[]), &[], ""), None);
+    assert_eq!(fallback_route(&issue(&[]), no_master).unwrap().instance.as_str(), "backend_spirit_2");
+    assert_eq!(fallback_route(&issue(&[]), &[]), None);
 }
 
 fn decision(instance: &str) -> Decision {
@@ -215,8 +213,9 @@ fn decision(instance: &str) -> Decision {
 #[test]
 fn a_decision_is_followed_only_to_a_candidate() {
     let shown = team();
-    assert!(!check_decision(decision("backend_spirit_2"), &shown).unwrap().busy);
-    assert!(check_decision(decision("backend_spirit_1"), &shown).unwrap().busy);
+    assert_eq!(check_decision(decision("backend_spirit_1"), &shown), Ok(decision("backend_spirit_1")));
+    assert!(is_busy(&decision("backend_spirit_1").instance, &shown));
+    assert!(!is_busy(&decision("backend_spirit_2").instance, &shown));
     assert!(matches!(check_decision(decision("backend_spirit_3"), &shown), Err(BadAnswer::NoCandidate { .. })));
     let mut odd = decision("qa_spirit_1");
     odd.scores[0].points = f64::NAN;
@@ -224,10 +223,8 @@ fn a_decision_is_followed_only_to_a_candidate() {
     let mut fat = decision("qa_spirit_1");
     fat.reason = "理".repeat(10_000);
     fat.scores = vec![fat.scores[0].clone(); 1_000];
-    let cut = check_decision(fat, &shown).unwrap().decision;
+    let cut = check_decision(fat, &shown).unwrap();
     assert!(cut.reason.len() <= MAX_DECISION_REASON_BYTES && cut.scores.len() == MAX_SCORES);
-    let state = Decision { state: "x".repeat(5_000), ..decision("qa_spirit_1") };
-    assert!(matches!(check_decision(state, &shown), Err(BadAnswer::State { size_bytes: 5_000 })));
 }
 
 #[test]
@@ -305,8 +302,8 @@ proptest! {
             }
             let shown = ready_tasks(&tasks, &weights, at(rounds));
             let pools = [pool("all", capacity, u32::try_from(running.len()).unwrap(), &[])];
-            let plan = check_plan(&fallback_plan(&shown, &pools, ""), &shown, &pools).unwrap();
-            prop_assert!(plan.refused.is_empty());
+            let plan = check_plan(fallback_plan(&shown, &pools), &shown, &pools);
+            prop_assert!(plan.refused.is_empty() && plan.waiting.is_empty());
             for placement in plan.placements {
                 let n = tasks.iter().position(|t| t.key.task == placement.task).unwrap();
                 prop_assert!(tasks[n].state.may_become(TaskState::Running));

@@ -1,0 +1,16 @@
+//! The plugin engine against real components: what is loaded and what is refused, what stops a guest,
+//! how its host calls are journaled, and what it sees of the system.
+
+#[path = "support/guests.rs"]
+mod guests;
+
+#[path = "plugin_engine/calls.rs"]
+mod calls;
+#[path = "plugin_engine/fakes.rs"]
+mod fakes;
+#[path = "plugin_engine/limits.rs"]
+mod limits;
+#[path = "plugin_engine/load.rs"]
+mod load;
+#[path = "plugin_engine/wasi.rs"]
+mod wasi;
