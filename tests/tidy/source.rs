@@ -98,10 +98,11 @@ pub(crate) struct PathAt {
 
 /// Every path in code (see [`code_only`]): those written out, and those of `use` trees.
 pub(crate) fn paths(code: &str) -> Vec<PathAt> {
-    static USE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\buse\s+([^;]*);").expect("it compiles"));
+    static USE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\buse\s+([^;]*);").expect("the pattern compiles"));
     static INLINE: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"\b[A-Za-z_]\w*(?:\s*::\s*[A-Za-z_]\w*)+").expect("it compiles"));
-    let line_of = |at: usize| code[..at].matches('\n').count() + 1;
+        LazyLock::new(|| Regex::new(r"\b[A-Za-z_]\w*(?:\s*::\s*[A-Za-z_]\w*)+").expect("the pattern compiles"));
+    let ends: Vec<usize> = code.match_indices('\n').map(|(at, _)| at).collect();
+    let line_of = |at: usize| ends.partition_point(|end| *end < at) + 1;
     let mut found = Vec::new();
     for tree in USE.captures_iter(code).filter_map(|captures| captures.get(1)) {
         let mut flat = Vec::new();
