@@ -1,12 +1,14 @@
 //! The pure core: what a task, an event, a decision *is*, and every rule about them. No I/O, no
 //! clock, no randomness here; time and ids come in as arguments.
 
+pub mod artifact;
 pub mod assignment;
 pub mod call;
 pub mod event;
 pub mod id;
 pub mod llm;
 pub mod policy;
+pub mod release;
 pub mod review;
 pub mod task;
 pub mod work;

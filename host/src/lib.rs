@@ -4,6 +4,9 @@
 //! `cli` → `service` → {`registry`, `spec`, `workspace`, `sandbox`, `llm`, `artifact`, `plugin`,
 //! `config`} → {`store`, `clock`} → `domain`.
 
+pub mod artifact;
 pub mod clock;
 pub mod domain;
 pub mod plugin;
+pub mod registry;
+pub mod store;
