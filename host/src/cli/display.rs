@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::style::Style;
+use super::{neutral, out};
 use crate::domain::assignment::WorkKind;
 use crate::domain::event::Outcome;
 use crate::domain::id::Instance;
@@ -50,8 +51,8 @@ impl Display {
 
     fn print(&self, line: &str) {
         match &self.lines {
-            Some(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).all.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).all.suspend(|| out::tell(line)),
+            None => out::tell(line),
         }
     }
 
@@ -70,7 +71,7 @@ impl Display {
             Progress::AttemptStarted { instance, title, .. } => {
                 let bar = lines.all.insert_before(&lines.tasks, ProgressBar::new_spinner());
                 bar.set_prefix(instance.to_string());
-                bar.set_message(title.clone());
+                bar.set_message(neutral::line(title));
                 if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:24} {wide_msg}") {
                     bar.set_style(style);
                 }
@@ -78,7 +79,7 @@ impl Display {
             }
             Progress::Activity { instance, text } => {
                 if let Some(bar) = lines.spirits.get(instance) {
-                    bar.set_message(text.clone());
+                    bar.set_message(neutral::line(text));
                     bar.tick();
                 }
             }

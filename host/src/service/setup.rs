@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::error::ServiceError;
 use super::gate::{Gate, GateCommand};
 use super::necromancer::{Goal, RunOptions};
-use super::plugins::PluginSet;
+use super::plugins::{self, PluginSet};
 use super::progress::{Observer, Progress};
 use super::specname;
 use super::state_dir::{DEFAULT_NAME, StateDir, StateLock};
@@ -86,9 +86,14 @@ pub(crate) async fn prepare(
     if !options.allow_dirty && seen.dirty_count > 0 {
         return Err(dirty(&seen));
     }
+    check_branches(&seen)?;
     // With the settings of the checkout, only to refuse early; those of the base commit count.
     let early = early_config(&source)?;
     llm_config(options, &early)?;
+    let engine = Engine::new(EngineOptions { cache_dir: options.cache.clone(), ..EngineOptions::default() })?;
+    for choice in &options.plugins {
+        plugins::load(&engine, choice.kind, &choice.source).await?;
+    }
 
     let state = StateDir::create(&state_path(&source, &options.cwd, options.state.as_deref()))?;
     let lock = state.lock(clock.now())?;
@@ -108,7 +113,6 @@ pub(crate) async fn prepare(
 
     let blobs = BlobStore::open(state.blobs())?;
     let registry = Registry::open(&state.registry(), Arc::clone(&clock), blobs.clone())?;
-    let engine = Engine::new(EngineOptions { cache_dir: options.cache.clone(), ..EngineOptions::default() })?;
     let plugins = PluginSet::load(&engine, &config, &options.plugins).await?;
     let spec = specname::choose(&options.goal, &registry, &found.specs).await?;
     seen.check_branch_free(&protocol::spec_branch(&spec))?;
@@ -175,6 +179,15 @@ pub(crate) async fn prepare(
     Ok(ready)
 }
 
+/// Refuses a branch that stands where a folder of branches is needed, before anything is written. A
+/// spec's full name is checked when it is known.
+pub(crate) fn check_branches(seen: &Inspection) -> Result<(), ServiceError> {
+    for wanted in ["necro/<spec>", "feature/task-<spec>-<number>"] {
+        seen.check_branch_free(wanted)?;
+    }
+    Ok(())
+}
+
 fn dirty(seen: &Inspection) -> ServiceError {
     let named: Vec<&str> = seen.dirty.iter().take(5).map(|dirty| dirty.path.as_str()).collect();
     let more = if seen.dirty_count > named.len() { ", …" } else { "" };
@@ -186,7 +199,7 @@ fn dirty(seen: &Inspection) -> ServiceError {
     ))
 }
 
-fn early_config(source: &Source) -> Result<Config, ServiceError> {
+pub(crate) fn early_config(source: &Source) -> Result<Config, ServiceError> {
     let Source::Path(root) = source else { return Ok(Config::default()) };
     match std::fs::read_to_string(root.join(config::FILE_NAME)) {
         Ok(text) => Ok(Config::parse(&text, config::FILE_NAME)?),
@@ -195,7 +208,7 @@ fn early_config(source: &Source) -> Result<Config, ServiceError> {
 }
 
 /// What the base commit says about how to work.
-struct BaseFiles {
+pub(crate) struct BaseFiles {
     settings: Option<Vec<u8>>,
     detected: Option<Detected>,
     steering: Vec<(String, Vec<u8>)>,
@@ -204,7 +217,7 @@ struct BaseFiles {
 }
 
 impl BaseFiles {
-    fn read(objects: &Objects, base: &CommitId) -> Result<Self, WorkspaceError> {
+    pub(crate) fn read(objects: &Objects, base: &CommitId) -> Result<Self, WorkspaceError> {
         let tree: TreeId = objects.tree_of(base)?;
         let paths = objects.list_files(&tree, "")?;
         let file = |path: &str| objects.read_file(&tree, path).ok().flatten();
@@ -227,7 +240,17 @@ impl BaseFiles {
         })
     }
 
-    fn config(&self) -> Result<Config, ServiceError> {
+    /// Whether there is a `necro.toml`.
+    pub(crate) fn is_configured(&self) -> bool {
+        self.settings.is_some()
+    }
+
+    /// The gate that the files lead to.
+    pub(crate) fn detected(&self) -> Option<Detected> {
+        self.detected.clone()
+    }
+
+    pub(crate) fn config(&self) -> Result<Config, ServiceError> {
         let Some(bytes) = &self.settings else { return Ok(Config::default()) };
         let text = std::str::from_utf8(bytes)
             .map_err(|_| ServiceError::Usage(format!("{} in the base commit is not UTF-8", config::FILE_NAME)))?;
