@@ -68,7 +68,8 @@ fn words_name_the_role() {
 
 #[test]
 fn latin_words_count_only_whole() {
-    for text in ["suite", "require", "quick", "inform", "formset", "docker", "restore", "apiary", "my_table", "formé"] {
+    for text in ["suite", "require", "quick", "inform", "formset", "docker", "restore", "apiary", "my_table", "formé"]
+    {
         let found = words::scores(text);
         assert!(!found.iter().any(|s| ["frontend", "backend", "database"].contains(&s.role.as_str())), "{text}");
     }
