@@ -1,1 +1,36 @@
-//! The architect spirit. Its prompts follow.
+//! The architect spirit: turns a job into requirements.md and design.md, and does tasks that are about
+//! structure.
+#![forbid(unsafe_code)]
+
+use necro_sdk::Spirit;
+use necro_sdk::spirit::{Prompt, WorkKind};
+
+/// Turns a job into requirements and a design.
+#[derive(Debug)]
+pub struct Architect;
+
+impl Spirit for Architect {
+    fn role() -> &'static str {
+        "architect"
+    }
+
+    fn title() -> &'static str {
+        "Architect"
+    }
+
+    fn skills() -> &'static [&'static str] {
+        &["requirements", "design", "architecture", "structure", "performance"]
+    }
+
+    fn prompt(kind: WorkKind) -> Option<Prompt> {
+        match kind {
+            WorkKind::Specify => Some(Prompt { en: include_str!("specify.en.md"), ja: include_str!("specify.ja.md") }),
+            WorkKind::Plan => None,
+            WorkKind::Implement => {
+                Some(Prompt { en: include_str!("implement.en.md"), ja: include_str!("implement.ja.md") })
+            }
+        }
+    }
+}
+
+necro_sdk::export_spirit!(Architect);

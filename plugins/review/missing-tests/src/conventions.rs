@@ -1,0 +1,81 @@
+//! How languages mark source and test files, and tests inside source files.
+
+/// Extensions of files that hold code.
+const SOURCE_EXTENSIONS: &[&str] = &[
+    "c", "cc", "clj", "cpp", "cs", "dart", "ex", "exs", "go", "h", "hpp", "hs", "java", "js", "jsx", "kt", "lua",
+    "mjs", "ml", "php", "py", "rb", "rs", "scala", "sql", "svelte", "swift", "ts", "tsx", "vue", "zig",
+];
+/// Folders that hold tests.
+const TEST_FOLDERS: &[&str] = &["test", "tests", "__tests__", "spec", "specs", "e2e", "testing"];
+/// What marks a test inside a source file. At the start of a line, but for spaces.
+const TEST_MARKS: &[&str] = &[
+    "#[test]",
+    "#[cfg(test)]",
+    "#[tokio::test",
+    "#[rstest",
+    "proptest!",
+    "def test_",
+    "async def test_",
+    "class Test",
+    "func Test",
+    "func Benchmark",
+    "func Example",
+    "@Test",
+    "@ParameterizedTest",
+    "[Fact]",
+    "[Theory]",
+    "[Test]",
+    "describe(",
+    "it(",
+    "test(",
+    "test \"",
+    "TEST(",
+    "TEST_F(",
+    "TEST_CASE(",
+    "deftest ",
+    "(deftest ",
+    ">>> ",
+];
+
+/// Whether a path names a file with code.
+pub(crate) fn is_source(path: &str) -> bool {
+    let name = file_name(path);
+    name.rsplit_once('.').is_some_and(|(stem, extension)| !stem.is_empty() && SOURCE_EXTENSIONS.contains(&extension))
+}
+
+/// Whether a path names a test file: by folder or by name.
+pub(crate) fn is_test_file(path: &str) -> bool {
+    let name = file_name(path);
+    let folders = &path[..path.len() - name.len()];
+    if folders.split('/').any(|folder| TEST_FOLDERS.contains(&folder)) {
+        return is_source(path);
+    }
+    let Some((stem, extension)) = name.rsplit_once('.') else { return false };
+    let by_suffix = ["_test", "_tests", "_spec", ".test", ".spec", "-test", ".tests"].iter().any(|s| stem.ends_with(s));
+    let by_prefix = stem.starts_with("test_") || stem == "tests" || stem == "test" || stem == "conftest";
+    let by_class = matches!(extension, "java" | "kt" | "cs" | "scala" | "php" | "swift")
+        && (stem.ends_with("Test") || stem.ends_with("Tests") || stem.ends_with("Spec"));
+    is_source(path) && (by_suffix || by_prefix || by_class)
+}
+
+/// Whether an added line begins a test inside a source file.
+pub(crate) fn has_test_mark(line: &str) -> bool {
+    // Documentation examples run as tests in Rust and Python.
+    let line = line.trim_start().trim_start_matches("/// ").trim_start();
+    TEST_MARKS.iter().any(|mark| line.starts_with(mark))
+        || line.starts_with("assert_eq!(")
+        || line.starts_with("assert!(")
+}
+
+/// Whether a line has more than a comment or a bracket.
+pub(crate) fn is_code_line(line: &str) -> bool {
+    let line = line.trim();
+    let comment = ["//", "/*", "* ", "*/", "--", "<!--", "\"\"\""].iter().any(|start| line.starts_with(start))
+        || line == "*"
+        || (line.starts_with('#') && !line.starts_with("#[") && !line.starts_with("#!["));
+    !comment && line.chars().any(char::is_alphanumeric)
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
