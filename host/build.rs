@@ -1,6 +1,7 @@
 //! Builds the components below `plugins/` and embeds them: a nested cargo with a private target
 //! directory, shared by `cargo build`, `test` and `clippy`, so that nothing is built twice.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -62,10 +63,7 @@ fn env(name: &str) -> Result<String> {
 }
 
 fn watch(path: &Path) {
-    #[expect(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
-    {
-        println!("cargo:rerun-if-changed={}", path.display());
-    }
+    println!("cargo:rerun-if-changed={}", path.display());
 }
 
 /// Every crate `plugins/<kind>/<name>`, in a stable order.
@@ -148,6 +146,7 @@ fn build(root: &Path, target_dir: &Path, plugins: &[Plugin]) -> Result<()> {
 
 /// Copies the components to where this build of the host keeps them, and watches their sources.
 fn collect(built: &Path, out: &Path, plugins: &[Plugin]) -> Result<()> {
+    let mut watched = BTreeSet::new();
     for plugin in plugins {
         let file = plugin.package.replace('-', "_");
         let wasm = built.join(format!("{file}.wasm"));
@@ -156,9 +155,10 @@ fn collect(built: &Path, out: &Path, plugins: &[Plugin]) -> Result<()> {
         let dependencies = built.join(format!("{file}.d"));
         let text = std::fs::read_to_string(&dependencies)
             .with_context(|| format!("{} was not written", dependencies.display()))?;
-        for source in sources(&text) {
-            watch(Path::new(&source));
-        }
+        watched.extend(sources(&text));
+    }
+    for source in watched {
+        watch(Path::new(&source));
     }
     Ok(())
 }

@@ -101,7 +101,7 @@ async fn a_panic_is_a_trap_with_its_message_and_no_state_survives_it() {
 
 fn waiting() -> (ExecutionContext, Arc<Fake>) {
     let (mut context, _) = context(PluginKind::Spirit);
-    let fake = Arc::new(Fake { silent_model: true, ..Fake::default() });
+    let fake = Fake::with_silent_model();
     context.capabilities = fake.capabilities();
     context.journal = fake.clone();
     (context, fake)

@@ -20,7 +20,7 @@ async fn what_is_no_component_is_refused_with_what_it_is() {
         (b"\0asm\x0d\0".to_vec(), "its header is broken off"),
         (b"(component)".to_vec(), "it is WebAssembly text"),
         (b"\x7fELF\x02\x01\x01\0".to_vec(), "it is native or precompiled code"),
-        (truncated, "unexpected end"),
+        (truncated, "out of bounds"),
     ];
     for (bytes, words) in cases {
         let error = refused("odd", bytes, Expectation::Any).await.to_string();

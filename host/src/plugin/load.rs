@@ -43,7 +43,7 @@ pub struct Plugin {
     pub kind: PluginKind,
     /// SHA-256 of the component's bytes.
     pub digest: Digest,
-    /// Interfaces that it imports, as it names them, sorted.
+    /// Interfaces whose functions it imports, as it names them, sorted.
     pub imports: Vec<String>,
     /// Size of the component's bytes.
     pub size_bytes: u64,
@@ -74,7 +74,7 @@ impl Plugin {
     pub fn capabilities(&self) -> impl Iterator<Item = &str> {
         self.imports.iter().filter_map(|import| {
             let name = Name::parse(import);
-            (name.package == PACKAGE && name.interface != "types").then_some(name.interface)
+            (name.package == PACKAGE).then_some(name.interface)
         })
     }
 }
@@ -101,7 +101,9 @@ impl Engine {
         let kind = contract.kind(name, expectation)?;
         contract.check_imports(name, kind)?;
         let world = self.link(name, kind, &component)?;
-        let imports = contract.imports.into_keys().collect();
+        // Interfaces that only lend their types give nothing.
+        let imports = contract.imports.into_iter().filter(|(_, functions)| !functions.is_empty());
+        let imports = imports.map(|(name, _)| name).collect();
         let plugin = Plugin { name: name.to_owned(), kind, digest, imports, size_bytes, world, engine: self.clone() };
         trial(&plugin).await?;
         Ok(Arc::new(plugin))
