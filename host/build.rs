@@ -55,6 +55,7 @@ fn main() -> Result<()> {
         build(root, &target_dir, &plugins)?;
         collect(&target_dir.join(TARGET).join("plugin"), &out, &plugins)?;
     }
+    println!("cargo:rustc-env=NECRO_WASMTIME_VERSION={}", locked_version(&root.join("Cargo.lock"), "wasmtime")?);
     write_if_changed(&out.join("builtin.rs"), table(&plugins)?.as_bytes())
 }
 
@@ -64,6 +65,14 @@ fn env(name: &str) -> Result<String> {
 
 fn watch(path: &Path) {
     println!("cargo:rerun-if-changed={}", path.display());
+}
+
+/// The version of a dependency: libraries do not tell their own.
+fn locked_version(lock: &Path, package: &str) -> Result<String> {
+    let text = std::fs::read_to_string(lock).with_context(|| format!("{} cannot be read", lock.display()))?;
+    let rest = text.split(&format!("name = \"{package}\"\nversion = \"")).nth(1);
+    let version = rest.and_then(|rest| rest.split('"').next());
+    Ok(version.with_context(|| format!("{} lacks {package}", lock.display()))?.to_owned())
 }
 
 /// Every crate `plugins/<kind>/<name>`, in a stable order.

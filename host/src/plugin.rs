@@ -47,13 +47,19 @@ impl PluginKind {
 
     /// The kind's name in settings and events: `spirit`, `scheduling`, `routing`, `review`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Spirit => "spirit",
             Self::Scheduling => "scheduling",
             Self::Routing => "routing",
             Self::Review => "review",
         }
+    }
+
+    /// The kind with this name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
     /// The world's name in `wit/worlds.wit`.
@@ -91,16 +97,14 @@ impl PluginKind {
 
 impl fmt::Display for PluginKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.name())
     }
 }
 
 impl FromStr for PluginKind {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
+        Self::by_name(text)
             .ok_or_else(|| format!("`{text}` is no kind of plugin; spirit, scheduling, routing and review are"))
     }
 }
