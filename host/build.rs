@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -41,7 +41,18 @@ struct Plugin {
     package: String,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match embed() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without a backtrace, whatever RUST_BACKTRACE says: what to do is all that helps here.
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn embed() -> Result<()> {
     let host = PathBuf::from(env("CARGO_MANIFEST_DIR")?);
     let root = host.parent().context("the host crate has no parent folder")?;
     let out = PathBuf::from(env("OUT_DIR")?);
@@ -106,8 +117,8 @@ fn ensure_target() -> Result<()> {
     if has_target()? {
         return Ok(());
     }
-    let added = command("rustup").args(["target", "add", TARGET]).status().is_ok_and(|status| status.success());
-    if !added || !has_target()? {
+    let adding = command("rustup").args(["target", "add", TARGET]).output();
+    if !adding.is_ok_and(|output| output.status.success()) || !has_target()? {
         bail!(
             "the plugins are built for {TARGET}, which this toolchain lacks and could not fetch: type `rustup target add {TARGET}`"
         );
