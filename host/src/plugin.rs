@@ -47,7 +47,7 @@ impl PluginKind {
 
     /// The kind's name in settings and events: `spirit`, `scheduling`, `routing`, `review`.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Spirit => "spirit",
             Self::Scheduling => "scheduling",
@@ -59,7 +59,7 @@ impl PluginKind {
     /// The kind with this name.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
     /// The world's name in `wit/worlds.wit`.
@@ -97,7 +97,7 @@ impl PluginKind {
 
 impl fmt::Display for PluginKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.as_str())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::fakes::{Fake, assignment, context, load};
 async fn every_call_is_journaled_by_its_class_and_answered() {
     let plugin = load("every-call").await;
     let (context, fake) = context(PluginKind::Spirit);
-    let report = plugin.perform(context, &assignment(), "").await.result.unwrap();
+    let report = plugin.perform(context, assignment(), "").await.result.unwrap();
     let steps = fake.steps();
     for function in Function::ALL {
         let prefix = match function.class() {
@@ -48,7 +48,7 @@ async fn every_call_is_journaled_by_its_class_and_answered() {
 async fn large_bytes_are_journaled_as_their_digest() {
     let plugin = load("every-call").await;
     let (context, fake) = context(PluginKind::Spirit);
-    plugin.perform(context, &assignment(), "").await.result.unwrap();
+    plugin.perform(context, assignment(), "").await.result.unwrap();
     let steps = fake.steps();
     let write = steps.iter().find(|step| step.starts_with("intent workspace-edit.write")).unwrap();
     assert!(write.contains("\"sha256\":") && write.contains("\"size_bytes\":20000"), "{write}");
@@ -62,7 +62,7 @@ async fn what_is_not_granted_is_denied_and_journaled_as_observed() {
     let plugin = load("every-call").await;
     let (mut context, fake) = context(PluginKind::Spirit);
     context.capabilities = Capabilities::default();
-    let report = plugin.perform(context, &assignment(), "").await.result.unwrap();
+    let report = plugin.perform(context, assignment(), "").await.result.unwrap();
     for line in report.summary.lines() {
         assert!(line.contains("denied: "), "{line}");
     }
@@ -81,7 +81,7 @@ async fn an_answer_that_cannot_be_journaled_does_not_reach_the_guest() {
         let fake = Fake::broken_from(broken_from);
         context.capabilities = fake.capabilities();
         context.journal = fake.clone();
-        let error = plugin.perform(context, &assignment(), "").await.result.unwrap_err();
+        let error = plugin.perform(context, assignment(), "").await.result.unwrap_err();
         let ExecutionError::Journal { source, .. } = &error else { panic!("{error}") };
         assert!(source.to_string().contains("no space left"), "{source}");
         assert_eq!(fake.steps().iter().filter(|step| step.starts_with("effect")).count(), effects);
@@ -92,7 +92,7 @@ async fn an_answer_that_cannot_be_journaled_does_not_reach_the_guest() {
 async fn a_flood_of_log_records_is_bounded() {
     let plugin = load("every-call").await;
     let (context, fake) = context(PluginKind::Spirit);
-    plugin.perform(context, &assignment(), r#""log-flood""#).await.result.unwrap();
+    plugin.perform(context, assignment(), r#""log-flood""#).await.result.unwrap();
     let logged = fake.logged();
     let bytes: usize = logged.iter().map(String::len).sum();
     assert!(logged.len() < 100 && bytes < 300 * 1024, "{} records, {bytes} bytes", logged.len());
@@ -103,11 +103,11 @@ async fn a_flood_of_log_records_is_bounded() {
 async fn a_dropped_lease_is_released_and_a_trap_leaves_it_to_the_attempt() {
     let plugin = load("every-call").await;
     let (calm, fake) = context(PluginKind::Spirit);
-    plugin.perform(calm, &assignment(), "").await.result.unwrap();
+    plugin.perform(calm, assignment(), "").await.result.unwrap();
     assert!(fake.steps().iter().any(|s| s == r#"local lock.release {"lease":"lease-of-deploy"}"#));
 
     let (panicking, fake) = context(PluginKind::Spirit);
-    let error = plugin.perform(panicking, &assignment(), r#""panic-with-lease""#).await.result.unwrap_err();
+    let error = plugin.perform(panicking, assignment(), r#""panic-with-lease""#).await.result.unwrap_err();
     assert!(error.to_string().contains("with a lease in its hands"), "{error}");
     assert!(fake.steps().iter().all(|s| !s.contains("lock.release")), "{:?}", fake.steps());
 }

@@ -111,7 +111,7 @@ fn waiting() -> (ExecutionContext, Arc<Fake>) {
 async fn a_spirit_whose_model_never_answers_ends_at_its_wall_limit() {
     let plugin = load("slow-host-wait").await;
     let (context, fake) = waiting();
-    let ended = plugin.perform(context, &assignment(), "").await;
+    let ended = plugin.perform(context, assignment(), "").await;
     let error = ended.result.unwrap_err();
     assert_eq!(exceeded(&error), Limit::Wall);
     assert!(error.to_string().contains("1800000 ms (setting `limits.spirit.wall_ms`)"), "{error}");
@@ -126,7 +126,7 @@ async fn a_waiting_spirit_can_be_cancelled() {
     let (mut context, fake) = waiting();
     let (cancel, cancelled) = watch::channel(false);
     context.cancel = cancelled;
-    let running = tokio::spawn(async move { plugin.perform(context, &assignment(), "").await.result });
+    let running = tokio::spawn(async move { plugin.perform(context, assignment(), "").await.result });
     while fake.steps().len() < 2 {
         tokio::task::yield_now().await;
     }
@@ -140,7 +140,7 @@ async fn a_guest_may_call_the_host_only_so_often() {
     let plugin = load("every-call").await;
     let (mut context, fake) = context(PluginKind::Spirit);
     context.limits.host_calls = 25;
-    let ended = plugin.perform(context, &assignment(), r#""call-flood""#).await;
+    let ended = plugin.perform(context, assignment(), r#""call-flood""#).await;
     assert_eq!(exceeded(&ended.result.unwrap_err()), Limit::HostCalls);
     assert_eq!((ended.usage.host_calls, fake.steps().len()), (25, 25));
 }

@@ -1,6 +1,6 @@
 //! What is loaded, and in which words everything else is refused.
 
-use necro_host::plugin::{Engine, EngineOptions, Expectation, Limits, LoadError, PluginKind, builtin};
+use necro_host::plugin::{Engine, EngineOptions, Expectation, LoadError, PluginKind, builtin};
 
 use crate::fakes::{candidates, context, engine, issue, load};
 use crate::guests::guest_bytes;
@@ -77,17 +77,17 @@ async fn imports_beyond_the_world_are_all_named_at_once() {
 #[tokio::test]
 async fn a_plugin_knows_its_kind_digest_and_imports() {
     let plugin = load("slow-host-wait").await;
-    assert_eq!((plugin.name(), plugin.kind()), ("slow-host-wait", PluginKind::Spirit));
+    assert_eq!((plugin.name.as_str(), plugin.kind), ("slow-host-wait", PluginKind::Spirit));
     assert_eq!(plugin.capabilities().collect::<Vec<_>>(), ["llm"]);
-    assert_eq!(plugin.size_bytes(), guest_bytes("slow-host-wait").len() as u64);
-    let info = plugin.describe_role(&Limits::for_kind(plugin.kind())).await.result.unwrap();
+    assert_eq!(plugin.size_bytes, guest_bytes("slow-host-wait").len() as u64);
+    let info = plugin.describe_role().await.result.unwrap();
     assert_eq!((info.role.as_str(), info.title.as_str()), ("waiter", "Waiter"));
 }
 
 #[tokio::test]
 async fn a_function_of_another_world_is_an_error() {
     let plugin = load("last-candidate").await;
-    let error = plugin.describe_role(&Limits::for_kind(plugin.kind())).await.result.unwrap_err();
+    let error = plugin.describe_role().await.result.unwrap_err();
     assert_eq!(error.to_string(), "plugin `last-candidate` is a routing plugin and has no `describe`");
 }
 
@@ -106,7 +106,7 @@ fn cached(directory: &std::path::Path) -> Engine {
 
 async fn decide(engine: &Engine) -> String {
     let plugin = engine.load("picker", guest_bytes("last-candidate"), Expectation::Any).await.unwrap();
-    let (context, _) = context(plugin.kind());
+    let (context, _) = context(plugin.kind);
     plugin.route(context, &issue(), &candidates(2), "", "").await.result.unwrap().instance.to_string()
 }
 

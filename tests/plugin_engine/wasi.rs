@@ -9,7 +9,7 @@ async fn look(execution: &str) -> (Vec<String>, Vec<String>, GuestUsage) {
     let plugin = load("inert-wasi").await;
     let (mut context, fake) = context(PluginKind::Spirit);
     context.id = ExecutionId::new(execution).unwrap();
-    let ended = plugin.perform(context, &assignment(), "").await;
+    let ended = plugin.perform(context, assignment(), "").await;
     let summary = ended.result.unwrap().summary;
     (summary.lines().map(ToOwned::to_owned).collect(), fake.logged(), ended.usage)
 }

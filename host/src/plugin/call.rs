@@ -60,9 +60,9 @@ pub struct Ended<T> {
 
 impl Plugin {
     /// Who the spirit is. Nothing is granted, nothing is recorded.
-    pub async fn describe_role(&self, limits: &Limits) -> Ended<RoleInfo> {
+    pub async fn describe_role(&self) -> Ended<RoleInfo> {
         let World::Spirit(pre) = &self.world else { return self.wrong_kind("describe") };
-        let (run, mut store) = Run::begin(self, Run::ungranted(limits));
+        let (run, mut store) = Run::begin(self, Run::ungranted(self));
         let call = async {
             let world = pre.instantiate_async(&mut store).await?;
             world.necro_plugin_role().call_describe(&mut store).await
@@ -75,9 +75,9 @@ impl Plugin {
     }
 
     /// Does an assignment.
-    pub async fn perform(&self, context: ExecutionContext, assignment: &Assignment, settings: &str) -> Ended<Report> {
+    pub async fn perform(&self, context: ExecutionContext, assignment: Assignment, settings: &str) -> Ended<Report> {
         let World::Spirit(pre) = &self.world else { return self.wrong_kind("perform") };
-        let assignment = convert::assignment(assignment.clone());
+        let assignment = convert::assignment(assignment);
         let (run, mut store) = Run::begin(self, context);
         let call = async {
             let world = pre.instantiate_async(&mut store).await?;
@@ -146,9 +146,9 @@ impl Plugin {
     }
 
     /// Which heuristic this is. Nothing is granted, nothing is recorded.
-    pub async fn describe_heuristic(&self, limits: &Limits) -> Ended<HeuristicInfo> {
+    pub async fn describe_heuristic(&self) -> Ended<HeuristicInfo> {
         let World::Review(pre) = &self.world else { return self.wrong_kind("describe") };
-        let (run, mut store) = Run::begin(self, Run::ungranted(limits));
+        let (run, mut store) = Run::begin(self, Run::ungranted(self));
         let call = async {
             let world = pre.instantiate_async(&mut store).await?;
             world.necro_plugin_review().call_describe(&mut store).await
@@ -185,7 +185,7 @@ impl Plugin {
 
 /// Instantiates a plugin once, with nothing granted: changed records and a start that traps show only then.
 pub(super) async fn trial(plugin: &Plugin) -> Result<(), LoadError> {
-    let (run, mut store) = Run::begin(plugin, Run::ungranted(&Limits::for_kind(plugin.kind)));
+    let (run, mut store) = Run::begin(plugin, Run::ungranted(plugin));
     let ended = match &plugin.world {
         World::Spirit(pre) => run.drive(async { pre.instantiate_async(&mut store).await.map(drop) }).await,
         World::Scheduling(pre) => run.drive(async { pre.instantiate_async(&mut store).await.map(drop) }).await,
@@ -223,13 +223,13 @@ enum End {
 
 impl<'a> Run<'a> {
     /// A context in which nothing is granted or recorded, and nothing is known but the plugin.
-    fn ungranted(limits: &Limits) -> ExecutionContext {
+    fn ungranted(plugin: &Plugin) -> ExecutionContext {
         let (_, cancel) = watch::channel(false);
         ExecutionContext {
             id: ExecutionId::new("describe").expect("a plain word is an id"),
             capabilities: Capabilities::default(),
             journal: Arc::new(Unrecorded),
-            limits: *limits,
+            limits: Limits::for_kind(plugin.kind),
             time: jiff::Timestamp::UNIX_EPOCH,
             cancel,
         }

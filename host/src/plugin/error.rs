@@ -193,9 +193,9 @@ pub enum ExecutionError {
 }
 
 impl ExecutionError {
-    /// The kind of end, as it is recorded.
+    /// A stable name for the record.
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
+    pub const fn name(&self) -> &'static str {
         match self {
             Self::Failure { .. } => "failure",
             Self::LimitExceeded { .. } => "limit-exceeded",

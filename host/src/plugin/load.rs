@@ -37,11 +37,16 @@ pub enum Expectation {
 
 /// A component that is compiled, checked, and ready for calls.
 pub struct Plugin {
-    pub(super) name: String,
-    pub(super) kind: PluginKind,
-    digest: Digest,
-    imports: Vec<String>,
-    size_bytes: u64,
+    /// The operator's name for it.
+    pub name: String,
+    /// What it is for.
+    pub kind: PluginKind,
+    /// SHA-256 of the component's bytes.
+    pub digest: Digest,
+    /// Interfaces whose functions it imports, as it names them, sorted; those of WASI included.
+    pub imports: Vec<String>,
+    /// Size of the component's bytes.
+    pub size_bytes: u64,
     pub(super) world: World,
     pub(super) engine: Engine,
 }
@@ -65,42 +70,6 @@ impl std::fmt::Debug for Plugin {
 }
 
 impl Plugin {
-    /// The operator's name for it.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// What it is for.
-    #[must_use]
-    pub fn kind(&self) -> PluginKind {
-        self.kind
-    }
-
-    /// SHA-256 of the component's bytes.
-    #[must_use]
-    pub fn digest(&self) -> &Digest {
-        &self.digest
-    }
-
-    /// Interfaces whose functions it imports, as it names them, sorted; those of WASI included.
-    #[must_use]
-    pub fn imports(&self) -> &[String] {
-        &self.imports
-    }
-
-    /// Size of the component's bytes.
-    #[must_use]
-    pub fn size_bytes(&self) -> u64 {
-        self.size_bytes
-    }
-
-    /// What runs it. Fuel of two executions can be compared only under the same version.
-    #[must_use]
-    pub fn engine_version(&self) -> &'static str {
-        concat!("wasmtime ", env!("NECRO_WASMTIME_VERSION"))
-    }
-
     /// The interfaces of `necro:plugin` that it imports, without version: what it could be granted.
     pub fn capabilities(&self) -> impl Iterator<Item = &str> {
         self.imports.iter().filter_map(|import| {
@@ -262,7 +231,7 @@ impl Contract {
             self.exports.iter().map(|n| Name::parse(n)).filter(|n| n.package == PACKAGE).map(|n| n.interface).collect();
         let kinds: Vec<PluginKind> =
             PluginKind::ALL.into_iter().filter(|kind| exported.contains(&kind.interface())).collect();
-        let found = || kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" and ");
+        let found = || kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" and ");
         match (kinds.as_slice(), expectation) {
             ([], _) => Err(LoadError::NoWorld {
                 plugin: plugin.to_owned(),
