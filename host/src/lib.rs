@@ -7,3 +7,5 @@
 pub mod clock;
 pub mod domain;
 pub mod plugin;
+pub mod sandbox;
+pub mod workspace;

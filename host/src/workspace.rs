@@ -98,7 +98,9 @@ pub enum WorkspaceError {
         detail: String,
     },
     /// More files changed than a commit may hold.
-    #[error("{count} files changed, more than the {limit} that a snapshot may hold; add what is generated to .gitignore")]
+    #[error(
+        "{count} files changed, more than the {limit} that a snapshot may hold; add what is generated to .gitignore"
+    )]
     TooManyChanges {
         /// How many.
         count: usize,

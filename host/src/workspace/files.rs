@@ -84,8 +84,7 @@ impl WorkFiles {
         super::blocking(move || {
             let temporary = place.temporary();
             std::fs::create_dir_all(&temporary).map_err(WorkspaceError::io(&temporary))?;
-            let open =
-                |path: &Path| Dir::open_ambient_dir(path, ambient_authority()).map_err(WorkspaceError::io(path));
+            let open = |path: &Path| Dir::open_ambient_dir(path, ambient_authority()).map_err(WorkspaceError::io(path));
             let tree = Tree { root: open(&place.work)?, temporary: open(&temporary)?, mask, next: AtomicU64::new(0) };
             Ok(Self { place, tree: Arc::new(tree) })
         })
@@ -387,7 +386,8 @@ impl Tree {
             for (at, (name, target, path)) in staged.iter().enumerate() {
                 if let Err(e) = self.temporary.rename(name, &self.root, target) {
                     let reason = refusal(path, &e);
-                    let some_done = || HostError::Uncertain(format!("{at} of {} files were written: {reason}", writes.len()));
+                    let some_done =
+                        || HostError::Uncertain(format!("{at} of {} files were written: {reason}", writes.len()));
                     return Err(if at == 0 { reason } else { some_done() });
                 }
             }
@@ -403,11 +403,7 @@ impl Tree {
     }
 
     /// Puts all new contents into temporary files and makes the folders they will stand in.
-    fn stage(
-        &self,
-        writes: &[PlannedWrite],
-        staged: &mut Vec<(String, PathBuf, WorkPath)>,
-    ) -> Result<(), HostError> {
+    fn stage(&self, writes: &[PlannedWrite], staged: &mut Vec<(String, PathBuf, WorkPath)>) -> Result<(), HostError> {
         for write in writes {
             let path = WorkPath::parse_file(&write.path)?;
             let target = self.target(&path)?;

@@ -258,9 +258,14 @@ impl Place {
 
     /// Paths that git knows or does not ignore. Folders that are repositories end with `/`.
     pub(crate) async fn known_paths(&self) -> Result<Vec<String>, WorkspaceError> {
-        let call = Call::on(self.mirror.path())
-            .work_tree(&self.work, &self.index)
-            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]);
+        let call = Call::on(self.mirror.path()).work_tree(&self.work, &self.index).args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "--deduplicate",
+        ]);
         let answer = self.mirror.git(call).await?;
         Ok(answer.records().map(|r| String::from_utf8_lossy(r).into_owned()).collect())
     }
