@@ -135,6 +135,8 @@ async fn a_command_sees_nothing_of_the_hosts_environment() {
         "RUSTUP_AUTO_INSTALL",
         "PYENV_ROOT",
         "NVM_DIR",
+        "NIX_SSL_CERT_FILE",
+        "NIX_PATH",
         "JAVA_HOME",
         "SSL_CERT_FILE",
         "SSL_CERT_DIR",

@@ -88,7 +88,8 @@ async fn the_users_checkout_is_the_same_byte_for_byte() {
     fs::write(user.join(".git/config"), config).unwrap();
     // Work in progress: staged, unstaged, untracked, ignored.
     fixture.put("src/lib.rs", "staged\n");
-    let mut index = Repository::open(&user).unwrap().index().unwrap();
+    let repository = Repository::open(&user).unwrap();
+    let mut index = repository.index().unwrap();
     index.add_path(Path::new("src/lib.rs")).unwrap();
     index.write().unwrap();
     fixture.put("src/lib.rs", "unstaged\n");

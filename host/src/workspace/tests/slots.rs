@@ -102,7 +102,8 @@ async fn a_snapshot_is_what_is_on_disk() {
     let fixture = Fixture::new().await;
     fixture.put("kept.log", "ignored but tracked\n");
     fixture.put(".gitattributes", "* text=auto eol=crlf filter=evil ident\n*.u16 working-tree-encoding=UTF-16\n");
-    let mut index = Repository::open(fixture.user()).unwrap().index().unwrap();
+    let repository = Repository::open(fixture.user()).unwrap();
+    let mut index = repository.index().unwrap();
     index.add_path(Path::new("kept.log")).unwrap();
     index.write().unwrap();
     fixture.commit("ignored");
