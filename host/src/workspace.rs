@@ -24,6 +24,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+mod clean;
 mod diff;
 mod files;
 mod git;
@@ -88,7 +89,7 @@ pub enum WorkspaceError {
     },
     /// Git failed.
     #[error(transparent)]
-    Git(#[from] GitError),
+    Git(GitError),
     /// A slot's work tree is not what was checked out, again and again.
     #[error("slot {slot} does not get clean: {detail}; something may still be running in it")]
     NotClean {
@@ -119,6 +120,15 @@ pub enum WorkspaceError {
     /// The host is shutting down.
     #[error("the work was cut off because the host stops")]
     Stopped,
+}
+
+impl From<GitError> for WorkspaceError {
+    fn from(error: GitError) -> Self {
+        match error {
+            GitError::DiskFull { command, .. } => Self::DiskFull { what: format!("git {command}") },
+            other => Self::Git(other),
+        }
+    }
 }
 
 impl WorkspaceError {

@@ -130,10 +130,7 @@ fn sort_out(work: &Path, paths: BTreeSet<Vec<u8>>) -> Plan {
             !parent.as_os_str().is_empty() && fs::symlink_metadata(work.join(parent)).is_ok_and(|m| m.is_symlink())
         });
         match fs::symlink_metadata(work.join(&relative)) {
-            Ok(found) if behind_link || found.is_dir() => {
-                drop(found);
-                plan.remove.push(path);
-            }
+            Ok(found) if behind_link || found.is_dir() => plan.remove.push(path),
             Ok(found) if found.is_symlink() => plan.add.push(path),
             Ok(found) if !found.is_file() => skip(SkipReason::SpecialFile),
             Ok(found) if found.len() > MAX_FILE_BYTES => skip(SkipReason::TooLarge),

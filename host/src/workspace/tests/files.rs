@@ -282,3 +282,16 @@ async fn secrets_are_never_read_found_or_overwritten() {
     let refused = files.apply(vec![edit("config.toml", "key = \"x\"", "y")]).await;
     assert!(!format!("{refused:?}").contains("hunter2"), "{refused:?}");
 }
+
+#[tokio::test]
+async fn files_of_a_slot_that_was_given_back_are_out_of_reach() {
+    let fixture = Fixture::new().await;
+    let (_pool, slot, _) = fixture.slot().await;
+    let path = slot.work_dir().join("README.md");
+    let files = open(&slot).await;
+    let _ = slot.release(now()).await.unwrap();
+    assert!(matches!(files.read("README.md".into(), None).await, Err(HostError::Cancelled(_))));
+    assert!(matches!(files.write("README.md".into(), "x".into()).await, Err(HostError::Cancelled(_))));
+    assert!(matches!(files.list(".".into(), true).await, Err(HostError::Cancelled(_))));
+    assert_eq!(fs::read_to_string(path).unwrap(), "hello\n");
+}
