@@ -1,6 +1,8 @@
 //! The gateway against a real HTTP server: what goes over the wire in both dialects, how servers
 //! fail, what that costs, and that the key shows up nowhere.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "support/llm_server.rs"]
 mod llm_server;
 
@@ -351,6 +353,44 @@ async fn nothing_can_be_seen_of_the_key_from_outside() {
     assert!(!shown.contains(KEY_CORE), "{shown}");
     assert_eq!(backend.probe().await.unwrap(), ["m1"]);
     server.assert_clean();
+}
+
+/// Collects what every library logs at its most talkative.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_log_shows_the_key() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    for dialect in BOTH {
+        let bad = move |number, _: &Recorded| match number {
+            1 => raw(500, &[("retry-after", "0")], format!("crashed on {KEY}")),
+            2 => raw(429, &[("retry-after", "0"), ("x-echo", KEY)], format!("{{\"error\": \"{KEY}\"}}")),
+            _ => raw(200, &[("content-type", "application/json")], format!("{{\"choices\": \"{KEY}")),
+        };
+        let server = LlmServer::start(Some(KEY), bad);
+        session(&server, dialect).complete(request()).await.unwrap_err();
+        assert_eq!(server.recorded().len(), 3);
+    }
+    drop(guard);
+    let text = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    assert!(text.contains("crashed on «masked»"), "{text}");
+    assert!(!text.contains(KEY_CORE), "{text}");
 }
 
 #[tokio::test]

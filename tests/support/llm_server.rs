@@ -320,7 +320,8 @@ fn call_problems(recorded: &Recorded) -> Vec<String> {
             }
             continue;
         }
-        if !open.is_empty() && !(recorded.api == Api::Responses && is_assistant(item)) {
+        let same_turn = recorded.api == Api::Responses && is_assistant(item);
+        if !same_turn && !open.is_empty() {
             problems.push(format!("no reply to {} before somebody speaks", open.join(", ")));
             open.clear();
         }
