@@ -96,6 +96,21 @@ mod tests {
     }
 
     #[test]
+    fn the_scripted_back_end_can_play_the_replies() {
+        for language in ["en", "ja"] {
+            crate::llm::scripted::Script::parse(replies(language), language).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_gate_is_the_tests_of_the_repository() {
+        let text = FILES.iter().find(|(path, _)| *path == "necro.toml").unwrap().1;
+        let gate = crate::config::Config::parse(text, "necro.toml").unwrap().gate_commands(None);
+        let [(name, command)] = &gate[..] else { panic!("{gate:?}") };
+        assert_eq!((name.as_str(), command.run.join(" ").as_str()), ("test", "cargo test --offline"));
+    }
+
+    #[test]
     fn the_embedded_files_have_no_secret_that_a_scanner_would_report() {
         for text in [replies("en"), replies("ja")] {
             assert!(!text.contains(concat!("gh", "p_")), "write it with an escape");
