@@ -17,10 +17,8 @@ fn an_empty_file_means_the_defaults() {
     assert_eq!(config.plugin_settings("least-busy"), serde_json::json!({}));
 }
 
-#[test]
-fn every_setting_is_read() {
-    let config = Config::parse(
-        r#"
+/// Every setting once.
+const FULL: &str = r#"
         [run]
         max_parallel = 2
         max_attempts = 1
@@ -70,10 +68,11 @@ fn every_setting_is_read() {
         qa = 0
         [secrets]
         mask = ["env:A_KEY", "env:B"]
-        "#,
-        FILE_NAME,
-    )
-    .unwrap();
+        "#;
+
+#[test]
+fn every_setting_is_read() {
+    let config = Config::parse(FULL, FILE_NAME).unwrap();
     assert_eq!(config.run.base_branch.as_deref(), Some("trunk"));
     assert_eq!(config.llm.dialect, Some(Dialect::Chat));
     let strong = &config.llm.models["strong"];

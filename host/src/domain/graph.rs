@@ -271,9 +271,10 @@ fn sort(dependencies: &[Vec<usize>], dependents: &[Vec<usize>]) -> (Vec<usize>, 
     while let Some(n) = free.pop_front() {
         order.push(n);
         for &dependent in &dependents[n] {
-            wave[dependent] = wave[dependent].max(wave[n] + 1);
             open[dependent] -= 1;
             if open[dependent] == 0 {
+                // Tasks leave the queue wave by wave, so its last dependency is one of the latest.
+                wave[dependent] = wave[n] + 1;
                 free.push_back(dependent);
             }
         }

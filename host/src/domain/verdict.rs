@@ -224,14 +224,14 @@ mod tests {
     proptest! {
         #[test]
         fn reasons_are_bounded(
-            outputs in prop::collection::vec(prop::collection::vec(any::<char>(), 0..9_000), 0..12),
-            messages in prop::collection::vec(".{0,2000}", 0..40),
+            outputs in prop::collection::vec((any::<char>(), 0..40_000_usize), 0..12),
+            messages in prop::collection::vec((any::<char>(), 0..2_000_usize), 0..40),
         ) {
             let checks: Vec<Check> =
-                outputs.iter().map(|o| check("test", false, &o.iter().collect::<String>())).collect();
+                outputs.iter().map(|(c, n)| check("test", false, &c.to_string().repeat(*n))).collect();
             let findings: Vec<Finding> = messages
                 .into_iter()
-                .map(|message| Finding { message, ..finding("r", Severity::Block, Some("f"), Some(1)) })
+                .map(|(c, n)| Finding { message: c.to_string().repeat(n), ..finding("r", Severity::Block, Some("f"), Some(1)) })
                 .collect();
             if let Verdict::Fail { reason } = decide(&checks, &findings) {
                 prop_assert!(reason.len() <= MAX_REASON_BYTES);

@@ -1,6 +1,14 @@
 //! What `run --demo` plays: a small repository, a job for it, and a model's replies that were
 //! written beforehand. All of it lies in `host/demo/` and is embedded here.
 
+use std::path::{Path, PathBuf};
+
+use super::error::ServiceError;
+use crate::workspace::seed_repository;
+
+/// When the demo's first commit was made, so that it is the same each time: 2026-01-01.
+const BEGINNING: jiff::Timestamp = jiff::Timestamp::constant(1_767_225_600, 0);
+
 /// Files of the repository that the demo works on: path, text.
 pub(crate) const FILES: &[(&str, &str)] = &[
     (".gitignore", include_str!("../../demo/origin/.gitignore")),
@@ -33,11 +41,38 @@ pub(crate) fn replies(language: &str) -> &'static str {
     }
 }
 
+/// What the demo works with.
+#[derive(Debug)]
+pub struct Made {
+    /// The origin repository, in a new temporary directory that stays.
+    pub repository: PathBuf,
+    /// The job's text.
+    pub job: String,
+    /// The file with the scripted replies.
+    pub replies: PathBuf,
+}
+
+/// Makes the demo's repository and replies in a new temporary directory.
+///
+/// # Errors
+/// [`ServiceError`] when the directory cannot be written.
+pub fn make(language: &str) -> Result<Made, ServiceError> {
+    let fail = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ServiceError::Io { path, source }
+    };
+    let temporary = std::env::temp_dir();
+    let dir = tempfile::Builder::new().prefix("necro-demo-").tempdir_in(&temporary).map_err(fail(&temporary))?.keep();
+    let repository = dir.join("repository");
+    seed_repository(&repository, FILES, "Start the spellbook", BEGINNING)?;
+    let file = dir.join("replies.toml");
+    std::fs::write(&file, replies(language)).map_err(fail(&file))?;
+    Ok(Made { repository, job: job(language).to_owned(), replies: file })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::path::Path;
-
     use super::*;
 
     /// What identifies a reply: role, task, attempt, turn.

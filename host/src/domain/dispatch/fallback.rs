@@ -10,6 +10,9 @@ use super::takes;
 /// The role that takes what nobody else takes.
 const LAST_RESORT: &str = "scrum_master";
 
+/// Why a candidate is taken, and whether it is.
+type Rule<'a> = (&'a str, &'a dyn Fn(&Candidate) -> bool);
+
 /// Urgent first, then what most work hangs on, then what has waited longest, then by number; each
 /// into the pool with the smallest share in use, as long as there is room.
 #[must_use]
@@ -39,7 +42,7 @@ pub fn fallback_plan(ready: &[ReadyTask], pools: &[Pool]) -> Vec<Placement> {
 #[must_use]
 pub fn fallback_route(issue: &Issue, candidates: &[Candidate]) -> Option<Decision> {
     let labelled = |text: &str| issue.labels.iter().any(|l| l.eq_ignore_ascii_case(text));
-    let rules: [(&str, &dyn Fn(&Candidate) -> bool); 4] = [
+    let rules: [Rule<'_>; 4] = [
         ("a label names its role", &|c| labelled(c.role.as_str())),
         ("a label names its skill", &|c| c.skills.iter().any(|s| labelled(s))),
         ("nothing matches, and the scrum master takes what is left", &|c| c.role.as_str() == LAST_RESORT),
