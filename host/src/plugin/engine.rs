@@ -102,6 +102,12 @@ impl Engine {
         })))
     }
 
+    /// What compiles and runs components, for the record: fuel compares only under the same one.
+    #[must_use]
+    pub const fn version() -> &'static str {
+        "wasmtime 48"
+    }
+
     /// Whether instances come from a pool; false where address space is limited.
     #[must_use]
     pub fn is_pooled(&self) -> bool {

@@ -193,6 +193,20 @@ pub enum ExecutionError {
 }
 
 impl ExecutionError {
+    /// A stable name for the record.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Failure { .. } => "failure",
+            Self::LimitExceeded { .. } => "limit-exceeded",
+            Self::Trapped { .. } => "trapped",
+            Self::Cancelled { .. } => "cancelled",
+            Self::InvalidOutput { .. } => "invalid-output",
+            Self::Journal { .. } => "journal",
+            Self::WrongKind { .. } => "wrong-kind",
+        }
+    }
+
     /// Whether the same component with the same input and answers ends the same way on any machine.
     #[must_use]
     pub const fn is_replayable(&self) -> bool {

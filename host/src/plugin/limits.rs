@@ -147,7 +147,7 @@ impl fmt::Display for Limit {
 }
 
 /// What an execution used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct GuestUsage {
     /// Fuel; equal for equal inputs and answers under one engine version.
     pub fuel: u64,

@@ -390,7 +390,15 @@ pub(super) fn calls(conn: &Connection, blobs: &BlobStore, id: &ExecutionId) -> A
 }
 
 pub(super) fn cost(conn: &Connection, run: &RunId) -> Answer<CostSummary> {
-    conn.prepare_cached(
+    sum_costs(conn, "e.run = ?1", run.as_str())
+}
+
+pub(super) fn execution_cost(conn: &Connection, execution: &ExecutionId) -> Answer<CostSummary> {
+    sum_costs(conn, "e.id = ?1", execution.as_str())
+}
+
+fn sum_costs(conn: &Connection, of: &str, id: &str) -> Answer<CostSummary> {
+    conn.prepare_cached(&format!(
         "SELECT count(*) AS calls,
                 coalesce(sum(c.answer IS NULL), 0) AS unanswered,
                 coalesce(sum(c.answer IS NOT NULL AND c.cost_microusd IS NULL), 0) AS unpriced,
@@ -399,9 +407,9 @@ pub(super) fn cost(conn: &Connection, run: &RunId) -> Answer<CostSummary> {
                 coalesce(sum(c.output_tokens), 0) AS output,
                 sum(c.cost_microusd) AS money
          FROM calls c JOIN executions e ON e.number = c.execution
-         WHERE e.run = ?1 AND c.function = ?2",
-    )?
-    .query_row((run.as_str(), Function::LlmComplete.name()), |row| {
+         WHERE {of} AND c.function = ?2",
+    ))?
+    .query_row((id, Function::LlmComplete.name()), |row| {
         Ok(CostSummary {
             cost: Cost {
                 input_tokens: row.get("input")?,

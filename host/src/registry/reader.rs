@@ -144,6 +144,11 @@ impl Reader {
         query::cost(&self.conn, run)
     }
 
+    /// What one execution's model calls cost.
+    pub fn execution_cost(&self, execution: &ExecutionId) -> Result<CostSummary, RegistryError> {
+        query::execution_cost(&self.conn, execution)
+    }
+
     /// The last messages of a workspace, oldest first, at most 1000.
     pub fn messages(&self, workspace: &str) -> Result<Vec<MessageRecord>, RegistryError> {
         query::messages(&self.conn, workspace)

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::error::chain;
+use super::error::{ServiceError, chain};
 use super::progress::Progress;
 use super::workshop::{SpiritCommand, Workshop};
 use crate::domain::assignment::{DependencyReport, SpecDocument};
 use crate::domain::call::{Cost, HostError, Refused};
 use crate::domain::event::Event;
 use crate::domain::id::{ArtifactUri, AttemptKey, Instance, TaskId, TaskKey};
+use crate::domain::mask::Mask;
 use crate::domain::llm::{Completion, Request, Speaker};
 use crate::domain::task::Task;
 use crate::domain::work::{CommandOutcome, Edit, Entry, FileStatus, FileText, LineRange, SearchHit, SearchQuery};
@@ -42,18 +43,18 @@ const MAX_LOG_LINES: usize = 10_000;
 
 impl Desk {
     /// A desk for `attempt` over `slot`, whose work tree started as `base`.
-    pub(crate) fn new(
+    pub(crate) async fn open(
         shop: Arc<Workshop>,
         attempt: AttemptKey,
         instance: Instance,
         slot: Arc<Slot>,
         base: TreeId,
-    ) -> Arc<Self> {
-        let files = WorkFiles::new(&slot, Arc::clone(&shop.mask));
+    ) -> Result<Arc<Self>, ServiceError> {
+        let files = WorkFiles::open(&slot, Mask::clone(&shop.mask)).await?;
         let lines = std::sync::Mutex::default();
         let (role, task) = (instance.role(), attempt.key.task.clone());
         let llm = shop.gateway.session(role, task, attempt.attempt, vec![Arc::clone(&shop.budget)]);
-        Arc::new(Self { shop, attempt, instance, slot, files, base, llm, lines })
+        Ok(Arc::new(Self { shop, attempt, instance, slot, files, base, llm, lines }))
     }
 
     /// Everything that the world `spirit` may import.

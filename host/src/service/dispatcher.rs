@@ -19,7 +19,7 @@ use crate::domain::assignment::{Spirit, WorkKind};
 use crate::domain::dispatch::{self, AttemptEnd, NextStep, RunOutcome};
 use crate::domain::event::{Body, Outcome};
 use crate::domain::graph::Graph;
-use crate::domain::id::{AttemptKey, CommitId, ExecutionId, Instance, TaskId, TaskKey};
+use crate::domain::id::{AttemptKey, CommitId, ExecutionId, Instance, Role, TaskId, TaskKey};
 use crate::domain::policy::{Placement, Pool};
 use crate::domain::protocol;
 use crate::domain::task::{Assigned, Task, TaskState};
@@ -151,7 +151,7 @@ impl Dispatcher {
         if placements.is_empty() && self.jobs.is_empty() && self.queue.is_empty() {
             let text = "the scheduling policy starts nothing although nothing runs; the built-in rule decides instead";
             self.shop.tell(&Progress::Warning { text: text.to_owned() });
-            placements = dispatch::fallback_plan(&ready, &pools, "").placements;
+            placements = dispatch::fallback_plan(&ready, &pools);
         }
         for placement in placements {
             self.start(&placement, &tasks, &scheduling).await?;
@@ -177,16 +177,16 @@ impl Dispatcher {
         let attempt = AttemptKey { key: task.key.clone(), attempt: task.attempts + 1 };
         let last: HashMap<Instance, u64> =
             self.shop.registry.read(|reader| Ok(reader.last_assigned()?.into_iter().collect())).await?;
-        let price = |_: &crate::domain::id::Role| self.shop.gateway.output_price_microusd();
+        let price = |_: &Role| self.shop.gateway.routes().get("default")?.price.map(|price| price.output_microusd);
         let candidates = dispatch::candidates(&self.team, self.running.values(), &last, 1, &price);
         let issue = dispatch::issue_of(task);
-        let Some((routed, routing)) = policies::route(&self.shop, &attempt, &issue, &candidates).await? else {
+        let Some((decision, routing)) = policies::route(&self.shop, &attempt, &issue, &candidates).await? else {
             return Ok(());
         };
-        if routed.busy {
+        if dispatch::is_busy(&decision.instance, &candidates) {
             return Ok(());
         }
-        let instance = routed.decision.instance.clone();
+        let instance = decision.instance.clone();
         let branch = self.branch_of(task, &instance).await?;
         let lent = slots::lend(&self.shop, &self.pool, &attempt).await?;
         let claim = Claim {
@@ -199,7 +199,7 @@ impl Dispatcher {
                 branch: branch.clone(),
                 runner: lent.holder.clone(),
             },
-            reason: routed.decision.reason.clone(),
+            reason: decision.reason.clone(),
             scheduling: Some(scheduling.clone()),
             routing: Some(routing),
         };
@@ -210,7 +210,7 @@ impl Dispatcher {
                     kind: WorkKind::Implement,
                     title: task.definition.title.clone(),
                     instance: instance.clone(),
-                    reason: routed.decision.reason,
+                    reason: decision.reason,
                 });
                 self.running.insert(claimed.key.clone(), instance.clone());
                 self.spawn_attempt(claimed, attempt, instance, branch, lent);
@@ -231,7 +231,7 @@ impl Dispatcher {
     async fn branch_of(&self, task: &Task, instance: &Instance) -> Result<String, ServiceError> {
         let key = task.key.clone();
         let attempts = self.shop.registry.read(move |reader| reader.attempts(&key)).await?;
-        if let Some(branch) = attempts.iter().find_map(|attempt| attempt.branch.clone()) {
+        if let Some(branch) = attempts.into_iter().map(|attempt| attempt.branch).find(|branch| !branch.is_empty()) {
             return Ok(branch);
         }
         let role = instance.role();

@@ -8,7 +8,7 @@ use crate::artifact::ArtifactError;
 use crate::config::ConfigError;
 use crate::domain::call::HostError;
 use crate::domain::id::InvalidId;
-use crate::llm::SetupError;
+use crate::llm::config::LlmConfigError;
 use crate::plugin::{EngineError, LoadError};
 use crate::registry::RegistryError;
 use crate::sandbox::SandboxError;
@@ -57,7 +57,7 @@ pub enum ServiceError {
     #[error(transparent)]
     Plugin(#[from] LoadError),
     #[error(transparent)]
-    Llm(#[from] SetupError),
+    Llm(#[from] LlmConfigError),
     #[error(transparent)]
     Id(#[from] InvalidId),
     #[error(transparent)]
@@ -84,6 +84,13 @@ impl ServiceError {
     #[must_use]
     pub const fn trouble(&self) -> Trouble {
         match self {
+            Self::Llm(error) => {
+                if error.is_missing() {
+                    Trouble::Environment
+                } else {
+                    Trouble::Usage
+                }
+            }
             Self::StateDir(StateDirError::Missing { .. } | StateDirError::Held { .. })
             | Self::Config(_)
             | Self::Source(_)
@@ -97,7 +104,6 @@ impl ServiceError {
             | Self::Artifact(_)
             | Self::Sandbox(_)
             | Self::Engine(_)
-            | Self::Llm(_)
             | Self::Io { .. } => Trouble::Environment,
             Self::Workspace(_)
             | Self::Land(_)

@@ -12,7 +12,7 @@ use super::plugins::Seated;
 use super::workshop::Workshop;
 use crate::domain::id::{AttemptKey, ExecutionId, Instance};
 use crate::plugin::capability::Capabilities;
-use crate::plugin::{Ended, ExecutionContext};
+use crate::plugin::{Ended, Engine, ExecutionContext};
 use crate::registry::{Execution, ExecutionKind, LocalContext, NewExecution, PolicyState};
 
 /// What is invoked, for whom.
@@ -52,9 +52,9 @@ pub(crate) async fn begin(
             kind: invocation.kind,
             attempt: invocation.attempt.clone(),
             spec: Some(shop.spec.clone()),
-            plugin: seated.plugin.name().to_owned(),
-            component: seated.plugin.digest().clone(),
-            engine: seated.plugin.engine_version().to_owned(),
+            plugin: seated.plugin.name.clone(),
+            component: seated.plugin.digest.clone(),
+            engine: Engine::version().to_owned(),
             settings: seated.settings.clone(),
             input: invocation.input,
         })
@@ -68,7 +68,7 @@ pub(crate) async fn begin(
         id,
         capabilities: invocation.capabilities,
         journal: Arc::new(ExecutionJournal::new(execution.clone(), context)),
-        limits: seated.limits.clone(),
+        limits: seated.limits,
         time,
         cancel: shop.stop.clone(),
     };
@@ -89,7 +89,7 @@ impl Begun {
     ) -> Result<(), ServiceError> {
         let outcome = match &ended.result {
             Ok(value) => json!({ "ok": value }),
-            Err(error) => json!({ "error": error.kind(), "message": chain(error) }),
+            Err(error) => json!({ "error": error.name(), "message": chain(error) }),
         };
         let usage = serde_json::to_value(&ended.usage).map_err(|error| ServiceError::Internal(error.to_string()))?;
         Ok(self.execution.end(outcome, usage, policy).await?)

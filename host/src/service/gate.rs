@@ -89,7 +89,7 @@ impl Gate {
             env: BTreeMap::new(),
             timeout: command.timeout,
             output_limit_bytes: OUTPUT_LIMIT_BYTES,
-            mask: Arc::clone(&self.mask),
+            mask: Mask::clone(&self.mask),
         };
         self.sandbox.run(spec, stopped(stop.clone())).await
     }

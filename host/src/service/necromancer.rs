@@ -264,10 +264,10 @@ async fn finish(ready: &Ready, outcome: &str, problems: Vec<String>) -> Result<R
         .read(move |reader| {
             let mut findings = 0;
             let attempts: Vec<_> =
-                reader.attempts_of_spec(&spec)?.into_iter().filter(|attempt| attempt.run == run).collect();
+                reader.attempts_of_spec(&spec)?.into_iter().filter(|attempt| attempt.run.as_ref() == Some(&run)).collect();
             for attempt in &attempts {
                 let of_task = reader.findings(&attempt.key.key)?;
-                findings += of_task.iter().filter(|finding| finding.attempt == attempt.key.attempt).count();
+                findings += of_task.iter().filter(|finding| finding.attempt == Some(attempt.key.attempt)).count();
             }
             Ok((reader.tasks(&spec)?, attempts.len(), findings, reader.cost(&run)?))
         })
@@ -282,7 +282,7 @@ async fn finish(ready: &Ready, outcome: &str, problems: Vec<String>) -> Result<R
         tasks: TaskCounts::of(&tasks),
         attempts,
         findings,
-        cost: cost.total,
+        cost: cost.cost,
         scripted: ready.scripted,
         problems,
         state: ready.state.clone(),

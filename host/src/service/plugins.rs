@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use super::error::ServiceError;
 use crate::config::Config;
 use crate::domain::assignment::RoleInfo;
 use crate::domain::id::{Digest, Role};
-use crate::plugin::{Engine, Limits, Plugin, PluginKind, builtin};
+use crate::plugin::{Engine, Expectation, Limits, Plugin, PluginKind, builtin};
 
 /// The largest component file that is read, in bytes.
 const MAX_COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -57,7 +58,7 @@ impl FromStr for PluginChoice {
             ))
         };
         let (kind, source) = text.split_once('=').ok_or_else(wrong)?;
-        let kind = PluginKind::by_name(kind).ok_or_else(wrong)?;
+        let kind = kind.parse::<PluginKind>().map_err(|_| wrong())?;
         if source.is_empty() {
             return Err(wrong());
         }
@@ -117,7 +118,7 @@ impl PluginSet {
         let mut loading = tokio::task::JoinSet::new();
         for (place, (kind, source)) in wanted.into_iter().enumerate() {
             let engine = engine.clone();
-            loading.spawn_blocking(move || load(&engine, kind, &source).map(|plugin| (place, plugin)));
+            loading.spawn(async move { load(&engine, kind, &source).await.map(|plugin| (place, plugin)) });
         }
         let mut loaded = BTreeMap::new();
         while let Some(joined) = loading.join_next().await {
@@ -132,13 +133,14 @@ impl PluginSet {
         let (mut routing, mut scheduling) = (None, None);
         for plugin in plugins {
             let seated = Seated {
-                settings: config.plugin_settings(plugin.name()),
-                limits: config.plugin_limits(plugin.kind(), plugin.name()),
+                settings: config.plugin_settings(&plugin.name),
+                limits: limits(config, &plugin),
                 plugin: Arc::clone(&plugin),
             };
-            match plugin.kind() {
+            match plugin.kind {
                 PluginKind::Spirit => {
-                    let info = plugin.describe_role(&seated.limits).await.map_err(|error| describe(&plugin, &error))?;
+                    let described = plugin.describe_role().await.result;
+                    let info = described.map_err(|error| describe(&plugin, &error))?;
                     spirits.insert(info.role.clone(), (seated, info));
                 }
                 PluginKind::Routing => routing = Some(seated),
@@ -162,18 +164,33 @@ impl PluginSet {
             .chain([&self.routing, &self.scheduling])
             .chain(&self.reviews)
             .map(|seated| {
-                (format!("{}/{}", seated.plugin.kind().name(), seated.plugin.name()), seated.plugin.digest().clone())
+                (format!("{}/{}", seated.plugin.kind.as_str(), seated.plugin.name), seated.plugin.digest.clone())
             })
             .collect()
     }
 }
 
+/// The defaults of the plugin's kind, with what the operator set in their place.
+pub(crate) fn limits(config: &Config, plugin: &Plugin) -> Limits {
+    let base = Limits::for_kind(plugin.kind);
+    let set = config.plugin_limits(plugin.kind.as_str(), &plugin.name);
+    Limits {
+        fuel: set.fuel.or(base.fuel),
+        memory_bytes: set.memory_bytes.unwrap_or(base.memory_bytes),
+        table_elements: set.table_elements.unwrap_or(base.table_elements),
+        guest_time: set.guest_time_ms.map_or(base.guest_time, Duration::from_millis),
+        wall: set.wall_ms.map_or(base.wall, Duration::from_millis),
+        host_call_bytes: set.host_call_bytes.unwrap_or(base.host_call_bytes),
+        host_calls: set.host_calls.unwrap_or(base.host_calls),
+    }
+}
+
 fn describe(plugin: &Plugin, error: &dyn std::error::Error) -> ServiceError {
-    ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name()))
+    ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name))
 }
 
 /// Loads one component and checks that it is of `kind`.
-pub(crate) fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Arc<Plugin>, ServiceError> {
+pub(crate) async fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Arc<Plugin>, ServiceError> {
     match source {
         PluginSource::Builtin(name) => {
             let entry = builtin::find(kind, name).ok_or_else(|| {
@@ -181,11 +198,11 @@ pub(crate) fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> 
                     builtin::ALL.iter().filter(|entry| entry.kind == kind).map(|entry| entry.name).collect();
                 ServiceError::Usage(format!(
                     "there is no built-in {} plugin `{name}`; there are: {}; a file needs the ending .wasm or a path",
-                    kind.name(),
+                    kind.as_str(),
                     known.join(", ")
                 ))
             })?;
-            Ok(engine.load(entry.name, entry.bytes, Some(kind))?)
+            Ok(engine.load(entry.name, entry.bytes, Expectation::Kind(kind)).await?)
         }
         PluginSource::File(path) => {
             let fail = |source| ServiceError::Io { path: path.clone(), source };
@@ -198,7 +215,7 @@ pub(crate) fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> 
             }
             let bytes = std::fs::read(path).map_err(fail)?;
             let name = path.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy());
-            Ok(engine.load(&name, &bytes, Some(kind))?)
+            Ok(engine.load(&name, bytes, Expectation::Kind(kind)).await?)
         }
     }
 }

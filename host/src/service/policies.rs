@@ -25,7 +25,7 @@ pub(crate) async fn schedule(
     let input = json!({ "ready": ready, "pools": pools, "state": state });
     let (begun, context) = begin(shop, decision(ExecutionKind::Scheduling, seated, None, input)).await?;
     let ended = seated.plugin.order(context, ready, pools, &seated.settings.to_string(), &state).await;
-    let kept = ended.result.as_ref().ok().map(|plan: &Plan| remembered(seated, &plan.state));
+    let kept = ended.result.as_ref().ok().and_then(|plan: &Plan| remembered(seated, &plan.state));
     begun.end(&ended, kept).await?;
     let proposed = match ended.result {
         Ok(plan) => plan.placements,
@@ -36,30 +36,30 @@ pub(crate) async fn schedule(
     };
     let checked = dispatch::check_plan(proposed, ready, pools);
     for refused in &checked.refused {
-        shop.tell(&Progress::Warning { text: format!("the policy `{}`: {refused}", seated.plugin.name()) });
+        shop.tell(&Progress::Warning { text: format!("the policy `{}`: {refused}", seated.plugin.name) });
     }
     Ok((checked.placements, begun.id().clone()))
 }
 
-/// Picks the instance for a task's attempt.
+/// Picks the instance for a task's attempt; none when the team is empty.
 pub(crate) async fn route(
     shop: &Workshop,
     attempt: &AttemptKey,
     issue: &Issue,
     candidates: &[Candidate],
-) -> Result<(Decision, ExecutionId), ServiceError> {
+) -> Result<Option<(Decision, ExecutionId)>, ServiceError> {
     let seated = &shop.plugins.routing;
     let state = state_of(shop, seated).await?;
     let input = json!({ "issue": issue, "candidates": candidates, "state": state });
     let (begun, context) = begin(shop, decision(ExecutionKind::Routing, seated, Some(attempt.clone()), input)).await?;
     let ended = seated.plugin.route(context, issue, candidates, &seated.settings.to_string(), &state).await;
-    let kept = ended.result.as_ref().ok().map(|decision: &Decision| remembered(seated, &decision.state));
+    let kept = ended.result.as_ref().ok().and_then(|decision: &Decision| remembered(seated, &decision.state));
     begun.end(&ended, kept).await?;
     let decision = match ended.result {
         Ok(decision) => match dispatch::check_decision(decision, candidates) {
-            Ok(decision) => decision,
+            Ok(decision) => Some(decision),
             Err(refused) => {
-                shop.tell(&Progress::Warning { text: format!("the policy `{}`: {refused}", seated.plugin.name()) });
+                shop.tell(&Progress::Warning { text: format!("the policy `{}`: {refused}", seated.plugin.name) });
                 dispatch::fallback_route(issue, candidates)
             }
         },
@@ -68,7 +68,7 @@ pub(crate) async fn route(
             dispatch::fallback_route(issue, candidates)
         }
     };
-    Ok((decision, begun.id().clone()))
+    Ok(decision.map(|decision| (decision, begun.id().clone())))
 }
 
 fn decision(
@@ -77,17 +77,18 @@ fn decision(
     attempt: Option<AttemptKey>,
     input: serde_json::Value,
 ) -> Invocation<'_> {
-    let log: std::sync::Arc<dyn Log> = std::sync::Arc::new(PolicyLog(seated.plugin.name().to_owned()));
+    let log: std::sync::Arc<dyn Log> = std::sync::Arc::new(PolicyLog(seated.plugin.name.clone()));
     let capabilities = Capabilities { log: Some(log), ..Capabilities::default() };
     Invocation { kind, seated, attempt, instance: None, input, capabilities }
 }
 
 fn state_name(seated: &Seated) -> String {
-    format!("{}/{}", seated.plugin.kind().name(), seated.plugin.name())
+    format!("{}/{}", seated.plugin.kind.as_str(), seated.plugin.name)
 }
 
-fn remembered(seated: &Seated, state: &str) -> PolicyState {
-    PolicyState { name: state_name(seated), state: state.to_owned() }
+fn remembered(seated: &Seated, state: &str) -> Option<PolicyState> {
+    let fits = dispatch::check_state(state).is_ok();
+    fits.then(|| PolicyState { name: state_name(seated), state: state.to_owned() })
 }
 
 async fn state_of(shop: &Workshop, seated: &Seated) -> Result<String, ServiceError> {
@@ -97,7 +98,7 @@ async fn state_of(shop: &Workshop, seated: &Seated) -> Result<String, ServiceErr
 
 fn fallen(shop: &Workshop, seated: &Seated, error: &dyn std::error::Error) {
     let text =
-        format!("the policy `{}` failed, the built-in rule decides instead: {}", seated.plugin.name(), chain(error));
+        format!("the policy `{}` failed, the built-in rule decides instead: {}", seated.plugin.name, chain(error));
     tracing::warn!("{text}");
     shop.tell(&Progress::Warning { text });
 }

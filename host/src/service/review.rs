@@ -80,7 +80,7 @@ async fn one(
 
 fn about_heuristic(seated: &Seated, message: String) -> Finding {
     Finding {
-        rule: format!("{}/heuristic", seated.plugin.name()),
+        rule: format!("{}/heuristic", seated.plugin.name),
         severity: Severity::Warn,
         file: None,
         line: None,

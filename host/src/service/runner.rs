@@ -92,13 +92,14 @@ pub(crate) async fn attempt(shop: &Arc<Workshop>, work: Work) -> Result<Attempte
     }
     let base = work.base.clone();
     let base_tree = shop.mirror.objects(move |objects| objects.tree_of(&base)).await?;
-    let desk = Desk::new(
+    let desk = Desk::open(
         Arc::clone(shop),
         work.attempt.clone(),
         work.instance.clone(),
         Arc::clone(&work.slot),
         base_tree.clone(),
-    );
+    )
+    .await?;
     let (performed, execution) = perform(shop, &work, &desk).await?;
     let (summary, judged) = match performed {
         Ok(report) => {
@@ -158,11 +159,11 @@ async fn perform(
         instance: work.instance.clone(),
         slot: work.slot.id().clone(),
         execution: begun.id().clone(),
-        component: seated.plugin.digest().clone(),
+        component: seated.plugin.digest.clone(),
         base: work.base.clone(),
     };
     shop.registry.append(Subject::attempt(&shop.run, &work.attempt), vec![started]).await?;
-    let ended = seated.plugin.perform(context, &work.assignment, &seated.settings.to_string()).await;
+    let ended = seated.plugin.perform(context, work.assignment.clone(), &seated.settings.to_string()).await;
     begun.end(&ended, None).await?;
     Ok((ended.result, begun.id().clone()))
 }
@@ -177,7 +178,7 @@ async fn judge(
 ) -> Result<Judged, ServiceError> {
     let snapshot = work.slot.snapshot().await?;
     for skipped in &snapshot.skipped {
-        desk.note(format!("left out of the commit: {} ({})", skipped.path, skipped.reason));
+        desk.note(format!("left out of the commit: {} ({})", skipped.path, skipped.reason.text()));
     }
     let (tree, base) = (snapshot.tree.clone(), base_tree.clone());
     let keep = planning::protected_paths(work.assignment.kind, &shop.spec);
@@ -359,7 +360,7 @@ async fn finish(
     begun_at: Duration,
 ) -> Result<(), ServiceError> {
     let execution = execution.clone();
-    let cost = shop.registry.read(move |reader| reader.execution_cost(&execution)).await?;
+    let cost = shop.registry.read(move |reader| reader.execution_cost(&execution)).await?.cost;
     let took = shop.clock.elapsed().saturating_sub(begun_at);
     let finished = Body::RunnerFinished {
         runner: work.runner.clone(),

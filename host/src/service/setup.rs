@@ -26,8 +26,9 @@ use crate::domain::mask::Mask;
 use crate::domain::protocol;
 use crate::domain::task::TaskState;
 use crate::domain::team::Language;
-use crate::llm::config::{Dialect, LlmChoice, LlmConfig, LlmOptions, ModelOptions};
+use crate::llm::config::{DEFAULT_KEY_ENV, LlmChoice, LlmConfig, LlmOptions, ModelOptions};
 use crate::llm::gateway::Price;
+use crate::llm::openai::Dialect;
 use crate::plugin::{Engine, EngineOptions};
 use crate::registry::Registry;
 use crate::sandbox::{Confinement, HostEnv, Sandbox};
@@ -103,7 +104,7 @@ pub(crate) async fn prepare(
     let found = found.await?;
     let config = found.config()?;
     let llm = llm_config(options, &config)?;
-    let mask = Arc::new(mask(options, &config, &llm));
+    let mask = Arc::new(mask(options, &config));
 
     let blobs = BlobStore::open(state.blobs())?;
     let registry = Registry::open(&state.registry(), Arc::clone(&clock), blobs.clone())?;
@@ -143,7 +144,7 @@ pub(crate) async fn prepare(
     let run = registry.ids().run();
     let shop = Arc::new(Workshop {
         artifacts: ArtifactStore::new(blobs, registry.ids().clone(), Arc::clone(&clock)),
-        language: language(options, &found).as_str().to_owned(),
+        language: language(options, &found).code().to_owned(),
         steering: found.steering(&mask),
         max_attempts: config.run.max_attempts,
         commands: spirit_commands,
@@ -283,7 +284,7 @@ pub(crate) fn llm_config(options: &RunOptions, config: &Config) -> Result<LlmCon
     let named = options.base_url.clone().or_else(|| env(crate::llm::config::BASE_URL_ENV));
     if let (None, Some(url)) = (&named, &settings.base_url)
         && !matches!(options.llm, Some(LlmChoice::Scripted(_)))
-        && env(key_env.as_deref().unwrap_or(crate::llm::config::DEFAULT_KEY_ENV)).is_some()
+        && env(key_env.as_deref().unwrap_or(DEFAULT_KEY_ENV)).is_some()
     {
         // A repository must not be able to have the operator's key sent to a server of its choice.
         return Err(ServiceError::Usage(format!(
@@ -315,9 +316,10 @@ pub(crate) fn llm_config(options: &RunOptions, config: &Config) -> Result<LlmCon
 }
 
 /// Secrets that no text may carry: the key, and the values of the variables that the operator names.
-fn mask(options: &RunOptions, config: &Config, llm: &LlmConfig) -> Mask {
-    let named = config.secrets.mask.iter().filter_map(|name| options.env.get(name).cloned());
-    Mask::new(named.chain(llm.secrets()))
+fn mask(options: &RunOptions, config: &Config) -> Mask {
+    let key_env = config.llm.key_env.as_deref().unwrap_or(DEFAULT_KEY_ENV);
+    let names = config.secrets.mask.iter().map(String::as_str).chain([key_env, DEFAULT_KEY_ENV]);
+    Mask::new(names.filter_map(|name| options.env.get(name)))
 }
 
 /// Makes the spec branch at `base` where there is none yet.

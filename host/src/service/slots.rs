@@ -54,18 +54,23 @@ pub(crate) async fn lend(
 /// Cleans the slot and gives it back; what exists nowhere else is kept first.
 pub(crate) async fn give_back(shop: &Arc<Workshop>, lent: LentSlot) -> Result<(), ServiceError> {
     let id = lent.slot.id().clone();
-    let cleaned = lent.slot.release(shop.clock.now()).await;
+    // Whoever still holds the slot keeps it from being cleaned now; the next attempt prepares it then.
+    let cleaned = match Arc::into_inner(lent.slot) {
+        Some(slot) => Some(slot.release(shop.clock.now()).await),
+        None => None,
+    };
     shop.registry.release_lease(&lent.lease).await?;
     let event = Body::SlotReleased { slot: id.clone(), holder: lent.holder };
     shop.registry.append(Subject::attempt(&shop.run, &lent.attempt), vec![event]).await?;
     match cleaned {
-        Ok(prepared) => {
+        Some(Ok(prepared)) => {
             if let Some(rescue) = prepared.rescued {
                 shop.tell(&Progress::Warning { text: format!("work left in {id} was kept: {rescue}") });
             }
         }
         // The next attempt prepares the slot again, and fails loudly if it cannot.
-        Err(error) => shop.tell(&Progress::Warning { text: format!("{id} could not be cleaned: {error}") }),
+        Some(Err(error)) => shop.tell(&Progress::Warning { text: format!("{id} could not be cleaned: {error}") }),
+        None => tracing::warn!(slot = %id, "given back while something still uses it"),
     }
     Ok(())
 }

@@ -39,6 +39,15 @@ pub enum Rescue {
     },
 }
 
+impl std::fmt::Display for Rescue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Commit { reference, .. } => f.write_str(reference),
+            Self::Folder { path } => write!(f, "{}", path.display()),
+        }
+    }
+}
+
 /// A slot was made clean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a rescue must be told to somebody"]
