@@ -1,9 +1,10 @@
 //! Builds the components below `plugins/` and embeds them: a nested cargo with a private target
 //! directory, shared by `cargo build`, `test` and `clippy`, so that nothing is built twice.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -40,7 +41,18 @@ struct Plugin {
     package: String,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match embed() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without a backtrace, whatever RUST_BACKTRACE says: what to do is all that helps here.
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn embed() -> Result<()> {
     let host = PathBuf::from(env("CARGO_MANIFEST_DIR")?);
     let root = host.parent().context("the host crate has no parent folder")?;
     let out = PathBuf::from(env("OUT_DIR")?);
@@ -54,6 +66,7 @@ fn main() -> Result<()> {
         build(root, &target_dir, &plugins)?;
         collect(&target_dir.join(TARGET).join("plugin"), &out, &plugins)?;
     }
+    println!("cargo:rustc-env=NECRO_WASMTIME_VERSION={}", locked_version(&root.join("Cargo.lock"), "wasmtime")?);
     write_if_changed(&out.join("builtin.rs"), table(&plugins)?.as_bytes())
 }
 
@@ -62,10 +75,15 @@ fn env(name: &str) -> Result<String> {
 }
 
 fn watch(path: &Path) {
-    #[expect(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
-    {
-        println!("cargo:rerun-if-changed={}", path.display());
-    }
+    println!("cargo:rerun-if-changed={}", path.display());
+}
+
+/// The version of a dependency: libraries do not tell their own.
+fn locked_version(lock: &Path, package: &str) -> Result<String> {
+    let text = std::fs::read_to_string(lock).with_context(|| format!("{} cannot be read", lock.display()))?;
+    let rest = text.split(&format!("name = \"{package}\"\nversion = \"")).nth(1);
+    let version = rest.and_then(|rest| rest.split('"').next());
+    Ok(version.with_context(|| format!("{} lacks {package}", lock.display()))?.to_owned())
 }
 
 /// Every crate `plugins/<kind>/<name>`, in a stable order.
@@ -99,8 +117,8 @@ fn ensure_target() -> Result<()> {
     if has_target()? {
         return Ok(());
     }
-    let added = command("rustup").args(["target", "add", TARGET]).status().is_ok_and(|status| status.success());
-    if !added || !has_target()? {
+    let adding = command("rustup").args(["target", "add", TARGET]).output();
+    if !adding.is_ok_and(|output| output.status.success()) || !has_target()? {
         bail!(
             "the plugins are built for {TARGET}, which this toolchain lacks and could not fetch: type `rustup target add {TARGET}`"
         );
@@ -148,6 +166,7 @@ fn build(root: &Path, target_dir: &Path, plugins: &[Plugin]) -> Result<()> {
 
 /// Copies the components to where this build of the host keeps them, and watches their sources.
 fn collect(built: &Path, out: &Path, plugins: &[Plugin]) -> Result<()> {
+    let mut watched = BTreeSet::new();
     for plugin in plugins {
         let file = plugin.package.replace('-', "_");
         let wasm = built.join(format!("{file}.wasm"));
@@ -156,9 +175,10 @@ fn collect(built: &Path, out: &Path, plugins: &[Plugin]) -> Result<()> {
         let dependencies = built.join(format!("{file}.d"));
         let text = std::fs::read_to_string(&dependencies)
             .with_context(|| format!("{} was not written", dependencies.display()))?;
-        for source in sources(&text) {
-            watch(Path::new(&source));
-        }
+        watched.extend(sources(&text));
+    }
+    for source in watched {
+        watch(Path::new(&source));
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The plugin engine against real components: what is loaded and what is refused, what stops a guest,
 //! how its host calls are journaled, and what it sees of the system.
 
+#![expect(clippy::unwrap_used, reason = "what a test needs is there, or the test fails")]
+
 #[path = "support/guests.rs"]
 mod guests;
 

@@ -56,6 +56,12 @@ impl PluginKind {
         }
     }
 
+    /// The kind with this name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The world's name in `wit/worlds.wit`.
     #[must_use]
     pub const fn world(self) -> &'static str {
@@ -98,9 +104,7 @@ impl fmt::Display for PluginKind {
 impl FromStr for PluginKind {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
+        Self::by_name(text)
             .ok_or_else(|| format!("`{text}` is no kind of plugin; spirit, scheduling, routing and review are"))
     }
 }

@@ -1,7 +1,5 @@
 //! Host calls: each is journaled by its class, and no answer reaches a guest that the journal lacks.
 
-use std::sync::Arc;
-
 use necro_host::domain::call::{Class, Function};
 use necro_host::plugin::capability::Capabilities;
 use necro_host::plugin::{ExecutionError, PluginKind};
@@ -80,7 +78,7 @@ async fn an_answer_that_cannot_be_journaled_does_not_reach_the_guest() {
     // 0: the intent of the first call; 2: its answer, after the effect; 3: an observation.
     for (broken_from, effects) in [(0, 0), (2, 1), (3, 1)] {
         let (mut context, _) = context(PluginKind::Spirit);
-        let fake = Arc::new(Fake { broken_from: Some(broken_from), ..Fake::default() });
+        let fake = Fake::broken_from(broken_from);
         context.capabilities = fake.capabilities();
         context.journal = fake.clone();
         let error = plugin.perform(context, assignment(), "").await.result.unwrap_err();

@@ -24,9 +24,10 @@ use crate::guests::guest_bytes;
 
 pub(crate) const TIME: jiff::Timestamp = jiff::Timestamp::constant(1_750_000_000, 0);
 
-/// A small pool without a cache: many of these live in one test process.
+/// A small pool, because many of these live in one test process, and a cache that all tests share.
 pub(crate) fn engine() -> Engine {
-    Engine::new(EngineOptions { max_instances: 8, ..EngineOptions::default() }).unwrap()
+    let cache_dir = Some(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-plugins"));
+    Engine::new(EngineOptions { cache_dir, max_instances: 8, ..EngineOptions::default() }).unwrap()
 }
 
 pub(crate) async fn load(name: &str) -> Arc<Plugin> {
@@ -104,13 +105,22 @@ fn envelope() -> Envelope {
 pub(crate) struct Fake {
     steps: Mutex<Vec<String>>,
     logged: Mutex<Vec<String>>,
-    /// Records are refused from this one on.
-    pub(crate) broken_from: Option<usize>,
+    /// Steps are refused from this one on.
+    broken_from: Option<usize>,
     /// The model never answers.
-    pub(crate) silent_model: bool,
+    silent_model: bool,
 }
 
 impl Fake {
+    /// The journal takes this many steps and no more.
+    pub(crate) fn broken_from(steps: usize) -> Arc<Self> {
+        Arc::new(Self { broken_from: Some(steps), ..Self::default() })
+    }
+
+    pub(crate) fn with_silent_model() -> Arc<Self> {
+        Arc::new(Self { silent_model: true, ..Self::default() })
+    }
+
     pub(crate) fn capabilities(self: &Arc<Self>) -> Capabilities {
         Capabilities {
             llm: Some(self.clone()),

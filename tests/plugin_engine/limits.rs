@@ -101,7 +101,7 @@ async fn a_panic_is_a_trap_with_its_message_and_no_state_survives_it() {
 
 fn waiting() -> (ExecutionContext, Arc<Fake>) {
     let (mut context, _) = context(PluginKind::Spirit);
-    let fake = Arc::new(Fake { silent_model: true, ..Fake::default() });
+    let fake = Fake::with_silent_model();
     context.capabilities = fake.capabilities();
     context.journal = fake.clone();
     (context, fake)
@@ -197,4 +197,12 @@ async fn more_executions_than_instances_wait_for_their_turn() {
     while let Some(ended) = running.join_next().await {
         assert_eq!(ended.unwrap().unwrap(), 2);
     }
+}
+
+#[tokio::test]
+async fn the_end_of_the_stack_is_a_trap_that_is_not_replayable() {
+    let error = route("deep-recursion", "", |_| {}).await;
+    let ExecutionError::Trapped { message, .. } = &error else { panic!("{error}") };
+    assert!(message.contains("stack"), "{message}");
+    assert!(!error.is_replayable());
 }

@@ -20,7 +20,7 @@ async fn what_is_no_component_is_refused_with_what_it_is() {
         (b"\0asm\x0d\0".to_vec(), "its header is broken off"),
         (b"(component)".to_vec(), "it is WebAssembly text"),
         (b"\x7fELF\x02\x01\x01\0".to_vec(), "it is native or precompiled code"),
-        (truncated, "unexpected end"),
+        (truncated, "out of bounds"),
     ];
     for (bytes, words) in cases {
         let error = refused("odd", bytes, Expectation::Any).await.to_string();
@@ -153,4 +153,27 @@ async fn a_cache_that_others_may_write_is_not_used() {
     std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
     decide(&cached(&directory)).await;
     assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+}
+
+/// Set for the process in which address space is limited.
+const LIMITED: &str = "NECRO_TEST_LIMITED_ADDRESS_SPACE";
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a limit of its own needs a process of its own")]
+async fn without_address_space_for_a_pool_instances_are_allocated_on_demand() {
+    if std::env::var_os(LIMITED).is_some() {
+        let engine = engine();
+        assert!(!engine.is_pooled());
+        assert_eq!(decide(&engine).await, "backend_spirit_2");
+        return;
+    }
+    assert!(engine().is_pooled());
+    guest_bytes("last-candidate");
+    let test = "load::without_address_space_for_a_pool_instances_are_allocated_on_demand";
+    let mut shell = std::process::Command::new("sh");
+    // 16 GiB in units of 1,024 bytes: less than eight memories of the pool need.
+    shell.args(["-c", "ulimit -v 16777216 && exec \"$0\" --exact \"$1\""]).env(LIMITED, "1");
+    let output = shell.arg(std::env::current_exe().unwrap()).arg(test).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }

@@ -105,7 +105,7 @@ impl Engine {
     /// What compiles and runs components, for the record: fuel compares only under the same one.
     #[must_use]
     pub const fn version() -> &'static str {
-        "wasmtime 48"
+        concat!("wasmtime ", env!("NECRO_WASMTIME_VERSION"))
     }
 
     /// Whether instances come from a pool; false where address space is limited.

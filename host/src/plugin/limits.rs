@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Serialize, Serializer};
 
 use super::PluginKind;
 use super::capability::JournalError;
@@ -147,16 +148,21 @@ impl fmt::Display for Limit {
 }
 
 /// What an execution used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct GuestUsage {
     /// Fuel; equal for equal inputs and answers under one engine version.
     pub fuel: u64,
-    /// Processor time, as [`Limits::guest_time`] counts it.
+    /// Processor time, as [`Limits::guest_time`] counts it; recorded in microseconds.
+    #[serde(rename = "guest_time_us", serialize_with = "microseconds")]
     pub guest_time: Duration,
     /// The most memory that it had at once.
     pub peak_memory_bytes: u64,
     /// Calls to the host.
     pub host_calls: u64,
+}
+
+fn microseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// Why the host ends a guest from inside a host call or a growth of memory.

@@ -43,7 +43,7 @@ pub struct Plugin {
     pub kind: PluginKind,
     /// SHA-256 of the component's bytes.
     pub digest: Digest,
-    /// Interfaces that it imports, as it names them, sorted.
+    /// Interfaces whose functions it imports, as it names them, sorted; those of WASI included.
     pub imports: Vec<String>,
     /// Size of the component's bytes.
     pub size_bytes: u64,
@@ -74,7 +74,7 @@ impl Plugin {
     pub fn capabilities(&self) -> impl Iterator<Item = &str> {
         self.imports.iter().filter_map(|import| {
             let name = Name::parse(import);
-            (name.package == PACKAGE && name.interface != "types").then_some(name.interface)
+            (name.package == PACKAGE).then_some(name.interface)
         })
     }
 }
@@ -101,7 +101,9 @@ impl Engine {
         let kind = contract.kind(name, expectation)?;
         contract.check_imports(name, kind)?;
         let world = self.link(name, kind, &component)?;
-        let imports = contract.imports.into_keys().collect();
+        // Interfaces that only lend their types give nothing.
+        let imports = contract.imports.into_iter().filter(|(_, functions)| !functions.is_empty());
+        let imports = imports.map(|(name, _)| name).collect();
         let plugin = Plugin { name: name.to_owned(), kind, digest, imports, size_bytes, world, engine: self.clone() };
         trial(&plugin).await?;
         Ok(Arc::new(plugin))
@@ -279,4 +281,66 @@ fn too_much(kind: PluginKind, import: &str, functions: &[String]) -> Option<Stri
 fn exists(interface: &str, function: &str) -> bool {
     (interface == "lock" && function == "[method]lease.name")
         || Function::by_name(&format!("{interface}.{function}")).is_some_and(|f| f != Function::LockRelease)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wit(file: &str) -> String {
+        std::fs::read_to_string(format!("{}/../wit/{file}.wit", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    #[test]
+    fn versions_are_compared_by_their_track() {
+        let cases = [
+            ("necro:plugin/routing@0.1.0", "0.1"),
+            ("necro:plugin/routing@0.1.17", "0.1"),
+            ("necro:plugin/routing@0.2.0", "0.2"),
+            ("necro:plugin/routing@1.4.2", "1"),
+            ("necro:plugin/routing@0.0.3", "0.0.3"),
+            ("necro:plugin/routing@0.1.0-rc.1", "0.1.0-rc.1"),
+            ("necro:plugin/routing", ""),
+        ];
+        for (name, track) in cases {
+            assert_eq!(Name::parse(name).track(), track, "{name}");
+        }
+        let bare = Name::parse("run");
+        assert_eq!((bare.package, bare.interface, bare.version), ("", "run", ""));
+    }
+
+    #[test]
+    fn kinds_may_import_what_their_worlds_import() {
+        let worlds = wit("worlds");
+        for kind in PluginKind::ALL {
+            let (_, world) = worlds.split_once(&format!("world {} {{", kind.world())).unwrap();
+            let (body, _) = world.split_once('}').unwrap();
+            let named = |word: &str| {
+                let lines = body.lines().filter_map(|line| line.trim().strip_prefix(word));
+                lines.map(|line| line.trim().trim_end_matches(';').to_owned()).collect::<Vec<_>>()
+            };
+            assert_eq!(named("import"), kind.imports(), "{kind}");
+            assert_eq!(named("export"), [kind.interface()], "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_functions_of_the_contract_are_those_of_the_domain() {
+        let mut count = 0;
+        let files = ["llm", "workspace", "command", "registry", "mailbox", "lock", "artifact", "log"];
+        for line in files.iter().flat_map(|file| wit(file).lines().map(str::to_owned).collect::<Vec<_>>()) {
+            let line = line.trim();
+            if line.strip_suffix(';').is_some_and(|l| l.contains(": func(")) && !line.starts_with("name:") {
+                count += 1;
+            }
+        }
+        // `lock.release` is the drop of a lease, and no function of the contract.
+        assert_eq!(count, Function::ALL.len() - 1);
+        for function in Function::ALL {
+            let (interface, name) = function.name().split_once('.').unwrap();
+            assert_eq!(exists(interface, name), *function != Function::LockRelease, "{}", function.name());
+        }
+        assert!(exists("lock", "[method]lease.name"));
+        assert!(!exists("log", "flush"));
+    }
 }

@@ -2,17 +2,16 @@
 //! environment; closed input; output becomes log lines; clocks and randomness are functions of the
 //! execution. There is nothing here to grant.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
+use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
+use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::random::Deterministic;
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_io::bytes::Bytes;
 use wasmtime_wasi_io::poll::{DynPollable, subscribe};
 
@@ -21,8 +20,6 @@ use super::host::Guest;
 
 /// How far a clock goes on with every reading, in nanoseconds: so that loops that wait for time end.
 const NANOS_PER_READING: u64 = 1_000;
-/// Bytes of a seeded random stream before it repeats.
-const RANDOM_BYTES: u64 = 8 * 1024;
 /// At most this many random bytes in one call.
 const MAX_RANDOM_REQUEST_BYTES: u64 = 64 * 1024;
 /// Output that is passed on to the log, for one stream of one execution; the rest is counted and dropped.
@@ -48,32 +45,30 @@ pub(crate) struct Inert {
     context: WasiCtx,
     pub(crate) table: ResourceTable,
     clock: VirtualClock,
+    random: Random,
     stdout: Lines,
     stderr: Lines,
 }
 
 impl Inert {
     pub(crate) fn new(seed: &Seed, log: Option<Arc<dyn Log>>) -> Self {
-        let clock = VirtualClock::at(seed.time);
         let stderr = Lines::new("warn", log.clone());
         let stdout = Lines::new("info", log);
-        let random = stream(&seed.random, b"random");
-        let mut number = [0; 16];
-        number.copy_from_slice(&stream(&seed.random, b"hash seed")[..16]);
         let context = WasiCtx::builder()
             .stdout(stdout.clone())
             .stderr(stderr.clone())
-            .secure_random(Deterministic::new(random.clone()))
-            .insecure_random(Deterministic::new(random))
-            .insecure_random_seed(u128::from_le_bytes(number))
-            .max_random_size(MAX_RANDOM_REQUEST_BYTES)
-            .wall_clock(clock.clone())
-            .monotonic_clock(clock.clone())
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
-        Self { context, table: ResourceTable::new(), clock, stdout, stderr }
+        Self {
+            context,
+            table: ResourceTable::new(),
+            clock: VirtualClock::at(seed.time),
+            random: Random::new(seed.random),
+            stdout,
+            stderr,
+        }
     }
 
     /// Passes unfinished lines on and gives the last lines of standard error; a Rust panic leaves its
@@ -87,24 +82,16 @@ impl Inert {
 /// Links every interface of WASI p2 with its inert version.
 pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    // The library virtualises readings only: sleeping would take real time.
+    // The library's own virtual clock still sleeps in real time, and its randomness is made anew for every
+    // store, whether it is used or not.
     linker.allow_shadowing(true);
-    monotonic_clock::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| &mut guest.inert)?;
+    monotonic_clock::add_to_linker::<_, HasSelf<Inert>>(linker, |guest| &mut guest.inert)?;
+    wall_clock::add_to_linker::<_, HasSelf<Inert>>(linker, |guest| &mut guest.inert)?;
+    random::add_to_linker::<_, HasSelf<Inert>>(linker, |guest| &mut guest.inert)?;
+    insecure::add_to_linker::<_, HasSelf<Inert>>(linker, |guest| &mut guest.inert)?;
+    insecure_seed::add_to_linker::<_, HasSelf<Inert>>(linker, |guest| &mut guest.inert)?;
     linker.allow_shadowing(false);
     Ok(())
-}
-
-/// `SHA-256(seed ‖ purpose ‖ counter)`, concatenated.
-fn stream(seed: &[u8; 32], purpose: &[u8]) -> Vec<u8> {
-    (0..RANDOM_BYTES / 32)
-        .flat_map(|counter| {
-            let mut hash = Sha256::new();
-            hash.update(seed);
-            hash.update(purpose);
-            hash.update(counter.to_le_bytes());
-            hash.finalize()
-        })
-        .collect()
 }
 
 impl WasiView for Guest {
@@ -115,7 +102,7 @@ impl WasiView for Guest {
 
 impl monotonic_clock::Host for Inert {
     fn now(&mut self) -> wasmtime::Result<u64> {
-        Ok(HostMonotonicClock::now(&self.clock))
+        Ok(self.clock.read())
     }
 
     fn resolution(&mut self) -> wasmtime::Result<u64> {
@@ -123,13 +110,50 @@ impl monotonic_clock::Host for Inert {
     }
 
     fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        self.clock.0.passed.fetch_max(when, Ordering::Relaxed);
+        self.clock.passed = self.clock.passed.max(when);
         self.ready()
     }
 
     fn subscribe_duration(&mut self, duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        self.clock.advance(duration);
+        self.clock.passed = self.clock.passed.saturating_add(duration);
         self.ready()
+    }
+}
+
+impl wall_clock::Host for Inert {
+    fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
+        let now = self.clock.start.saturating_add(Duration::from_nanos(self.clock.read()));
+        Ok(wall_clock::Datetime { seconds: now.as_secs(), nanoseconds: now.subsec_nanos() })
+    }
+
+    fn resolution(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
+        Ok(wall_clock::Datetime { seconds: 0, nanoseconds: 1_000 })
+    }
+}
+
+impl random::Host for Inert {
+    fn get_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
+        self.random.bytes(len)
+    }
+
+    fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.random.number())
+    }
+}
+
+impl insecure::Host for Inert {
+    fn get_insecure_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
+        self.random.bytes(len)
+    }
+
+    fn get_insecure_random_u64(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.random.number())
+    }
+}
+
+impl insecure_seed::Host for Inert {
+    fn insecure_seed(&mut self) -> wasmtime::Result<(u64, u64)> {
+        Ok((self.random.number(), self.random.number()))
     }
 }
 
@@ -149,45 +173,67 @@ impl Pollable for Ready {
 }
 
 /// Goes on only when it is read or slept on.
-#[derive(Clone)]
-struct VirtualClock(Arc<ClockState>);
-
-struct ClockState {
+struct VirtualClock {
+    /// Since the Unix epoch.
     start: Duration,
     /// Nanoseconds since `start`.
-    passed: AtomicU64,
+    passed: u64,
 }
 
 impl VirtualClock {
     fn at(time: jiff::Timestamp) -> Self {
         let start = Duration::try_from(time.duration_since(jiff::Timestamp::UNIX_EPOCH)).unwrap_or_default();
-        Self(Arc::new(ClockState { start, passed: AtomicU64::new(0) }))
+        Self { start, passed: 0 }
     }
 
-    fn advance(&self, nanos: u64) -> u64 {
-        let step = |passed: u64| Some(passed.saturating_add(nanos));
-        let before = self.0.passed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
-        before.unwrap_or_default().saturating_add(nanos)
-    }
-}
-
-impl HostMonotonicClock for VirtualClock {
-    fn resolution(&self) -> u64 {
-        NANOS_PER_READING
-    }
-
-    fn now(&self) -> u64 {
-        self.advance(NANOS_PER_READING)
+    fn read(&mut self) -> u64 {
+        self.passed = self.passed.saturating_add(NANOS_PER_READING);
+        self.passed
     }
 }
 
-impl HostWallClock for VirtualClock {
-    fn resolution(&self) -> Duration {
-        Duration::from_nanos(NANOS_PER_READING)
+/// The blocks `SHA-256(seed ‖ counter)`, one after the other.
+struct Random {
+    seed: [u8; 32],
+    counter: u64,
+    block: [u8; 32],
+    /// Bytes of `block` that were given out.
+    used: usize,
+}
+
+impl Random {
+    const fn new(seed: [u8; 32]) -> Self {
+        Self { seed, counter: 0, block: [0; 32], used: 32 }
     }
 
-    fn now(&self) -> Duration {
-        self.0.start.saturating_add(Duration::from_nanos(self.advance(NANOS_PER_READING)))
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for byte in bytes {
+            if self.used == self.block.len() {
+                self.block =
+                    Sha256::new_with_prefix(self.seed).chain_update(self.counter.to_le_bytes()).finalize().into();
+                self.counter += 1;
+                self.used = 0;
+            }
+            *byte = self.block[self.used];
+            self.used += 1;
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        self.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    fn bytes(&mut self, count: u64) -> wasmtime::Result<Vec<u8>> {
+        if count > MAX_RANDOM_REQUEST_BYTES {
+            return Err(wasmtime::format_err!(
+                "{count} random bytes are asked for at once, {MAX_RANDOM_REQUEST_BYTES} are allowed"
+            ));
+        }
+        let mut bytes = vec![0; usize::try_from(count)?];
+        self.fill(&mut bytes);
+        Ok(bytes)
     }
 }
 

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use necro_sdk::spirit::{Assignment, Prompt, Report, WorkKind};
@@ -38,6 +38,7 @@ fn look() -> Vec<String> {
     println!("a line on standard output");
     eprintln!("a line on standard error");
     print!("a line without an end");
+    let _ = std::io::stdout().flush();
     let mut input = String::new();
     let read = std::io::stdin().read_to_string(&mut input);
     let began = Instant::now();
