@@ -15,7 +15,7 @@ use crate::domain::task::TaskState;
 Exit codes: 0 done, 1 work failed, 2 wrong usage or configuration, 3 something missing in the \
 environment, 130 interrupted. Results go to standard output, progress, logs and errors to standard \
 error. Times are UTC.")]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -32,7 +32,7 @@ pub struct Cli {
 
 /// How log records look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     Text,
     /// One JSON object a line.
@@ -41,7 +41,7 @@ pub enum LogFormat {
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Colour {
+pub(crate) enum Colour {
     /// On a terminal, unless `NO_COLOR` is set.
     Auto,
     /// Always.
@@ -52,7 +52,7 @@ pub enum Colour {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Work on a job, or on a spec that exists, until its tasks are merged.
     Run(RunArgs),
     /// Write the spec of a job (requirements, design, tasks) and stop before any task is done.
@@ -94,7 +94,7 @@ pub enum Command {
 
 /// Which repository and where its state is.
 #[derive(Debug, Clone, Args)]
-pub struct Place {
+pub(crate) struct Place {
     /// The repository: a path, or a URL to clone.
     #[arg(long, default_value = ".", value_name = "PATH|URL")]
     pub repo: String,
@@ -112,7 +112,7 @@ pub struct Place {
   echo 'Add a health endpoint' | necro-host run - --max-parallel 2
   necro-host run --spec login-ui                        execute .kiro/specs/login-ui
   necro-host run job.md --plugin routing=mine.wasm      with another routing policy")]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The job: a text file, or `-` for standard input.
     #[arg(value_name = "JOB", conflicts_with_all = ["spec", "demo"])]
     pub job: Option<PathBuf>,
@@ -153,7 +153,7 @@ pub struct RunArgs {
 
 /// A language of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Language {
+pub(crate) enum Language {
     /// English
     En,
     /// 日本語
@@ -169,7 +169,7 @@ Example:
   necro-host land login-ui && git merge necro/login-ui
 
 JSON: an object with `branch`, `commit`, `from` (null for a new branch), `unchanged`.")]
-pub struct LandArgs {
+pub(crate) struct LandArgs {
     /// The spec [default: the newest run's].
     pub spec: Option<String>,
     /// Where.
@@ -187,7 +187,7 @@ pub struct LandArgs {
 JSON: an object with `spec`, `state_dir`, `run` (its record), `going_on` (a process works in the state
 directory), `tasks` (`total`, `done`, `failed`, `running`, `ready`, `blocked`, `cancelled`; containers
 are not counted), `active` and `failed` (lists), `cost`.")]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// What and where.
     #[command(flatten)]
     pub query: QueryArgs,
@@ -195,7 +195,7 @@ pub struct StatusArgs {
 
 /// Flags of commands that only read.
 #[derive(Debug, Args)]
-pub struct QueryArgs {
+pub(crate) struct QueryArgs {
     /// The spec [default: the newest run's].
     #[arg(long, value_name = "NAME")]
     pub spec: Option<String>,
@@ -216,7 +216,7 @@ pub struct QueryArgs {
 JSON: a list of objects with `spec`, `task`, `title`, `text`, `state`, `depends`, `skill`, `optional`,
 `container`, `priority`, `requirements`, `attempts`, `assigned`, `last_failure`, `merged_commit`,
 `version`, `created_at`, `updated_at`.")]
-pub struct TasksArgs {
+pub(crate) struct TasksArgs {
     /// Only tasks in this state.
     #[arg(long, value_name = "STATE", value_parser = task_state())]
     pub state: Option<TaskState>,
@@ -242,7 +242,7 @@ JSON: an object with `key`, `task` (null for planning steps), `notes` and `attem
 `attempt`, `instance`, `outcome`, `reason`, `routing` (`plugin`, `decision` with `scores`, `candidates`),
 `summary`, `failure`, `commit`, `files`, `cost`, `gates`, `findings`, `artifacts`, `diff`, `checks`,
 `conversation` (with --conversation).")]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// The task's number; `0.1` and `0.2` are the planning steps.
     pub task: String,
     /// Only this attempt.
@@ -265,7 +265,7 @@ pub struct ShowArgs {
 
 JSON: a list of objects with `at`, `task`, `attempt`, `instance`, `execution`, `sequence`, `function`,
 `text`, `failed` (null: no answer was recorded), `cost`; with --follow one object a line.")]
-pub struct LogsArgs {
+pub(crate) struct LogsArgs {
     /// Only this spirit, such as `backend_spirit_1`, or all of a role.
     pub spirit: Option<String>,
     /// Go on until interrupted.
@@ -287,7 +287,7 @@ pub struct LogsArgs {
 
 JSON: a list of objects with `sequence`, `time`, `event`, `details`, and `run`, `spec`, `task`, `attempt`
 where the event has them.")]
-pub struct EventsArgs {
+pub(crate) struct EventsArgs {
     /// Only events of this task.
     #[arg(long, value_name = "ID")]
     pub task: Option<String>,
@@ -311,7 +311,7 @@ pub struct EventsArgs {
   necro-host graph --format dot | dot -Tsvg > graph.svg
 
 JSON: an object with `tasks` (`id`, `title`, `state`, `optional`, `depends`) and `edges` (`from`, `to`).")]
-pub struct GraphArgs {
+pub(crate) struct GraphArgs {
     /// In which language; --json is the same as json.
     #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
     pub format: GraphFormat,
@@ -322,7 +322,7 @@ pub struct GraphArgs {
 
 /// A graph's language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum GraphFormat {
+pub(crate) enum GraphFormat {
     /// Mermaid
     Mermaid,
     /// Graphviz
@@ -333,7 +333,7 @@ pub enum GraphFormat {
 
 /// `spec …`
 #[derive(Debug, Subcommand)]
-pub enum SpecCommand {
+pub(crate) enum SpecCommand {
     /// Check a spec's folder, a folder of specs, or one tasks.md; exit code 1 when there are errors.
     #[command(after_help = "Examples:
   necro-host spec check
@@ -369,7 +369,7 @@ JSON: a list of objects with `spec`, `mode`, `tasks`, `boxes`, `diagnostics` (`f
 
 /// `artifact …`
 #[derive(Debug, Subcommand)]
-pub enum ArtifactCommand {
+pub(crate) enum ArtifactCommand {
     /// List artifacts.
     #[command(after_help = "JSON: a list of objects with `uri`, `spec`, `task`, `attempt`, `kind`, `name`, \
 `media_type`, `size_bytes`, `digest`, `created_at`.")]
@@ -398,7 +398,7 @@ pub enum ArtifactCommand {
 
 /// `plugin …`
 #[derive(Debug, Subcommand)]
-pub enum PluginCommand {
+pub(crate) enum PluginCommand {
     /// List the built-in plugins.
     #[command(after_help = "JSON: a list of objects with `kind`, `name`, `size_bytes`, `digest`.")]
     Ls {
@@ -429,7 +429,7 @@ missing.
 
 JSON: a list of objects with `name`, `state` (ok, warn, fail), `text`, `advice` (null when there is
 nothing to do).")]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// Where.
     #[command(flatten)]
     pub place: Place,
@@ -447,7 +447,7 @@ pub struct DoctorArgs {
 /// Flags of `init`.
 #[derive(Debug, Args)]
 #[command(after_help = "Every setting stands in the file with its default, commented out.")]
-pub struct InitArgs {
+pub(crate) struct InitArgs {
     /// The repository.
     #[arg(long, default_value = ".", value_name = "PATH")]
     pub repo: PathBuf,
