@@ -1,12 +1,22 @@
 //! The pure core: what a task, an event, a decision *is*, and every rule about them. No I/O, no
 //! clock, no randomness here; time and ids come in as arguments.
 
+pub mod artifact;
 pub mod assignment;
+pub mod budget;
 pub mod call;
+pub mod dispatch;
 pub mod event;
+pub mod excerpt;
+pub mod graph;
 pub mod id;
 pub mod llm;
+pub mod mask;
 pub mod policy;
+pub mod protocol;
+pub mod release;
 pub mod review;
 pub mod task;
+pub mod team;
+pub mod verdict;
 pub mod work;

@@ -4,6 +4,16 @@
 //! `cli` → `service` → {`registry`, `spec`, `workspace`, `sandbox`, `llm`, `artifact`, `plugin`,
 //! `config`} → {`store`, `clock`} → `domain`.
 
+pub mod artifact;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod domain;
+pub mod llm;
 pub mod plugin;
+pub mod registry;
+pub mod sandbox;
+pub mod service;
+pub mod spec;
+pub mod store;
+pub mod workspace;

@@ -129,6 +129,21 @@ pub struct Cost {
     pub cost_microusd: Option<u64>,
 }
 
+/// A paid call that gave no answer, and what it cost nevertheless.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// For the guest.
+    pub error: HostError,
+    /// What was spent before it failed.
+    pub cost: Cost,
+}
+
+impl From<HostError> for Refused {
+    fn from(error: HostError) -> Self {
+        Self { error, cost: Cost::default() }
+    }
+}
+
 /// How a component's exported function failed, as the component itself says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "failure", content = "detail", rename_all = "kebab-case")]

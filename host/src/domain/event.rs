@@ -252,6 +252,11 @@ pub enum Body {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum TaskChange {
+    /// The spec says something else about it now.
+    DefinitionChanged {
+        /// What it says.
+        facts: Facts,
+    },
     /// An artifact was stored.
     ArtifactAdded {
         /// It.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::domain::assignment::{DependencyReport, SpecDocument};
-use crate::domain::call::{CallRequest, Cost, HostError, LocalAnswer, LocalEffect};
+use crate::domain::call::{CallRequest, Cost, HostError, LocalAnswer, LocalEffect, Refused};
 use crate::domain::event::Event;
 use crate::domain::llm::{Completion, Request};
 use crate::domain::task::Task;
@@ -17,7 +17,7 @@ use crate::domain::work::{CommandOutcome, Edit, Entry, FileStatus, FileText, Lin
 #[async_trait]
 pub trait Llm: Send + Sync {
     /// One completion, paid for out of the attempt's budget.
-    async fn complete(&self, request: Request) -> Result<(Completion, Cost), HostError>;
+    async fn complete(&self, request: Request) -> Result<(Completion, Cost), Refused>;
 }
 
 /// `workspace`.

@@ -14,7 +14,7 @@ use super::capability::{Capabilities, Journal};
 use super::convert;
 use super::limits::{Limit, Limiter, Limits, Stop};
 use super::wasi::{Inert, Seed};
-use crate::domain::call::{CallRequest, Class, Cost, Function, HostError, LocalAnswer, LocalEffect};
+use crate::domain::call::{CallRequest, Class, Cost, Function, HostError, LocalAnswer, LocalEffect, Refused};
 
 /// Texts in the arguments of edits longer than this many bytes are journaled as their digest: the guest
 /// produces them again when it is run again.
@@ -86,10 +86,11 @@ impl Guest {
     }
 
     /// A call that reads or acts outside the registry. `run` is absent when it is not granted.
-    async fn call<T, F>(&mut self, function: Function, arguments: Value, run: Option<F>) -> Result<T, CallError>
+    async fn call<T, E, F>(&mut self, function: Function, arguments: Value, run: Option<F>) -> Result<T, CallError>
     where
         T: Serialize,
-        F: Future<Output = Result<(T, Cost), HostError>>,
+        E: Into<Refused>,
+        F: Future<Output = Result<(T, Cost), E>>,
     {
         self.count()?;
         let call = CallRequest { function, arguments };
@@ -97,14 +98,14 @@ impl Guest {
         match function.class() {
             Class::External => {
                 let sequence = self.journal.intent(call).await.map_err(Stop::from)?;
-                let outcome = run.await;
-                let cost = outcome.as_ref().map_or_else(|_| Cost::default(), |(_, cost)| *cost);
-                let result = outcome.map(|(value, _)| value);
+                let outcome = run.await.map_err(Into::into);
+                let cost = outcome.as_ref().map_or_else(|refused| refused.cost, |(_, cost)| *cost);
+                let result = outcome.map(|(value, _)| value).map_err(|refused| refused.error);
                 self.journal.answered(sequence, answer(&result)?, cost).await.map_err(Stop::from)?;
                 result.map_err(CallError::Host)
             }
             Class::Observe | Class::Local => {
-                let result = run.await.map(|(value, _)| value);
+                let result = run.await.map(|(value, _)| value).map_err(|refused| refused.into().error);
                 self.journal.observed(call, answer(&result)?).await.map_err(Stop::from)?;
                 result.map_err(CallError::Host)
             }

@@ -1,0 +1,1 @@
+//! Looking spells up. Nothing is here yet.

@@ -1,0 +1,1 @@
+//! Books as text files. Nothing is here yet.

@@ -1,0 +1,1 @@
+//! Names that someone may have meant. Nothing is here yet.

@@ -1,0 +1,1 @@
+//! Spells as a table on a terminal. Nothing is here yet.

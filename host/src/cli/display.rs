@@ -1,0 +1,175 @@
+//! How a run looks while it goes on: on a terminal one line a spirit and a bar for the tasks, elsewhere
+//! plain lines. Both go to standard error; standard output is for the result.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::style::Style;
+use crate::domain::assignment::WorkKind;
+use crate::domain::event::Outcome;
+use crate::domain::id::Instance;
+use crate::service::{Observer, Progress};
+
+/// Shows progress on standard error.
+pub(crate) struct Display {
+    style: Style,
+    lines: Option<Mutex<Lines>>,
+}
+
+/// The moving part of a terminal.
+struct Lines {
+    all: MultiProgress,
+    tasks: ProgressBar,
+    spirits: BTreeMap<Instance, ProgressBar>,
+}
+
+impl Display {
+    /// With moving lines on a terminal, and without elsewhere.
+    pub(crate) fn new(style: Style, moving: bool) -> Self {
+        let lines = moving.then(|| {
+            let all = MultiProgress::new();
+            let tasks = all.add(ProgressBar::new(0));
+            let bar = ProgressStyle::with_template("{bar:30} {pos}/{len} tasks  {elapsed}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            tasks.set_style(bar);
+            Mutex::new(Lines { all, tasks, spirits: BTreeMap::new() })
+        });
+        Self { style, lines }
+    }
+
+    /// Takes the moving lines off the screen.
+    pub(crate) fn clear(&self) {
+        if let Some(lines) = &self.lines {
+            let lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.spirits.values().for_each(ProgressBar::finish_and_clear);
+            lines.tasks.finish_and_clear();
+        }
+    }
+
+    fn print(&self, line: &str) {
+        match &self.lines {
+            Some(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).all.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    fn move_lines(&self, progress: &Progress) {
+        let Some(lines) = &self.lines else { return };
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        match progress {
+            Progress::Planned { tasks, done } => {
+                lines.tasks.set_length(*tasks as u64);
+                lines.tasks.set_position(*done as u64);
+            }
+            Progress::Merged { done, total, .. } => {
+                lines.tasks.set_length(*total as u64);
+                lines.tasks.set_position(*done as u64);
+            }
+            Progress::AttemptStarted { instance, title, .. } => {
+                let bar = lines.all.insert_before(&lines.tasks, ProgressBar::new_spinner());
+                bar.set_prefix(instance.to_string());
+                bar.set_message(title.clone());
+                if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:24} {wide_msg}") {
+                    bar.set_style(style);
+                }
+                lines.spirits.insert(instance.clone(), bar);
+            }
+            Progress::Activity { instance, text } => {
+                if let Some(bar) = lines.spirits.get(instance) {
+                    bar.set_message(text.clone());
+                    bar.tick();
+                }
+            }
+            Progress::AttemptFinished { instance, .. } => {
+                if let Some(bar) = lines.spirits.remove(instance) {
+                    bar.finish_and_clear();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Observer for Display {
+    fn observe(&self, progress: &Progress) {
+        self.move_lines(progress);
+        if let Some(line) = line(progress, &self.style) {
+            self.print(&line);
+        }
+    }
+}
+
+/// The line that stays on the screen, if this is worth one.
+fn line(progress: &Progress, style: &Style) -> Option<String> {
+    Some(match progress {
+        Progress::Started { spec, title, llm, scripted, gate, .. } => {
+            let gate = if gate.is_empty() { "none".to_owned() } else { gate.join(", ") };
+            let model = if *scripted { "scripted replies, no model is asked".to_owned() } else { llm.clone() };
+            format!("{} {title}\n  spec {spec} · model: {model} · gate: {gate}", style.bold("necro-host"))
+        }
+        Progress::Planned { tasks, done } => format!("  plan: {tasks} tasks, {done} done"),
+        Progress::AttemptStarted { attempt, kind, title, instance, reason } => {
+            let what = match kind {
+                WorkKind::Implement => format!("task {} {title}", attempt.key.task),
+                WorkKind::Specify | WorkKind::Plan => title.clone(),
+            };
+            let again = if attempt.attempt > 1 { format!(" (attempt {})", attempt.attempt) } else { String::new() };
+            let why = if reason.is_empty() { String::new() } else { style.dim(&format!("  {reason}")) };
+            format!("{} {instance}  {what}{again}{why}", style.cyan("▸"))
+        }
+        Progress::AttemptFinished { attempt, instance, outcome, reason } => {
+            let first = reason.as_deref().and_then(|text| text.lines().find(|line| !line.trim().is_empty()));
+            match outcome {
+                Outcome::Success => format!("{} {instance}  {} passed gate and review", style.green("✓"), attempt.key.task),
+                Outcome::Failed => format!(
+                    "{} {instance}  {} attempt {} failed: {}",
+                    style.red("✗"),
+                    attempt.key.task,
+                    attempt.attempt,
+                    first.unwrap_or("no reason was given").trim()
+                ),
+                Outcome::Interrupted => format!("{} {instance}  {} interrupted", style.yellow("‖"), attempt.key.task),
+            }
+        }
+        Progress::Merged { task, title, commit, done, total } => {
+            let short: String = commit.chars().take(10).collect();
+            format!("{} task {task} merged as {short}  {title}  ({done}/{total})", style.green("✓"))
+        }
+        Progress::Failed { task, title, .. } => format!(
+            "{} task {task} failed: every attempt is used up  {title}  (see `necro-host show {task}`)",
+            style.red("✗")
+        ),
+        Progress::Warning { text } => format!("{} {text}", style.yellow("warning:")),
+        Progress::Stopping => {
+            "stopping: nothing new is started, journals are being closed (interrupt again to quit at once)".to_owned()
+        }
+        Progress::Activity { .. } => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::{AttemptKey, SpecName, TaskId, TaskKey};
+
+    #[test]
+    fn a_failed_attempt_says_why_in_its_first_line() {
+        let key = TaskKey { spec: SpecName::new("s").unwrap(), task: TaskId::new("2.1").unwrap() };
+        let progress = Progress::AttemptFinished {
+            attempt: AttemptKey { key, attempt: 2 },
+            instance: Instance::new("qa_spirit_1").unwrap(),
+            outcome: Outcome::Failed,
+            reason: Some("\nThe command `test` failed:\nmore".into()),
+        };
+        let text = line(&progress, &Style::plain()).unwrap();
+        assert_eq!(text, "✗ qa_spirit_1  2.1 attempt 2 failed: The command `test` failed:");
+    }
+
+    #[test]
+    fn activity_moves_a_line_and_leaves_none() {
+        let progress = Progress::Activity { instance: Instance::new("qa_spirit_1").unwrap(), text: "reads".into() };
+        assert_eq!(line(&progress, &Style::plain()), None);
+    }
+}

@@ -1,0 +1,61 @@
+//! Errors in words and exit codes: the only place that adds hints, and the only one that knows codes.
+
+use std::process::ExitCode;
+
+use super::style::Style;
+use crate::service::{ServiceError, StateDirError, Trouble};
+
+/// Work failed.
+pub(crate) const WORK_FAILED: u8 = 1;
+/// Wrong usage or configuration.
+pub(crate) const WRONG_USAGE: u8 = 2;
+/// Something is missing in the environment.
+pub(crate) const MISSING: u8 = 3;
+/// Interrupted.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Prints an error with its causes and what to do next; gives the exit code.
+pub(crate) fn report(error: &ServiceError, style: Style) -> ExitCode {
+    eprintln!("{} {}", style.red("error:"), chain(error));
+    if let Some(hint) = hint(error) {
+        eprintln!("{} {hint}", style.cyan("hint:"));
+    }
+    ExitCode::from(code(error))
+}
+
+/// The exit code of an error.
+pub(crate) const fn code(error: &ServiceError) -> u8 {
+    match error.trouble() {
+        Trouble::Work => WORK_FAILED,
+        Trouble::Usage => WRONG_USAGE,
+        Trouble::Environment => MISSING,
+        Trouble::Interrupted => INTERRUPTED,
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let part = source.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        next = source.source();
+    }
+    text
+}
+
+fn hint(error: &ServiceError) -> Option<&'static str> {
+    match error {
+        ServiceError::StateDir(StateDirError::Held { .. }) => {
+            Some("wait for it to end, or work elsewhere with --state DIR")
+        }
+        ServiceError::StateDir(StateDirError::Missing { .. }) => {
+            Some("`necro-host run` makes one; --repo or --state say where to look")
+        }
+        ServiceError::Spec { .. } => Some("`necro-host spec check` lists all that it finds"),
+        _ => None,
+    }
+}

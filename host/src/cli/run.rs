@@ -1,0 +1,217 @@
+//! `run` and `plan`: gathers the options, listens for interrupts, shows progress, sums up.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::args::{Language, RunArgs};
+use super::display::Display;
+use super::report::{INTERRUPTED, WORK_FAILED};
+use super::style::Style;
+use crate::clock::SystemClock;
+use crate::domain::id::SpecName;
+use crate::llm::config::LlmChoice;
+use crate::service::{self, Extent, Goal, RunOptions, RunSummary, ServiceError, demo};
+
+/// A job has at most this many bytes.
+const MAX_JOB_BYTES: u64 = 1 << 20;
+
+/// Runs `run` or `plan`.
+pub(crate) async fn run(args: RunArgs, extent: Extent, out: Style, err: Style) -> Result<ExitCode, ServiceError> {
+    let json = args.json;
+    let (options, place) = options(args, extent)?;
+    let display = Arc::new(Display::new(err, !json && std::io::stderr().is_terminal()));
+    let (ask, asked) = watch::channel(false);
+    let listening = tokio::spawn(interrupts(ask));
+    let result = service::run(options, Arc::new(SystemClock::default()), display.clone(), asked).await;
+    listening.abort();
+    display.clear();
+    let summary = result?;
+    if json {
+        println!("{}", serde_json::to_string(&summary).map_err(|error| ServiceError::Internal(error.to_string()))?);
+    } else {
+        print!("{}", words(&summary, &place, out));
+    }
+    Ok(match summary.outcome.as_str() {
+        "done" | "planned" => ExitCode::SUCCESS,
+        "interrupted" => ExitCode::from(INTERRUPTED),
+        _ => ExitCode::from(WORK_FAILED),
+    })
+}
+
+/// First interrupt: stop in order. Second: at once; what is durable stays.
+async fn interrupts(ask: watch::Sender<bool>) {
+    let mut asked_before = false;
+    loop {
+        if wait_for_signal().await.is_err() {
+            return;
+        }
+        if asked_before {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        asked_before = true;
+        ask.send_replace(true);
+    }
+}
+
+#[cfg(unix)]
+async fn wait_for_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn wait_for_signal() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+/// How to name repository and state directory in the commands that are shown at the end.
+struct Place {
+    flags: String,
+    repository: Option<PathBuf>,
+}
+
+fn options(args: RunArgs, extent: Extent) -> Result<(RunOptions, Place), ServiceError> {
+    let cwd = std::env::current_dir().map_err(|source| ServiceError::Io { path: ".".into(), source })?;
+    let mut flags = String::new();
+    if args.place.repo != "." {
+        flags.push_str(&format!(" --repo {}", args.place.repo));
+    }
+    if let Some(state) = &args.place.state {
+        flags.push_str(&format!(" --state {}", state.display()));
+    }
+    let plugins = args.plugin.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>()?;
+    let llm = args.llm.as_deref().map(str::parse::<LlmChoice>).transpose();
+    let llm = llm.map_err(|error| ServiceError::Usage(error.to_string()))?;
+    let mut options = RunOptions {
+        goal: Goal::Job(String::new()),
+        extent,
+        repository: args.place.repo,
+        cwd,
+        state: args.place.state,
+        cache: cache_dir(),
+        base: args.base,
+        llm,
+        base_url: args.base_url,
+        max_parallel: args.max_parallel,
+        plugins,
+        allow_dirty: args.allow_dirty,
+        env: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect::<BTreeMap<_, _>>(),
+    };
+    if args.demo {
+        let language = if args.lang == Language::Ja { "ja" } else { "en" };
+        let made = demo::make(language)?;
+        options.goal = Goal::Job(made.job);
+        options.repository = made.repository.display().to_string();
+        options.llm.get_or_insert(LlmChoice::Scripted(made.replies));
+        let place = Place {
+            flags: format!(" --repo {}", made.repository.display()),
+            repository: Some(made.repository),
+        };
+        return Ok((options, place));
+    }
+    options.goal = match (args.spec, args.job) {
+        (Some(spec), _) => Goal::Spec(SpecName::new(spec)?),
+        (None, Some(path)) => Goal::Job(job(&path)?),
+        (None, None) => {
+            return Err(ServiceError::Usage(
+                "nothing to work on: name a job file (or `-` for standard input), a spec with --spec, or try --demo"
+                    .to_owned(),
+            ));
+        }
+    };
+    Ok((options, Place { flags, repository: None }))
+}
+
+/// Reads a job: UTF-8, not empty, bounded.
+fn job(path: &Path) -> Result<String, ServiceError> {
+    let shown = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    let fail = |source| ServiceError::Io { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let read: Box<dyn std::io::Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin().lock())
+    } else {
+        match std::fs::File::open(path) {
+            Ok(file) => Box::new(file),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(ServiceError::Usage(format!("there is no job file `{shown}`")));
+            }
+            Err(error) => return Err(fail(error)),
+        }
+    };
+    read.take(MAX_JOB_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > MAX_JOB_BYTES {
+        return Err(ServiceError::Usage(format!("the job in {shown} has more than {MAX_JOB_BYTES} bytes (1 MiB)")));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        ServiceError::Usage(format!("the job in {shown} is not UTF-8 text: byte {at} does not fit"))
+    })?;
+    if text.trim().is_empty() {
+        return Err(ServiceError::Usage(format!("the job in {shown} is empty: write what should be built")));
+    }
+    Ok(text)
+}
+
+/// Compiled components are the user's, not the repository's.
+pub(crate) fn cache_dir() -> Option<PathBuf> {
+    let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    from("NECRO_CACHE")
+        .or_else(|| from("XDG_CACHE_HOME").map(|dir| dir.join("necro-host")))
+        .or_else(|| from("HOME").map(|dir| dir.join(".cache").join("necro-host")))
+}
+
+/// The end of a run for people: what was done, what it cost, where it is, how to get it.
+fn words(summary: &RunSummary, place: &Place, style: Style) -> String {
+    let RunSummary { tasks, cost, .. } = summary;
+    let headline = match summary.outcome.as_str() {
+        "done" => style.green("done"),
+        "planned" => style.green("planned"),
+        "interrupted" => style.yellow("interrupted"),
+        other => style.red(other),
+    };
+    let mut text = format!(
+        "\n{headline}: {} of {} tasks merged, {} failed; {} attempts, {} findings\n",
+        tasks.done, tasks.total, tasks.failed, summary.attempts, summary.findings
+    );
+    let money = cost.cost_microusd.map_or_else(
+        || "price unknown".to_owned(),
+        |microusd| format!("${}.{:06}", microusd / 1_000_000, microusd % 1_000_000),
+    );
+    let scripted = if summary.scripted { " (replies were scripted: no model was asked)" } else { "" };
+    text.push_str(&format!(
+        "cost:   {} tokens in, {} out, {money}{scripted}\n",
+        cost.input_tokens, cost.output_tokens
+    ));
+    for problem in &summary.problems {
+        text.push_str(&format!("  {} {problem}\n", style.red("·")));
+    }
+    text.push_str(&format!("branch: {} at {}, kept in {}\n", summary.branch, short(&summary.commit), summary.state.display()));
+    let flags = &place.flags;
+    text.push_str(&format!("look:   necro-host status{flags}   ·   necro-host tasks{flags}   ·   necro-host show <task>{flags}\n"));
+    match summary.outcome.as_str() {
+        "interrupted" => text.push_str("go on:  run the same command again\n"),
+        "planned" => text.push_str("go on:  `necro-host run` with the same job\n"),
+        _ => {}
+    }
+    let repository = place.repository.as_ref().map_or_else(String::new, |path| format!(" -C {}", path.display()));
+    text.push_str(&format!(
+        "get it: necro-host land {}{flags} && git{repository} log --graph --oneline {}\n",
+        summary.spec, summary.branch
+    ));
+    text
+}
+
+fn short(commit: &crate::domain::id::CommitId) -> String {
+    commit.as_str().chars().take(10).collect()
+}

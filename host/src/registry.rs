@@ -1,0 +1,228 @@
+//! The source of truth: an append-only event log in SQLite, the tables that are functions of it, the
+//! journal of every execution, and leases. One thread writes and groups commits; readers have
+//! connections of their own and never wait for it.
+//!
+//! Not here: the decisions themselves (`domain`), and whatever happens outside the database.
+
+mod append;
+mod body;
+mod definition;
+mod error;
+mod journal;
+mod lease;
+mod local;
+mod parts;
+mod projection;
+mod query;
+mod reader;
+mod records;
+mod rows;
+mod schema;
+mod tasks;
+mod verify;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::clock::Clock;
+use crate::domain::event::{Body, Event, Subject};
+use crate::domain::id::{RunId, SpecName, TaskKey};
+use crate::domain::task::{Task, TaskDefinition};
+use crate::store::{BlobStore, Ids};
+
+pub use body::{canonical, request_digest};
+pub use error::RegistryError;
+pub use journal::{Execution, NewExecution, PolicyState};
+pub use lease::{LeaseRequest, MAX_LEASE};
+pub use local::LocalContext;
+pub use reader::Reader;
+pub use records::{
+    ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
+    FindingRecord, Gate, Lease, LeaseKind, MessageRecord, Note, Run, VerifyReport,
+};
+pub use tasks::{Claim, MAX_TASKS};
+
+use journal::Shared;
+use reader::Readers;
+use tasks::Transition;
+use writer::Writer;
+
+/// The registry of one state directory, open for writing. Cheap to clone. When the last clone is
+/// dropped, what is queued is written and the database is closed.
+///
+/// Every method that changes something is durable when it returns, or has changed nothing.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+}
+
+impl Registry {
+    /// Opens the database at `path`, and makes it when there is none. Blocking. The caller holds the
+    /// state directory's lock: two writers are safe, but slow.
+    ///
+    /// # Errors
+    /// When it is damaged, newer than this program, or cannot be written.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>, blobs: BlobStore) -> Result<Self, RegistryError> {
+        let writer = Writer::start(schema::open_writer(path)?, clock.clone())?;
+        let readers = Arc::new(Readers::new(path, blobs.clone()));
+        let ids = Ids::new(clock.clone());
+        let shared = Arc::new(Shared { writer, blobs, ids, clock, released: Notify::new() });
+        Ok(Self { shared, readers })
+    }
+
+    /// Makes the ids that belong into this registry.
+    #[must_use]
+    pub fn ids(&self) -> &Ids {
+        &self.shared.ids
+    }
+
+    /// The blobs beside the database.
+    #[must_use]
+    pub fn blobs(&self) -> &BlobStore {
+        &self.shared.blobs
+    }
+
+    /// Changes whenever events become durable: the sequence number of the newest.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.shared.writer.newest()
+    }
+
+    /// Asks questions on a blocking thread; all of them see one state of the database.
+    ///
+    /// # Errors
+    /// Those of `ask`, and when the database cannot be read.
+    pub async fn read<T, F>(&self, ask: F) -> Result<T, RegistryError>
+    where
+        F: FnOnce(&Reader) -> Result<T, RegistryError> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.readers.clone().read(ask).await
+    }
+
+    /// Records events that change no task's state, all or none.
+    ///
+    /// # Errors
+    /// [`RegistryError::WrongEvent`] for one that does, [`RegistryError::IncompleteSubject`] and the
+    /// `Unknown…` errors for one about nothing, `Duplicate…` for a run or an artifact that exists.
+    pub async fn append(&self, subject: Subject, bodies: Vec<Body>) -> Result<Vec<Event>, RegistryError> {
+        self.shared.writer.run(move |tx| append::append(tx, &subject, bodies)).await
+    }
+
+    /// Brings a spec's tasks to what its file says: content from the file, ticked means done, and the
+    /// live state from the registry. All or nothing; what says nothing new is no event. A task that
+    /// the file does not have any more is cancelled. Un-ticking is no re-opening: that is a
+    /// [`transition`](Self::transition) of its own. Gives all tasks of the spec in natural order.
+    ///
+    /// # Errors
+    /// [`RegistryError::DuplicateTask`], [`RegistryError::UnknownDependency`],
+    /// [`RegistryError::Cycle`], [`RegistryError::TooLarge`], and [`RegistryError::Running`] for a
+    /// task that was removed from the file while an attempt works on it.
+    pub async fn create_tasks(
+        &self,
+        run: &RunId,
+        spec: &SpecName,
+        definitions: Vec<TaskDefinition>,
+    ) -> Result<Vec<Task>, RegistryError> {
+        let (run, spec) = (run.clone(), spec.clone());
+        self.shared.writer.run(move |tx| tasks::create(tx, &run, &spec, &definitions)).await
+    }
+
+    /// Claims a ready task: compare-and-set to running, one attempt more. The attempt's number is
+    /// [`Task::attempts`] of the answer.
+    ///
+    /// # Errors
+    /// [`RegistryError::Conflict`] when somebody was faster, [`RegistryError::IllegalTransition`] when
+    /// it is not ready, [`RegistryError::Container`], [`RegistryError::UnknownTask`].
+    pub async fn claim(&self, claim: Claim) -> Result<Task, RegistryError> {
+        self.shared.writer.run(move |tx| tasks::claim(tx, claim)).await
+    }
+
+    /// Changes a task's state by `TaskReady`, `TaskBlocked`, `TaskCompleted`, `TaskFailed`,
+    /// `TaskCancelled` or `TaskReopened`, and records in the same transaction what follows for other
+    /// tasks: dependents released or blocked again, containers done with their children. The `from`
+    /// of the body is filled in here. A task that should become ready while something that it needs is
+    /// open again becomes blocked instead.
+    ///
+    /// # Errors
+    /// [`RegistryError::Conflict`], [`RegistryError::IllegalTransition`],
+    /// [`RegistryError::UnknownTask`], [`RegistryError::UnknownAttempt`],
+    /// [`RegistryError::WrongEvent`].
+    pub async fn transition(
+        &self,
+        run: &RunId,
+        key: &TaskKey,
+        expected_version: u64,
+        attempt: Option<u32>,
+        body: Body,
+    ) -> Result<Task, RegistryError> {
+        let change = Transition { run: run.clone(), key: key.clone(), expected_version, attempt, body };
+        self.shared.writer.run(move |tx| tasks::transition(tx, change)).await
+    }
+
+    /// Leases a slot or a lock.
+    ///
+    /// # Errors
+    /// [`RegistryError::Held`] names the holder.
+    pub async fn acquire_lease(&self, request: LeaseRequest) -> Result<Lease, RegistryError> {
+        let id = self.shared.ids.text();
+        self.shared.writer.run(move |tx| lease::acquire(tx, id, request)).await
+    }
+
+    /// Makes a lease last `ttl` from now.
+    ///
+    /// # Errors
+    /// [`RegistryError::LostLease`] when it is not held any more.
+    pub async fn renew_lease(&self, id: &str, ttl: Duration) -> Result<Lease, RegistryError> {
+        let id = id.to_owned();
+        self.shared.writer.run(move |tx| lease::renew(tx, &id, ttl)).await
+    }
+
+    /// Gives a lease back. False when it was not held any more, which is no error.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn release_lease(&self, id: &str) -> Result<bool, RegistryError> {
+        let id = id.to_owned();
+        let released = self.shared.writer.run(move |tx| lease::release(tx.conn, &id)).await;
+        self.shared.released.notify_waiters();
+        released
+    }
+
+    /// Gives back everything that `holder` has; an attempt's leases are held by its key's text.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn release_leases_of(&self, holder: &str) -> Result<Vec<Lease>, RegistryError> {
+        let holder = holder.to_owned();
+        let released = self.shared.writer.run(move |tx| lease::release_of(tx.conn, &holder)).await;
+        self.shared.released.notify_waiters();
+        released
+    }
+
+    /// Begins the journal of an execution. For spirits and reviews it is durable on return; for
+    /// decisions and descriptions it becomes durable with the first record after it, at the latest
+    /// with the end.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub async fn begin_execution(&self, new: NewExecution) -> Result<Execution, RegistryError> {
+        Execution::begin(self.shared.clone(), new).await
+    }
+
+    /// Makes the projections anew from the log, in one transaction, and tells what had been different.
+    ///
+    /// # Errors
+    /// When the log cannot be read or the projections cannot be written: then nothing is changed.
+    pub async fn rebuild(&self) -> Result<VerifyReport, RegistryError> {
+        self.shared.writer.run(|tx| verify::rebuild(tx)).await
+    }
+}

@@ -1,0 +1,127 @@
+//! Leases on slots and named locks: who holds what, until when. A runtime table; what an attempt
+//! holds outlives the process that started it, and is given back by id.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row};
+
+use super::error::RegistryError;
+use super::records::{Lease, LeaseKind};
+use super::rows::{Columns, time_text};
+use super::writer::Tx;
+
+/// Longest time to live of a lease that is not renewed.
+pub const MAX_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What to lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRequest {
+    /// Slot or lock.
+    pub kind: LeaseKind,
+    /// Its name.
+    pub name: String,
+    /// Who wants it; shown to those who do not get it.
+    pub holder: String,
+    /// How long it lasts; cut to [`MAX_LEASE`].
+    pub ttl: Duration,
+    /// Take it when it has run out, although nobody gave it back. Only for a caller who knows that
+    /// the holder is not at work any more, or whose lease is no more than its time to live.
+    pub take_expired: bool,
+}
+
+/// Leases it, or says who holds it. Not reentrant: a holder that asks again is refused as well.
+pub(super) fn acquire(tx: &Tx<'_>, id: String, request: LeaseRequest) -> Result<Lease, RegistryError> {
+    let LeaseRequest { kind, name, holder, ttl, take_expired } = request;
+    let now = tx.now();
+    if let Some(held) = by_name(tx.conn, kind, &name)? {
+        if !(take_expired && held.expires_at <= now) {
+            return Err(RegistryError::Held { name, holder: held.holder, expires_at: held.expires_at });
+        }
+        release(tx.conn, &held.id)?;
+    }
+    let lease = Lease { id, kind, name, holder, acquired_at: now, expires_at: until(now, ttl) };
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO leases (id, kind, name, holder, acquired_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute((
+            &lease.id,
+            kind.as_str(),
+            &lease.name,
+            &lease.holder,
+            time_text(lease.acquired_at),
+            time_text(lease.expires_at),
+        ))?;
+    Ok(lease)
+}
+
+/// Makes it last `ttl` from now.
+pub(super) fn renew(tx: &Tx<'_>, id: &str, ttl: Duration) -> Result<Lease, RegistryError> {
+    let expires = until(tx.now(), ttl);
+    let changed = tx
+        .conn
+        .prepare_cached("UPDATE leases SET expires_at = ?2 WHERE id = ?1")?
+        .execute((id, time_text(expires)))?;
+    if changed == 0 {
+        return Err(RegistryError::LostLease(id.to_owned()));
+    }
+    by_id(tx.conn, id)?.ok_or_else(|| RegistryError::LostLease(id.to_owned()))
+}
+
+/// Gives it back. False when it was not held any more.
+pub(super) fn release(conn: &Connection, id: &str) -> Result<bool, RegistryError> {
+    Ok(conn.prepare_cached("DELETE FROM leases WHERE id = ?1")?.execute([id])? > 0)
+}
+
+/// Gives back all that `holder` has.
+pub(super) fn release_of(conn: &Connection, holder: &str) -> Result<Vec<Lease>, RegistryError> {
+    let held: Vec<Lease> = conn
+        .prepare_cached("SELECT * FROM leases WHERE holder = ?1 ORDER BY kind, name")?
+        .query_and_then([holder], lease)?
+        .collect::<Result<_, _>>()?;
+    conn.prepare_cached("DELETE FROM leases WHERE holder = ?1")?.execute([holder])?;
+    Ok(held)
+}
+
+/// All leases of a kind, or of any.
+pub(super) fn all(conn: &Connection, kind: Option<LeaseKind>) -> Result<Vec<Lease>, RegistryError> {
+    conn.prepare_cached("SELECT * FROM leases WHERE ?1 IS NULL OR kind = ?1 ORDER BY kind, name")?
+        .query_and_then([kind.map(LeaseKind::as_str)], lease)?
+        .collect()
+}
+
+/// Those that have run out at `now`.
+pub(super) fn expired(conn: &Connection, now: Timestamp) -> Result<Vec<Lease>, RegistryError> {
+    conn.prepare_cached("SELECT * FROM leases WHERE expires_at <= ?1 ORDER BY expires_at, id")?
+        .query_and_then([time_text(now)], lease)?
+        .collect()
+}
+
+/// The lease with this id.
+pub(super) fn by_id(conn: &Connection, id: &str) -> Result<Option<Lease>, RegistryError> {
+    conn.prepare_cached("SELECT * FROM leases WHERE id = ?1")?.query_and_then([id], lease)?.next().transpose()
+}
+
+/// Whoever holds it, expired or not.
+pub(super) fn by_name(conn: &Connection, kind: LeaseKind, name: &str) -> Result<Option<Lease>, RegistryError> {
+    conn.prepare_cached("SELECT * FROM leases WHERE kind = ?1 AND name = ?2")?
+        .query_and_then((kind.as_str(), name), lease)?
+        .next()
+        .transpose()
+}
+
+fn until(now: Timestamp, ttl: Duration) -> Timestamp {
+    now.checked_add(ttl.min(MAX_LEASE)).unwrap_or(Timestamp::MAX)
+}
+
+fn lease(row: &Row<'_>) -> Result<Lease, RegistryError> {
+    Ok(Lease {
+        id: row.get("id")?,
+        kind: row.id("kind")?,
+        name: row.get("name")?,
+        holder: row.get("holder")?,
+        acquired_at: row.time("acquired_at")?,
+        expires_at: row.time("expires_at")?,
+    })
+}

@@ -1,0 +1,449 @@
+//! Questions to the tables. Free functions over a connection, for the writer's transactions as well
+//! as for readers.
+
+use std::collections::BTreeMap;
+
+use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, Row, params_from_iter};
+
+use crate::domain::call::{Cost, Function};
+use crate::domain::event::{BODY_VERSION, Body, Event, Outcome, Subject};
+use crate::domain::id::{ArtifactUri, AttemptKey, ExecutionId, Instance, RunId, SpecName, TaskId, TaskKey};
+use crate::domain::review::{Finding, Severity};
+use crate::domain::task::{ArtifactRef, Assigned, Facts, Task, TaskState};
+use crate::store::BlobStore;
+
+use super::body::restore;
+use super::error::RegistryError;
+use super::parts::StoredParts;
+use super::records::{
+    ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionRecord, FindingRecord,
+    MessageRecord, Note, Run,
+};
+use super::rows::Columns;
+
+type Answer<T> = Result<T, RegistryError>;
+
+/// Most executions in one answer.
+const MAX_EXECUTIONS: u32 = 10_000;
+/// Most messages in one answer.
+const MAX_MESSAGES: u32 = 1000;
+
+pub(super) fn runs(conn: &Connection) -> Answer<Vec<Run>> {
+    conn.prepare_cached("SELECT * FROM runs ORDER BY started_seq")?.query_and_then([], run_row)?.collect()
+}
+
+pub(super) fn run(conn: &Connection, id: &RunId) -> Answer<Option<Run>> {
+    conn.prepare_cached("SELECT * FROM runs WHERE id = ?1")?
+        .query_and_then([id.as_str()], run_row)?
+        .next()
+        .transpose()
+}
+
+pub(super) fn latest_run(conn: &Connection) -> Answer<Option<Run>> {
+    conn.prepare_cached("SELECT * FROM runs ORDER BY started_seq DESC LIMIT 1")?
+        .query_and_then([], run_row)?
+        .next()
+        .transpose()
+}
+
+fn run_row(row: &Row<'_>) -> Answer<Run> {
+    Ok(Run {
+        id: row.id("id")?,
+        spec: row.id_or_null("spec")?,
+        job: row.id_or_null("job")?,
+        title: row.get("title")?,
+        repository: row.get("repository")?,
+        base_branch: row.get("base_branch")?,
+        base_commit: row.id("base_commit")?,
+        branch: row.get("branch")?,
+        llm: row.get("llm")?,
+        language: row.get("language")?,
+        team: row.json("team")?,
+        plugins: row.json("plugins")?,
+        started_at: row.time("started_at")?,
+        finished_at: row.time_or_null("finished_at")?,
+        outcome: row.get("outcome")?,
+        commit: row.id_or_null("commit_id")?,
+        tree: row.get("tree")?,
+        reason: row.get("reason")?,
+    })
+}
+
+pub(super) fn specs(conn: &Connection) -> Answer<Vec<SpecName>> {
+    conn.prepare_cached("SELECT DISTINCT spec FROM tasks ORDER BY spec")?
+        .query_and_then([], |row| row.id("spec"))?
+        .collect()
+}
+
+pub(super) fn tasks(conn: &Connection, spec: &SpecName) -> Answer<Vec<Task>> {
+    let mut tasks: Vec<Task> = conn
+        .prepare_cached("SELECT * FROM tasks WHERE spec = ?1")?
+        .query_and_then([spec.as_str()], task_row)?
+        .collect::<Answer<_>>()?;
+    tasks.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(tasks)
+}
+
+pub(super) fn task(conn: &Connection, key: &TaskKey) -> Answer<Option<Task>> {
+    conn.prepare_cached("SELECT * FROM tasks WHERE spec = ?1 AND task = ?2")?
+        .query_and_then((key.spec.as_str(), key.task.as_str()), task_row)?
+        .next()
+        .transpose()
+}
+
+pub(super) fn ready(conn: &Connection, spec: &SpecName) -> Answer<Vec<Task>> {
+    let mut tasks: Vec<Task> = conn
+        .prepare_cached("SELECT * FROM tasks WHERE spec = ?1 AND state = 'ready'")?
+        .query_and_then([spec.as_str()], task_row)?
+        .collect::<Answer<_>>()?;
+    tasks.sort_by(|a, b| {
+        b.definition.priority.cmp(&a.definition.priority).then_with(|| a.key.task.cmp(&b.key.task))
+    });
+    Ok(tasks)
+}
+
+fn task_row(row: &Row<'_>) -> Answer<Task> {
+    let state: TaskState = row.id("state")?;
+    let assigned = match row.id_or_null::<Instance>("instance")? {
+        None => None,
+        Some(instance) => Some(Assigned {
+            instance,
+            slot: row.id("slot")?,
+            branch: row.get("branch")?,
+            runner: row.get("runner")?,
+        }),
+    };
+    Ok(Task {
+        key: TaskKey { spec: row.id("spec")?, task: row.id("task")? },
+        definition: Facts {
+            title: row.get("title")?,
+            text: row.get("text")?,
+            optional: row.get("optional")?,
+            depends: row.json("depends")?,
+            skill: row.get("skill")?,
+            requirements: row.json("requirements")?,
+            priority: row.get("priority")?,
+            container: row.get("container")?,
+        },
+        state,
+        version: row.get("version")?,
+        attempts: row.get("attempts")?,
+        assigned,
+        last_failure: row.get("last_failure")?,
+        merged_commit: row.get("merged_commit")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}
+
+pub(super) fn attempts(conn: &Connection, spec: &SpecName, task: Option<&TaskId>) -> Answer<Vec<Attempt>> {
+    conn.prepare_cached("SELECT * FROM attempts WHERE spec = ?1 AND (?2 IS NULL OR task = ?2) ORDER BY assigned_seq")?
+        .query_and_then((spec.as_str(), task.map(TaskId::as_str)), attempt_row)?
+        .collect()
+}
+
+fn attempt_row(row: &Row<'_>) -> Answer<Attempt> {
+    let key = TaskKey { spec: row.id("spec")?, task: row.id("task")? };
+    let outcome = match row.get::<_, Option<String>>("outcome")?.as_deref() {
+        None => None,
+        Some("success") => Some(Outcome::Success),
+        Some("failed") => Some(Outcome::Failed),
+        Some("interrupted") => Some(Outcome::Interrupted),
+        Some(other) => return Err(RegistryError::Damaged(format!("`{other}` is not an outcome"))),
+    };
+    Ok(Attempt {
+        key: AttemptKey { key, attempt: row.get("attempt")? },
+        run: row.id_or_null("run")?,
+        instance: row.id("instance")?,
+        slot: row.id("slot")?,
+        branch: row.get("branch")?,
+        runner: row.get("runner")?,
+        reason: row.get("reason")?,
+        scheduling: row.id_or_null("scheduling")?,
+        routing: row.id_or_null("routing")?,
+        assigned_at: row.time("assigned_at")?,
+        execution: row.id_or_null("execution")?,
+        component: row.id_or_null("component")?,
+        base: row.id_or_null("base_commit")?,
+        started_at: row.time_or_null("started_at")?,
+        outcome,
+        failure: row.get("failure")?,
+        summary: row.get("summary")?,
+        commit: row.id_or_null("commit_id")?,
+        files: row.json("files")?,
+        cost: row.json("cost")?,
+        duration_ms: row.get("duration_ms")?,
+        finished_at: row.time_or_null("finished_at")?,
+        gates: row.json("gates")?,
+    })
+}
+
+pub(super) fn last_assigned(conn: &Connection) -> Answer<BTreeMap<Instance, u64>> {
+    conn.prepare_cached("SELECT instance, max(assigned_seq) AS seq FROM attempts GROUP BY instance")?
+        .query_and_then([], |row| Ok((row.id("instance")?, row.get("seq")?)))?
+        .collect()
+}
+
+pub(super) fn findings(conn: &Connection, key: &TaskKey) -> Answer<Vec<FindingRecord>> {
+    conn.prepare_cached("SELECT * FROM findings WHERE spec = ?1 AND task = ?2 ORDER BY seq, position")?
+        .query_and_then((key.spec.as_str(), key.task.as_str()), |row| {
+            let severity = match row.get::<_, String>("severity")?.as_str() {
+                "note" => Severity::Note,
+                "warn" => Severity::Warn,
+                "block" => Severity::Block,
+                other => return Err(RegistryError::Damaged(format!("`{other}` is not a severity"))),
+            };
+            let finding = Finding {
+                rule: row.get("rule")?,
+                severity,
+                file: row.get("file")?,
+                line: row.get("line")?,
+                message: row.get("message")?,
+            };
+            Ok(FindingRecord { sequence: row.get("seq")?, attempt: row.get("attempt")?, finding })
+        })?
+        .collect()
+}
+
+pub(super) fn notes(conn: &Connection, key: &TaskKey) -> Answer<Vec<Note>> {
+    conn.prepare_cached("SELECT * FROM notes WHERE spec = ?1 AND task = ?2 ORDER BY seq")?
+        .query_and_then((key.spec.as_str(), key.task.as_str()), |row| {
+            Ok(Note {
+                sequence: row.get("seq")?,
+                time: row.time("time")?,
+                attempt: row.get("attempt")?,
+                author: row.get("author")?,
+                text: row.get("text")?,
+            })
+        })?
+        .collect()
+}
+
+pub(super) fn artifacts(conn: &Connection, spec: &SpecName, task: Option<&TaskId>) -> Answer<Vec<ArtifactRecord>> {
+    conn.prepare_cached("SELECT * FROM artifacts WHERE spec = ?1 AND (?2 IS NULL OR task = ?2) ORDER BY seq")?
+        .query_and_then((spec.as_str(), task.map(TaskId::as_str)), artifact_row)?
+        .collect()
+}
+
+pub(super) fn artifact(conn: &Connection, uri: &ArtifactUri) -> Answer<Option<ArtifactRecord>> {
+    conn.prepare_cached("SELECT * FROM artifacts WHERE uri = ?1")?
+        .query_and_then([uri.as_str()], artifact_row)?
+        .next()
+        .transpose()
+}
+
+fn artifact_row(row: &Row<'_>) -> Answer<ArtifactRecord> {
+    Ok(ArtifactRecord {
+        spec: row.id_or_null("spec")?,
+        task: row.id_or_null("task")?,
+        attempt: row.get("attempt")?,
+        artifact: ArtifactRef {
+            uri: row.get("uri")?,
+            kind: row.get("kind")?,
+            name: row.get("name")?,
+            media_type: row.get("media_type")?,
+            size_bytes: row.get("size_bytes")?,
+            digest: row.id("digest")?,
+            created_at: row.time("created_at")?,
+        },
+    })
+}
+
+/// Conditions of a query whose filter is known only now.
+#[derive(Default)]
+struct Conditions {
+    sql: Vec<String>,
+    values: Vec<Sql>,
+}
+
+impl Conditions {
+    fn add(&mut self, condition: &str, value: Option<impl Into<Sql>>) {
+        if let Some(value) = value {
+            self.sql.push(condition.to_owned());
+            self.values.push(value.into());
+        }
+    }
+
+    fn text(&mut self, condition: &str, value: Option<&str>) {
+        self.add(condition, value.map(str::to_owned));
+    }
+
+    fn clause(&self) -> String {
+        if self.sql.is_empty() { String::new() } else { format!(" WHERE {}", self.sql.join(" AND ")) }
+    }
+}
+
+pub(super) fn events(conn: &Connection, filter: &EventFilter) -> Answer<Vec<Event>> {
+    let EventFilter { after, limit, run, spec, task, attempt, kinds } = filter;
+    let mut only = Conditions::default();
+    only.add("seq > ?", Some(i64::try_from(*after).unwrap_or(i64::MAX)));
+    only.text("run = ?", run.as_ref().map(RunId::as_str));
+    only.text("spec = ?", spec.as_ref().map(SpecName::as_str));
+    only.text("task = ?", task.as_ref().map(TaskId::as_str));
+    only.add("attempt = ?", *attempt);
+    if !kinds.is_empty() {
+        only.sql.push(format!("kind IN ({})", vec!["?"; kinds.len()].join(", ")));
+        only.values.extend(kinds.iter().cloned().map(Sql::from));
+    }
+    let limit = if *limit == 0 { EventFilter::MAX } else { (*limit).min(EventFilter::MAX) };
+    let sql = format!("SELECT * FROM events{} ORDER BY seq LIMIT {limit}", only.clause());
+    conn.prepare_cached(&sql)?.query_and_then(params_from_iter(only.values), event_row)?.collect()
+}
+
+pub(super) fn event_row(row: &Row<'_>) -> Answer<Event> {
+    let version: u32 = row.get("body_version")?;
+    if version != BODY_VERSION {
+        // Upcasters of older versions go here, as soon as there are any.
+        return Err(RegistryError::Damaged(format!("an event body has version {version}")));
+    }
+    Ok(Event {
+        sequence: row.get("seq")?,
+        time: row.time("time")?,
+        subject: Subject {
+            run: row.id_or_null("run")?,
+            spec: row.id_or_null("spec")?,
+            task: row.id_or_null("task")?,
+            attempt: row.get("attempt")?,
+        },
+        body: row.json::<Body>("body")?,
+    })
+}
+
+pub(super) fn executions(
+    conn: &Connection,
+    blobs: &BlobStore,
+    filter: &ExecutionFilter,
+) -> Answer<Vec<ExecutionRecord>> {
+    let ExecutionFilter { run, kind, spec, task, attempt, open } = filter;
+    let mut only = Conditions::default();
+    only.text("run = ?", run.as_ref().map(RunId::as_str));
+    only.text("kind = ?", kind.map(|kind| kind.as_str()));
+    only.text("spec = ?", spec.as_ref().map(SpecName::as_str));
+    only.text("task = ?", task.as_ref().map(TaskId::as_str));
+    only.add("attempt = ?", *attempt);
+    if *open {
+        only.sql.push("ended_at IS NULL".to_owned());
+    }
+    let sql = format!("SELECT * FROM executions{} ORDER BY number LIMIT {MAX_EXECUTIONS}", only.clause());
+    conn.prepare_cached(&sql)?
+        .query_and_then(params_from_iter(only.values), |row| execution_row(row, &StoredParts { conn, blobs }))?
+        .collect()
+}
+
+pub(super) fn execution(conn: &Connection, blobs: &BlobStore, id: &ExecutionId) -> Answer<Option<ExecutionRecord>> {
+    conn.prepare_cached("SELECT * FROM executions WHERE id = ?1")?
+        .query_and_then([id.as_str()], |row| execution_row(row, &StoredParts { conn, blobs }))?
+        .next()
+        .transpose()
+}
+
+fn execution_row(row: &Row<'_>, parts: &StoredParts<'_>) -> Answer<ExecutionRecord> {
+    let value = |column: &str| -> Answer<Option<serde_json::Value>> {
+        row.get::<_, Option<String>>(column)?.map(|form| restore(&form, parts)).transpose()
+    };
+    Ok(ExecutionRecord {
+        id: row.id("id")?,
+        run: row.id_or_null("run")?,
+        kind: row.id("kind")?,
+        spec: row.id_or_null("spec")?,
+        task: row.id_or_null("task")?,
+        attempt: row.get("attempt")?,
+        plugin: row.get("plugin")?,
+        component: row.id("component")?,
+        engine: row.get("engine")?,
+        settings: value("settings")?.unwrap_or_default(),
+        input: value("input")?.unwrap_or_default(),
+        started_at: row.time("started_at")?,
+        ended_at: row.time_or_null("ended_at")?,
+        outcome: value("outcome")?,
+        usage: value("usage")?,
+    })
+}
+
+pub(super) fn calls(conn: &Connection, blobs: &BlobStore, id: &ExecutionId) -> Answer<Vec<CallRecord>> {
+    let parts = StoredParts { conn, blobs };
+    conn.prepare_cached(
+        "SELECT c.* FROM calls c JOIN executions e ON e.number = c.execution WHERE e.id = ?1 ORDER BY c.seq",
+    )?
+    .query_and_then([id.as_str()], |row| {
+        let name: String = row.get("function")?;
+        let function = Function::by_name(&name)
+            .ok_or_else(|| RegistryError::Damaged(format!("`{name}` is not a function of the contract")))?;
+        Ok(CallRecord {
+            sequence: row.get("seq")?,
+            function,
+            digest: row.id("digest")?,
+            arguments: restore(&row.get::<_, String>("request")?, &parts)?,
+            at: row.time("at")?,
+            answer: row.get::<_, Option<String>>("answer")?.map(|form| restore(&form, &parts)).transpose()?,
+            answered_at: row.time_or_null("answered_at")?,
+            cost: Cost {
+                input_tokens: row.get("input_tokens")?,
+                cached_input_tokens: row.get("cached_input_tokens")?,
+                output_tokens: row.get("output_tokens")?,
+                cost_microusd: row.get("cost_microusd")?,
+            },
+        })
+    })?
+    .collect()
+}
+
+pub(super) fn cost(conn: &Connection, run: &RunId) -> Answer<CostSummary> {
+    sum_costs(conn, "e.run = ?1", run.as_str())
+}
+
+pub(super) fn execution_cost(conn: &Connection, execution: &ExecutionId) -> Answer<CostSummary> {
+    sum_costs(conn, "e.id = ?1", execution.as_str())
+}
+
+fn sum_costs(conn: &Connection, of: &str, id: &str) -> Answer<CostSummary> {
+    conn.prepare_cached(&format!(
+        "SELECT count(*) AS calls,
+                coalesce(sum(c.answer IS NULL), 0) AS unanswered,
+                coalesce(sum(c.answer IS NOT NULL AND c.cost_microusd IS NULL), 0) AS unpriced,
+                coalesce(sum(c.input_tokens), 0) AS input,
+                coalesce(sum(c.cached_input_tokens), 0) AS cached,
+                coalesce(sum(c.output_tokens), 0) AS output,
+                sum(c.cost_microusd) AS money
+         FROM calls c JOIN executions e ON e.number = c.execution
+         WHERE {of} AND c.function = ?2",
+    ))?
+    .query_row((id, Function::LlmComplete.name()), |row| {
+        Ok(CostSummary {
+            cost: Cost {
+                input_tokens: row.get("input")?,
+                cached_input_tokens: row.get("cached")?,
+                output_tokens: row.get("output")?,
+                cost_microusd: row.get("money")?,
+            },
+            calls: row.get("calls")?,
+            unpriced_calls: row.get("unpriced")?,
+            unanswered_calls: row.get("unanswered")?,
+        })
+    })
+    .map_err(RegistryError::from)
+}
+
+pub(super) fn messages(conn: &Connection, workspace: &str) -> Answer<Vec<MessageRecord>> {
+    let mut newest: Vec<MessageRecord> = conn
+        .prepare_cached("SELECT * FROM messages WHERE workspace = ?1 ORDER BY number DESC LIMIT ?2")?
+        .query_and_then((workspace, MAX_MESSAGES), |row| {
+            Ok(MessageRecord {
+                envelope: row.json("envelope")?,
+                sent_at: row.time("sent_at")?,
+                received_at: row.time_or_null("received_at")?,
+            })
+        })?
+        .collect::<Answer<_>>()?;
+    newest.reverse();
+    Ok(newest)
+}
+
+pub(super) fn policy_state(conn: &Connection, name: &str) -> Answer<Option<String>> {
+    use rusqlite::OptionalExtension;
+    Ok(conn
+        .prepare_cached("SELECT state FROM policy_state WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?)
+}

@@ -1,0 +1,215 @@
+//! Reading the registry: one connection that cannot write, and a small pool of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+use crate::domain::event::Event;
+use crate::domain::id::{ArtifactUri, ExecutionId, Instance, RunId, SpecName, TaskKey};
+use crate::domain::task::Task;
+use crate::store::BlobStore;
+
+use super::error::RegistryError;
+use super::records::{
+    ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionRecord, FindingRecord,
+    Lease, LeaseKind, MessageRecord, Note, Run, VerifyReport,
+};
+use super::{lease, query, schema, verify};
+
+/// Readers at the same time; others wait.
+const READERS: usize = 4;
+
+/// A read-only connection. Blocking: use it on a blocking thread, or through
+/// [`Registry::read`](super::Registry::read). Each method sees one state of the database; two
+/// methods may see two.
+///
+/// Every method fails when the database cannot be read or does not say what it should.
+#[derive(Debug)]
+pub struct Reader {
+    conn: Connection,
+    blobs: BlobStore,
+}
+
+impl Reader {
+    /// Opens an existing database, also while another process writes it, and in a directory that
+    /// cannot be written.
+    ///
+    /// # Errors
+    /// When there is none, or it is damaged, or newer than this program.
+    pub fn open(path: &Path, blobs: BlobStore) -> Result<Self, RegistryError> {
+        Ok(Self { conn: schema::open_reader(path)?, blobs })
+    }
+
+    /// All runs, oldest first.
+    pub fn runs(&self) -> Result<Vec<Run>, RegistryError> {
+        query::runs(&self.conn)
+    }
+
+    /// One run.
+    pub fn run(&self, id: &RunId) -> Result<Option<Run>, RegistryError> {
+        query::run(&self.conn, id)
+    }
+
+    /// The run that was started last.
+    pub fn latest_run(&self) -> Result<Option<Run>, RegistryError> {
+        query::latest_run(&self.conn)
+    }
+
+    /// Specs that have tasks, by name.
+    pub fn specs(&self) -> Result<Vec<SpecName>, RegistryError> {
+        query::specs(&self.conn)
+    }
+
+    /// Tasks of a spec in natural order.
+    pub fn tasks(&self, spec: &SpecName) -> Result<Vec<Task>, RegistryError> {
+        query::tasks(&self.conn, spec)
+    }
+
+    /// One task.
+    pub fn task(&self, key: &TaskKey) -> Result<Option<Task>, RegistryError> {
+        query::task(&self.conn, key)
+    }
+
+    /// Tasks that may be claimed: by priority, then in natural order.
+    pub fn ready(&self, spec: &SpecName) -> Result<Vec<Task>, RegistryError> {
+        query::ready(&self.conn, spec)
+    }
+
+    /// Attempts at a task, oldest first.
+    pub fn attempts(&self, key: &TaskKey) -> Result<Vec<Attempt>, RegistryError> {
+        query::attempts(&self.conn, &key.spec, Some(&key.task))
+    }
+
+    /// Attempts at all tasks of a spec, oldest first.
+    pub fn attempts_of_spec(&self, spec: &SpecName) -> Result<Vec<Attempt>, RegistryError> {
+        query::attempts(&self.conn, spec, None)
+    }
+
+    /// Sequence number of each instance's last assignment.
+    pub fn last_assigned(&self) -> Result<BTreeMap<Instance, u64>, RegistryError> {
+        query::last_assigned(&self.conn)
+    }
+
+    /// Findings on a task, oldest first.
+    pub fn findings(&self, key: &TaskKey) -> Result<Vec<FindingRecord>, RegistryError> {
+        query::findings(&self.conn, key)
+    }
+
+    /// Notes on a task, oldest first.
+    pub fn notes(&self, key: &TaskKey) -> Result<Vec<Note>, RegistryError> {
+        query::notes(&self.conn, key)
+    }
+
+    /// Artifacts of a task, oldest first.
+    pub fn artifacts(&self, key: &TaskKey) -> Result<Vec<ArtifactRecord>, RegistryError> {
+        query::artifacts(&self.conn, &key.spec, Some(&key.task))
+    }
+
+    /// Artifacts of a spec, oldest first.
+    pub fn artifacts_of_spec(&self, spec: &SpecName) -> Result<Vec<ArtifactRecord>, RegistryError> {
+        query::artifacts(&self.conn, spec, None)
+    }
+
+    /// One artifact's metadata.
+    pub fn artifact(&self, uri: &ArtifactUri) -> Result<Option<ArtifactRecord>, RegistryError> {
+        query::artifact(&self.conn, uri)
+    }
+
+    /// Events in order.
+    pub fn events(&self, filter: &EventFilter) -> Result<Vec<Event>, RegistryError> {
+        query::events(&self.conn, filter)
+    }
+
+    /// Executions in the order of their beginning, at most 10 000.
+    pub fn executions(&self, filter: &ExecutionFilter) -> Result<Vec<ExecutionRecord>, RegistryError> {
+        query::executions(&self.conn, &self.blobs, filter)
+    }
+
+    /// One execution.
+    pub fn execution(&self, id: &ExecutionId) -> Result<Option<ExecutionRecord>, RegistryError> {
+        query::execution(&self.conn, &self.blobs, id)
+    }
+
+    /// Calls of an execution in order.
+    pub fn calls(&self, id: &ExecutionId) -> Result<Vec<CallRecord>, RegistryError> {
+        query::calls(&self.conn, &self.blobs, id)
+    }
+
+    /// What a run's model calls cost.
+    pub fn cost(&self, run: &RunId) -> Result<CostSummary, RegistryError> {
+        query::cost(&self.conn, run)
+    }
+
+    /// What one execution's model calls cost.
+    pub fn execution_cost(&self, execution: &ExecutionId) -> Result<CostSummary, RegistryError> {
+        query::execution_cost(&self.conn, execution)
+    }
+
+    /// The last messages of a workspace, oldest first, at most 1000.
+    pub fn messages(&self, workspace: &str) -> Result<Vec<MessageRecord>, RegistryError> {
+        query::messages(&self.conn, workspace)
+    }
+
+    /// Leases of a kind, or all, by name.
+    pub fn leases(&self, kind: Option<LeaseKind>) -> Result<Vec<Lease>, RegistryError> {
+        lease::all(&self.conn, kind)
+    }
+
+    /// Leases that have run out at `now` and were not given back.
+    pub fn expired_leases(&self, now: Timestamp) -> Result<Vec<Lease>, RegistryError> {
+        lease::expired(&self.conn, now)
+    }
+
+    /// What a policy, such as `routing/least-busy`, returned last to remember.
+    pub fn policy_state(&self, name: &str) -> Result<Option<String>, RegistryError> {
+        query::policy_state(&self.conn, name)
+    }
+
+    /// Rebuilds the projections from the log beside the live ones and compares every row.
+    pub fn verify(&self) -> Result<VerifyReport, RegistryError> {
+        verify::compare(&self.conn)
+    }
+}
+
+/// A few readers of one database, made when they are needed and kept.
+#[derive(Debug)]
+pub(super) struct Readers {
+    path: PathBuf,
+    blobs: BlobStore,
+    idle: Mutex<Vec<Reader>>,
+    free: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path, blobs: BlobStore) -> Self {
+        let free = Arc::new(Semaphore::new(READERS));
+        Self { path: path.to_owned(), blobs, idle: Mutex::default(), free }
+    }
+
+    /// Asks on a blocking thread. All that `ask` sees is one state of the database.
+    pub(super) async fn read<T, F>(self: Arc<Self>, ask: F) -> Result<T, RegistryError>
+    where
+        F: FnOnce(&Reader) -> Result<T, RegistryError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let permit = self.free.clone().acquire_owned().await.map_err(|_| RegistryError::Closed)?;
+        let work = move || {
+            let _permit = permit;
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let reader = match idle {
+                Some(reader) => reader,
+                None => Reader::open(&self.path, self.blobs.clone())?,
+            };
+            reader.conn.execute_batch("BEGIN")?;
+            let answer = ask(&reader);
+            reader.conn.execute_batch("COMMIT")?;
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+            answer
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| RegistryError::Closed)?
+    }
+}

@@ -1,0 +1,378 @@
+//! The tables, and how a database is made, opened and recognised.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::RegistryError;
+
+/// Number of the schema that this program writes.
+pub(super) const SCHEMA_VERSION: i64 = 1;
+/// "necr": marks a file as a registry.
+const APPLICATION_ID: i64 = 0x6e65_6372;
+/// How long a statement waits for another process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Prepared statements kept for each connection.
+const STATEMENTS: usize = 128;
+/// The write-ahead log is cut back to this many bytes after a checkpoint.
+const WAL_KEPT_BYTES: i64 = 16 * 1024 * 1024;
+
+/// The log. Rows are only ever added, one number after the other.
+const LOG: &str = "
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY,
+    time TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    body_version INTEGER NOT NULL,
+    run TEXT,
+    spec TEXT,
+    task TEXT,
+    attempt INTEGER,
+    body TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_of_task ON events (spec, task, seq) WHERE spec IS NOT NULL;
+CREATE TRIGGER events_never_change BEFORE UPDATE ON events
+    BEGIN SELECT RAISE(ABORT, 'the event log is append only'); END;
+CREATE TRIGGER events_never_go BEFORE DELETE ON events
+    BEGIN SELECT RAISE(ABORT, 'the event log is append only'); END;
+CREATE TRIGGER events_have_no_gaps BEFORE INSERT ON events
+    WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM events)
+    BEGIN SELECT RAISE(ABORT, 'the event log is append only and has no gaps'); END;
+";
+
+/// Tables that are functions of the log alone, with their primary keys.
+pub(super) const PROJECTED: [(&str, &str); 7] = [
+    ("runs", "id"),
+    ("tasks", "spec, task"),
+    ("dependencies", "spec, task, needs"),
+    ("attempts", "spec, task, attempt"),
+    ("artifacts", "uri"),
+    ("findings", "seq, position"),
+    ("notes", "seq"),
+];
+
+/// What [`PROJECTED`] names.
+const PROJECTIONS: &str = "
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY,
+    spec TEXT,
+    job TEXT,
+    title TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    base_branch TEXT NOT NULL,
+    base_commit TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    llm TEXT NOT NULL,
+    language TEXT NOT NULL,
+    team TEXT NOT NULL,
+    plugins TEXT NOT NULL,
+    started_seq INTEGER NOT NULL,
+    started_at TEXT NOT NULL,
+    finished_at TEXT,
+    outcome TEXT,
+    commit_id TEXT,
+    tree TEXT,
+    reason TEXT
+) STRICT;
+CREATE TABLE tasks (
+    spec TEXT NOT NULL,
+    task TEXT NOT NULL,
+    title TEXT NOT NULL,
+    text TEXT NOT NULL,
+    optional INTEGER NOT NULL,
+    depends TEXT NOT NULL,
+    skill TEXT,
+    requirements TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    container INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    instance TEXT,
+    slot TEXT,
+    branch TEXT,
+    runner TEXT,
+    last_failure TEXT,
+    merged_commit TEXT,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    PRIMARY KEY (spec, task)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tasks_ready ON tasks (spec, task) WHERE state = 'ready';
+CREATE TABLE dependencies (
+    spec TEXT NOT NULL,
+    task TEXT NOT NULL,
+    needs TEXT NOT NULL,
+    PRIMARY KEY (spec, task, needs)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dependents ON dependencies (spec, needs, task);
+CREATE TABLE attempts (
+    spec TEXT NOT NULL,
+    task TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    run TEXT,
+    instance TEXT NOT NULL,
+    slot TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    runner TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    scheduling TEXT,
+    routing TEXT,
+    assigned_seq INTEGER NOT NULL,
+    assigned_at TEXT NOT NULL,
+    execution TEXT,
+    component TEXT,
+    base_commit TEXT,
+    started_at TEXT,
+    outcome TEXT,
+    failure TEXT,
+    summary TEXT,
+    commit_id TEXT,
+    files TEXT NOT NULL,
+    cost TEXT NOT NULL,
+    duration_ms INTEGER,
+    finished_at TEXT,
+    gates TEXT NOT NULL,
+    PRIMARY KEY (spec, task, attempt)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX assignments ON attempts (instance, assigned_seq);
+CREATE TABLE artifacts (
+    uri TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    spec TEXT,
+    task TEXT,
+    attempt INTEGER,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX artifacts_of_task ON artifacts (spec, task, seq);
+CREATE TABLE findings (
+    seq INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    spec TEXT NOT NULL,
+    task TEXT NOT NULL,
+    attempt INTEGER,
+    rule TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    file TEXT,
+    line INTEGER,
+    message TEXT NOT NULL,
+    PRIMARY KEY (seq, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX findings_of_task ON findings (spec, task, seq);
+CREATE TABLE notes (
+    seq INTEGER PRIMARY KEY,
+    time TEXT NOT NULL,
+    spec TEXT,
+    task TEXT,
+    attempt INTEGER,
+    author TEXT NOT NULL,
+    text TEXT NOT NULL
+) STRICT;
+CREATE INDEX notes_of_task ON notes (spec, task, seq);
+";
+
+/// The execution journal. Bodies and lists are parts of requests, answers and inputs, once by digest.
+const JOURNAL: &str = "
+CREATE TABLE executions (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    run TEXT,
+    kind TEXT NOT NULL,
+    spec TEXT,
+    task TEXT,
+    attempt INTEGER,
+    plugin TEXT NOT NULL,
+    component TEXT NOT NULL,
+    engine TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    input TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    ended_at TEXT,
+    outcome TEXT,
+    usage TEXT
+) STRICT;
+CREATE INDEX executions_of_run ON executions (run, number);
+CREATE INDEX executions_of_task ON executions (spec, task, attempt);
+CREATE TABLE calls (
+    execution INTEGER NOT NULL REFERENCES executions (number),
+    seq INTEGER NOT NULL,
+    function TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    request TEXT NOT NULL,
+    at TEXT NOT NULL,
+    answer TEXT,
+    answered_at TEXT,
+    input_tokens INTEGER NOT NULL DEFAULT 0,
+    cached_input_tokens INTEGER NOT NULL DEFAULT 0,
+    output_tokens INTEGER NOT NULL DEFAULT 0,
+    cost_microusd INTEGER,
+    PRIMARY KEY (execution, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE bodies (
+    digest TEXT PRIMARY KEY,
+    size_bytes INTEGER NOT NULL,
+    content TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE lists (
+    digest TEXT PRIMARY KEY,
+    previous TEXT,
+    item TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// Tables that may be dropped without losing work.
+const RUNTIME: &str = "
+CREATE TABLE leases (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    acquired_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL,
+    UNIQUE (kind, name)
+) STRICT;
+CREATE TABLE messages (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    workspace TEXT NOT NULL,
+    receiver TEXT NOT NULL,
+    envelope TEXT NOT NULL,
+    sent_at TEXT NOT NULL,
+    received_at TEXT
+) STRICT;
+CREATE INDEX unread ON messages (workspace, receiver, number) WHERE received_at IS NULL;
+CREATE TABLE policy_state (
+    name TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    execution TEXT NOT NULL,
+    time TEXT NOT NULL
+) STRICT;
+";
+
+/// Opens the database for writing, and makes it when it is missing.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, RegistryError> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.len() == 0 => {
+            // A new database is moved into place whole, so an empty file is what is left of one.
+            return Err(RegistryError::Damaged(format!("{} is empty", path.display())));
+        }
+        Ok(_) => {}
+        Err(_) => create(path)?,
+    }
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    recognise(&conn)?;
+    if conn.is_readonly(rusqlite::MAIN_DB)? {
+        return Err(RegistryError::ReadOnly);
+    }
+    conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
+    Ok(conn)
+}
+
+/// Opens an existing database for reading only.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, RegistryError> {
+    let conn = match connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(|conn| recognise(&conn).map(|()| conn)) {
+        // Without a write-ahead log beside it, and without the right to make one, the file is all
+        // there is.
+        Err(RegistryError::CannotOpen { .. } | RegistryError::ReadOnly) if is_alone(path) => {
+            let uri = format!("file:{}?immutable=1", percent_encoded(path));
+            let conn = connect(Path::new(&uri), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?;
+            recognise(&conn)?;
+            conn
+        }
+        other => other?,
+    };
+    conn.pragma_update(None, "query_only", true)?;
+    Ok(conn)
+}
+
+/// A private database with empty projections, to rebuild them in; it spills to disk when it grows.
+pub(super) fn scratch() -> Result<Connection, RegistryError> {
+    let conn = Connection::open("")?;
+    conn.execute_batch(PROJECTIONS)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(conn)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, RegistryError> {
+    let cannot = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::CannotOpen) => {
+            RegistryError::CannotOpen { path: path.to_owned(), reason: error.to_string() }
+        }
+        _ => RegistryError::from(error),
+    };
+    let conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(cannot)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // The first read finds out whether this is a database at all.
+    conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(cannot)?;
+    Ok(conn)
+}
+
+/// Makes a whole database beside `path` and moves it there.
+fn create(path: &Path) -> Result<(), RegistryError> {
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => RegistryError::Full,
+        std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => RegistryError::ReadOnly,
+        _ => RegistryError::CannotOpen { path: path.to_owned(), reason: error.to_string() },
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(folder).map_err(failed)?;
+    let file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder).map_err(failed)?;
+    let conn = Connection::open(file.path())?;
+    conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+    conn.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    conn.execute_batch(&["BEGIN;", LOG, PROJECTIONS, JOURNAL, RUNTIME, "COMMIT;"].concat())?;
+    conn.close().map_err(|(_, error)| error)?;
+    file.as_file().sync_all().map_err(failed)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => File::open(folder).and_then(|f| f.sync_all()).map_err(failed),
+        // Another process was faster; its database is as good.
+        Err(_) if path.exists() => Ok(()),
+        Err(e) => Err(failed(e.error)),
+    }
+}
+
+fn recognise(conn: &Connection) -> Result<(), RegistryError> {
+    let application: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if application != APPLICATION_ID {
+        return Err(RegistryError::Damaged("the file is a database, but not a registry".to_owned()));
+    }
+    let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match found {
+        SCHEMA_VERSION => Ok(()),
+        found if found > SCHEMA_VERSION => Err(RegistryError::Newer { found, supported: SCHEMA_VERSION }),
+        found => Err(RegistryError::Damaged(format!("schema {found} was never released"))),
+    }
+}
+
+/// Whether no write-ahead log with something in it stands beside the database.
+fn is_alone(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    path.is_file() && fs::metadata(PathBuf::from(log)).map_or(true, |meta| meta.len() == 0)
+}
+
+fn percent_encoded(path: &Path) -> String {
+    path.as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .map(|&b| match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => char::from(b).to_string(),
+            _ => format!("%{b:02x}"),
+        })
+        .collect()
+}

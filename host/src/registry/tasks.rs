@@ -1,0 +1,339 @@
+//! Commands on tasks: creating and updating a spec's set, claiming, changing state. Each decides
+//! first and then writes, so that a refusal leaves nothing behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::Connection;
+
+use crate::domain::event::{Body, Subject, TaskChange};
+use crate::domain::id::{AttemptKey, ExecutionId, RunId, SpecName, TaskId, TaskKey};
+use crate::domain::release::{Cause, Graph, Need, Node, Step, TaskMap, open_needs, settle};
+use crate::domain::task::{Assigned, Facts, Task, TaskDefinition, TaskState};
+
+use super::definition::facts_of;
+use super::error::RegistryError;
+use super::query;
+use super::rows::Columns;
+use super::writer::Tx;
+
+/// Most tasks of one spec.
+pub const MAX_TASKS: usize = 100_000;
+const TICKED: &str = "ticked in tasks.md";
+const REMOVED: &str = "removed from tasks.md";
+const CHILDREN_DONE: &str = "all sub-tasks are done";
+
+/// A claim of a ready task for one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The run.
+    pub run: RunId,
+    /// The task.
+    pub key: TaskKey,
+    /// The version that the caller has seen.
+    pub expected_version: u64,
+    /// Who will work on it, and where.
+    pub assigned: Assigned,
+    /// Why this instance.
+    pub reason: String,
+    /// The scheduling decision.
+    pub scheduling: Option<ExecutionId>,
+    /// The routing decision.
+    pub routing: Option<ExecutionId>,
+}
+
+/// Compare-and-set from ready to running.
+pub(super) fn claim(tx: &mut Tx<'_>, claim: Claim) -> Result<Task, RegistryError> {
+    let Claim { run, key, expected_version, assigned, reason, scheduling, routing } = claim;
+    let task = expect(tx.conn, &key, expected_version)?;
+    if task.definition.container {
+        return Err(RegistryError::Container { task: key });
+    }
+    allow(&task, TaskState::Running)?;
+    let Assigned { instance, slot, branch, runner } = assigned;
+    let attempt = AttemptKey { key: key.clone(), attempt: task.attempts + 1 };
+    let body = Body::TaskAssigned { instance, slot, branch, runner, reason, scheduling, routing };
+    tx.append(Subject::attempt(&run, &attempt), body)?;
+    query::task(tx.conn, &key)?.ok_or(RegistryError::UnknownTask(key))
+}
+
+/// A change of state that is no claim.
+pub(super) struct Transition {
+    pub(super) run: RunId,
+    pub(super) key: TaskKey,
+    pub(super) expected_version: u64,
+    pub(super) attempt: Option<u32>,
+    pub(super) body: Body,
+}
+
+/// Changes the state, and records whatever follows from it for other tasks in the same transaction.
+pub(super) fn transition(tx: &mut Tx<'_>, change: Transition) -> Result<Task, RegistryError> {
+    let Transition { run, key, expected_version, attempt, body } = change;
+    let task = expect(tx.conn, &key, expected_version)?;
+    if let Some(attempt) = attempt
+        && !(1..=task.attempts).contains(&attempt)
+    {
+        return Err(RegistryError::UnknownAttempt(AttemptKey { key, attempt }));
+    }
+    let from = task.state;
+    let body = match body {
+        Body::TaskReady { from: _, last_failure } => ready_or_blocked(tx.conn, &key, from, last_failure)?,
+        Body::TaskBlocked { from: _, reason } => Body::TaskBlocked { from, reason },
+        Body::TaskReopened { from: _, reason } => Body::TaskReopened { from, reason },
+        body @ (Body::TaskCompleted { .. } | Body::TaskFailed { .. } | Body::TaskCancelled { .. }) => body,
+        Body::TaskAssigned { .. } => return Err(wrong("TaskAssigned", "claim")),
+        Body::TaskCreated { .. } => return Err(wrong("TaskCreated", "create_tasks")),
+        other => return Err(wrong(other.name(), "append")),
+    };
+    let to = state_after(&body).ok_or_else(|| wrong(body.name(), "append"))?;
+    let reopens = matches!(body, Body::TaskReopened { .. });
+    if reopens && !from.is_final() {
+        return Err(RegistryError::IllegalTransition { task: key, from, to: TaskState::Ready });
+    }
+    allow(&task, to)?;
+    let subject = Subject { attempt, ..about(&run, &key.spec, &key.task) };
+    tx.append(subject, body)?;
+    let graph = Stored { conn: tx.conn, spec: &key.spec };
+    if reopens {
+        // Reopened means blocked, until a look at its dependencies says that it is ready.
+        let steps = settle(&graph, [key.task.clone()], Cause::Progress)?;
+        record(tx, &run, &key.spec, steps)?;
+    }
+    let now_done = graph_state(tx.conn, &key)? == TaskState::Done;
+    if (from == TaskState::Done) != now_done {
+        let graph = Stored { conn: tx.conn, spec: &key.spec };
+        let cause = if now_done { Cause::Progress } else { Cause::Reopening };
+        let steps = settle(&graph, graph.dependents(&key.task)?, cause)?;
+        record(tx, &run, &key.spec, steps)?;
+    }
+    query::task(tx.conn, &key)?.ok_or(RegistryError::UnknownTask(key))
+}
+
+fn graph_state(conn: &Connection, key: &TaskKey) -> Result<TaskState, RegistryError> {
+    Ok(Stored { conn, spec: &key.spec }.node(&key.task)?.state)
+}
+
+/// The state that `body` leads to; none for an event that changes no state.
+pub(super) const fn state_after(body: &Body) -> Option<TaskState> {
+    match body {
+        Body::TaskCreated { state, .. } => Some(*state),
+        Body::TaskReady { .. } => Some(TaskState::Ready),
+        Body::TaskBlocked { .. } | Body::TaskReopened { .. } => Some(TaskState::Blocked),
+        Body::TaskAssigned { .. } => Some(TaskState::Running),
+        Body::TaskCompleted { .. } => Some(TaskState::Done),
+        Body::TaskFailed { .. } => Some(TaskState::Failed),
+        Body::TaskCancelled { .. } => Some(TaskState::Cancelled),
+        Body::RunStarted { .. }
+        | Body::RunFinished { .. }
+        | Body::TaskUpdated { .. }
+        | Body::RunnerStarted { .. }
+        | Body::RunnerFinished { .. }
+        | Body::ReviewReported { .. }
+        | Body::SlotAllocated { .. }
+        | Body::SlotReleased { .. }
+        | Body::PROpened { .. }
+        | Body::PRMerged { .. } => None,
+    }
+}
+
+pub(super) const fn wrong(event: &'static str, instead: &'static str) -> RegistryError {
+    RegistryError::WrongEvent { event, instead }
+}
+
+fn expect(conn: &Connection, key: &TaskKey, expected: u64) -> Result<Task, RegistryError> {
+    let task = query::task(conn, key)?.ok_or_else(|| RegistryError::UnknownTask(key.clone()))?;
+    if task.version == expected {
+        Ok(task)
+    } else {
+        Err(RegistryError::Conflict { task: key.clone(), expected, found: task.version })
+    }
+}
+
+fn allow(task: &Task, to: TaskState) -> Result<(), RegistryError> {
+    if task.state.may_become(to) {
+        Ok(())
+    } else {
+        Err(RegistryError::IllegalTransition { task: task.key.clone(), from: task.state, to })
+    }
+}
+
+/// A task goes back to ready only when nothing that it needs was opened again meanwhile.
+fn ready_or_blocked(
+    conn: &Connection,
+    key: &TaskKey,
+    from: TaskState,
+    last_failure: Option<String>,
+) -> Result<Body, RegistryError> {
+    let node = Stored { conn, spec: &key.spec }.node(&key.task)?;
+    let open = open_needs(&node, &BTreeMap::new());
+    if open.is_empty() {
+        return Ok(Body::TaskReady { from, last_failure });
+    }
+    if from == TaskState::Blocked {
+        return Err(RegistryError::IllegalTransition { task: key.clone(), from, to: TaskState::Ready });
+    }
+    Ok(Body::TaskBlocked { from, reason: waits_for(&open) })
+}
+
+fn waits_for(open: &[TaskId]) -> String {
+    format!("waits for {}", open.iter().map(TaskId::as_str).collect::<Vec<_>>().join(", "))
+}
+
+/// The dependency graph as it stands in the tables.
+struct Stored<'a> {
+    conn: &'a Connection,
+    spec: &'a SpecName,
+}
+
+impl Graph for Stored<'_> {
+    type Error = RegistryError;
+
+    fn node(&self, task: &TaskId) -> Result<Node, RegistryError> {
+        let key = || TaskKey { spec: self.spec.clone(), task: task.clone() };
+        let mut statement =
+            self.conn.prepare_cached("SELECT state, container FROM tasks WHERE spec = ?1 AND task = ?2")?;
+        let mut rows = statement.query((self.spec.as_str(), task.as_str()))?;
+        let row = rows.next()?.ok_or_else(|| RegistryError::UnknownTask(key()))?;
+        let (state, container) = (row.id("state")?, row.get("container")?);
+        let needs = self
+            .conn
+            .prepare_cached(
+                "SELECT d.needs, t.state, t.optional
+                 FROM dependencies d JOIN tasks t ON t.spec = d.spec AND t.task = d.needs
+                 WHERE d.spec = ?1 AND d.task = ?2",
+            )?
+            .query_and_then((self.spec.as_str(), task.as_str()), |row| {
+                Ok(Need { task: row.id("needs")?, state: row.id("state")?, optional: row.get("optional")? })
+            })?
+            .collect::<Result<_, RegistryError>>()?;
+        Ok(Node { state, container, needs })
+    }
+
+    fn dependents(&self, task: &TaskId) -> Result<Vec<TaskId>, RegistryError> {
+        self.conn
+            .prepare_cached("SELECT task FROM dependencies WHERE spec = ?1 AND needs = ?2")?
+            .query_and_then((self.spec.as_str(), task.as_str()), |row| row.id("task"))?
+            .collect()
+    }
+}
+
+/// Records consequences as events.
+fn record(tx: &mut Tx<'_>, run: &RunId, spec: &SpecName, steps: Vec<Step>) -> Result<(), RegistryError> {
+    for step in steps {
+        let (task, body) = match step {
+            Step::Ready(task) => (task, Body::TaskReady { from: TaskState::Blocked, last_failure: None }),
+            Step::Complete(task) => (task, Body::TaskCompleted { commit: None, reason: CHILDREN_DONE.to_owned() }),
+            Step::Block { task, open } => {
+                (task, Body::TaskBlocked { from: TaskState::Ready, reason: waits_for(&open) })
+            }
+            Step::Reopen { task, open } => {
+                (task, Body::TaskReopened { from: TaskState::Done, reason: waits_for(&open) })
+            }
+        };
+        tx.append(about(run, spec, &task), body)?;
+    }
+    Ok(())
+}
+
+fn about(run: &RunId, spec: &SpecName, task: &TaskId) -> Subject {
+    Subject { run: Some(run.clone()), spec: Some(spec.clone()), task: Some(task.clone()), attempt: None }
+}
+
+/// Brings the registry to what the spec's file says: content from the file, "ticked" = done, and the
+/// live state from the registry. Definitions that say nothing new are no event.
+pub(super) fn create(
+    tx: &mut Tx<'_>,
+    run: &RunId,
+    spec: &SpecName,
+    definitions: &[TaskDefinition],
+) -> Result<Vec<Task>, RegistryError> {
+    let facts = facts_of(definitions)?;
+    let existing: BTreeMap<TaskId, Task> =
+        query::tasks(tx.conn, spec)?.into_iter().map(|task| (task.key.task.clone(), task)).collect();
+    let ticked: BTreeSet<&TaskId> = definitions.iter().filter(|d| d.done).map(|d| &d.id).collect();
+    let gone: Vec<&Task> = existing.values().filter(|task| !facts.contains_key(&task.key.task)).collect();
+    if let Some(task) = gone.iter().find(|task| task.state == TaskState::Running) {
+        return Err(RegistryError::Running(task.key.clone()));
+    }
+    let plan = Plan::new(&facts, &existing, &ticked)?;
+    // In the order of the file, so that the log reads as the file does.
+    for TaskDefinition { id, .. } in definitions {
+        let Some(facts) = facts.get(id) else { continue };
+        match existing.get(id) {
+            None => {
+                let state = plan.created.get(id).copied().unwrap_or(TaskState::Blocked);
+                tx.append(about(run, spec, id), Body::TaskCreated { facts: facts.clone(), state })?;
+            }
+            Some(task) if task.definition != *facts => {
+                let change = TaskChange::DefinitionChanged { facts: facts.clone() };
+                tx.append(about(run, spec, id), Body::TaskUpdated { change })?;
+            }
+            Some(_) => {}
+        }
+    }
+    for task in existing.values().filter(|t| ticked.contains(&t.key.task) && t.state != TaskState::Done) {
+        let subject = about(run, spec, &task.key.task);
+        if !task.state.may_become(TaskState::Done) {
+            tx.append(subject.clone(), Body::TaskReopened { from: task.state, reason: TICKED.to_owned() })?;
+        }
+        tx.append(subject, Body::TaskCompleted { commit: None, reason: TICKED.to_owned() })?;
+    }
+    for task in gone.iter().filter(|task| !task.state.is_final()) {
+        let body = Body::TaskCancelled { reason: REMOVED.to_owned() };
+        tx.append(about(run, spec, &task.key.task), body)?;
+    }
+    record(tx, run, spec, plan.steps)?;
+    query::tasks(tx.conn, spec)
+}
+
+/// What the new definitions mean for states.
+struct Plan {
+    /// First states of new tasks.
+    created: BTreeMap<TaskId, TaskState>,
+    /// What changes for tasks that exist.
+    steps: Vec<Step>,
+}
+
+impl Plan {
+    fn new(
+        facts: &BTreeMap<TaskId, Facts>,
+        existing: &BTreeMap<TaskId, Task>,
+        ticked: &BTreeSet<&TaskId>,
+    ) -> Result<Self, RegistryError> {
+        let mut map = TaskMap::default();
+        let mut seeds = BTreeSet::new();
+        let mut created = BTreeMap::new();
+        for (id, facts) in facts {
+            let old = existing.get(id);
+            let state = match old {
+                _ if ticked.contains(id) => TaskState::Done,
+                Some(task) => task.state,
+                None => TaskState::Blocked,
+            };
+            if old.is_none() {
+                created.insert(id.clone(), state);
+            }
+            if old.is_none_or(|task| task.definition != *facts) {
+                seeds.insert(id.clone());
+            }
+            map.insert(id.clone(), state, (facts.container, facts.optional), facts.depends.clone());
+        }
+        let broken = |id: TaskId| RegistryError::Damaged(format!("task {id} is missing"));
+        for id in ticked.iter().filter(|id| existing.get(**id).is_some_and(|t| t.state != TaskState::Done)) {
+            seeds.extend(map.dependents(id).map_err(broken)?);
+        }
+        let mut steps = Vec::new();
+        for step in settle(&map, seeds, Cause::Progress).map_err(broken)? {
+            let (id, state) = match &step {
+                Step::Ready(id) => (id, TaskState::Ready),
+                Step::Complete(id) => (id, TaskState::Done),
+                Step::Block { task, .. } => (task, TaskState::Blocked),
+                Step::Reopen { task, .. } => (task, TaskState::Blocked),
+            };
+            match created.get_mut(id) {
+                Some(first) => *first = state,
+                None => steps.push(step),
+            }
+        }
+        Ok(Self { created, steps })
+    }
+}

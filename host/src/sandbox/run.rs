@@ -1,0 +1,328 @@
+//! Runs one command.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{ChildStderr, ChildStdout};
+
+use super::confine::Confinement;
+use super::env::HostEnv;
+use super::output::{Recorder, Stream};
+use crate::clock::Clock;
+use crate::domain::mask::Mask;
+use crate::domain::work::CommandOutcome;
+
+/// Most of an output that is kept: half of it from the beginning, half from the end.
+pub const MAX_LOG_BYTES: usize = 8 * 1024 * 1024;
+/// Time between asking a group to end and ending it.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long output may still come after everything was killed. Only a process that left the group
+/// can hold a pipe open then.
+const DRAIN: Duration = Duration::from_secs(1);
+/// Longest argument list, in bytes.
+const MAX_ARGS_BYTES: usize = 128 * 1024;
+
+/// Why a command could not be run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SandboxError {
+    /// There is nothing to run.
+    #[error("the command is empty")]
+    Empty,
+    /// The arguments are too long, or have NUL characters.
+    #[error("the command's arguments cannot be passed on: {reason}")]
+    BadArguments {
+        /// Why.
+        reason: &'static str,
+    },
+    /// The program is not installed.
+    #[error("the program `{program}` was not found; install it, or change the command")]
+    MissingProgram {
+        /// As the command names it.
+        program: String,
+    },
+    /// It is there, but is no program.
+    #[error("`{}` is not executable", path.display())]
+    NotExecutable {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The folder to run in is not there.
+    #[error("the folder {} does not exist", path.display())]
+    BadFolder {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A folder could not be made, or the process could not be started.
+    #[error("`{what}` could not be run")]
+    Io {
+        /// Program or folder.
+        what: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The host is shutting down.
+    #[error("the command was cut off because the host stops")]
+    Stopped,
+}
+
+/// One command to run.
+#[derive(Debug, Clone)]
+pub struct CommandSpec {
+    /// Program and arguments; no shell is involved. A program with a `/` is looked for below `dir`,
+    /// others in `PATH`.
+    pub argv: Vec<String>,
+    /// The folder to run in.
+    pub dir: PathBuf,
+    /// A private folder for home and temporary files.
+    pub scratch: PathBuf,
+    /// Variables of the command's own.
+    pub env: BTreeMap<String, String>,
+    /// Wall-clock limit.
+    pub timeout: Duration,
+    /// Most of each stream that the outcome shows: beginning and end.
+    pub output_limit_bytes: usize,
+    /// Hides secrets in everything that was printed.
+    pub mask: Mask,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// For the guest and the record.
+    pub outcome: CommandOutcome,
+    /// Both streams in order of arrival, at most [`MAX_LOG_BYTES`] and a line; for the artifact.
+    pub log: Vec<u8>,
+    /// It was stopped because the attempt was.
+    pub cancelled: bool,
+}
+
+/// Runs commands.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    host: HostEnv,
+    clock: Arc<dyn Clock>,
+    confinement: Confinement,
+}
+
+/// Why waiting ended.
+enum End {
+    Exited,
+    TimedOut,
+    Cancelled,
+}
+
+impl Sandbox {
+    /// A sandbox with the operator's environment to draw from.
+    #[must_use]
+    pub fn new(host: HostEnv, clock: Arc<dyn Clock>, confinement: Confinement) -> Self {
+        Self { host, clock, confinement }
+    }
+
+    /// How commands are kept in.
+    #[must_use]
+    pub fn confinement(&self) -> Confinement {
+        self.confinement
+    }
+
+    /// Where a program is.
+    ///
+    /// # Errors
+    /// [`SandboxError::MissingProgram`], [`SandboxError::NotExecutable`].
+    pub fn find(&self, program: &str, dir: &Path) -> Result<PathBuf, SandboxError> {
+        let missing = || SandboxError::MissingProgram { program: program.to_owned() };
+        if program.is_empty() {
+            return Err(SandboxError::Empty);
+        }
+        if program.contains('/') {
+            let path = dir.join(program);
+            return match path.metadata() {
+                Ok(found) if found.is_file() && found.permissions().mode() & 0o111 != 0 => Ok(path),
+                Ok(_) => Err(SandboxError::NotExecutable { path }),
+                Err(_) => Err(missing()),
+            };
+        }
+        std::env::split_paths(&self.host.path)
+            .map(|dir| dir.join(program))
+            .find(|path| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
+            .ok_or_else(missing)
+    }
+
+    /// Runs a command to its end, to its time limit, or until `cancelled` resolves. Whatever ends it
+    /// ends its whole process group, as does dropping the future.
+    ///
+    /// # Errors
+    /// [`SandboxError`]: it could not be started. A command that fails is an outcome, no error.
+    pub async fn run(
+        &self,
+        spec: CommandSpec,
+        cancelled: impl Future<Output = ()> + Send,
+    ) -> Result<Finished, SandboxError> {
+        let started = self.clock.elapsed();
+        let (mut child, pid) = self.spawn(&spec)?;
+        let mut group = Group(Some(pid));
+        let pipes = (child.stdout.take(), child.stderr.take());
+        let mut waiter = tokio::task::spawn_blocking(move || wait_and_sweep(child, pid));
+        let printed = Arc::new(tokio::sync::Mutex::new(Recorder::new(MAX_LOG_BYTES)));
+        let reader = {
+            let (out, err) = adopt(pipes).map_err(|source| SandboxError::Io { what: spec.argv[0].clone(), source })?;
+            let (first, second) = (Arc::clone(&printed), Arc::clone(&printed));
+            async move { tokio::join!(drain(out, Stream::Out, first), drain(err, Stream::Err, second)) }
+        };
+        tokio::pin!(reader, cancelled);
+        let mut reading = true;
+        let deadline = tokio::time::sleep(spec.timeout);
+        tokio::pin!(deadline);
+        let mut status = None;
+        let end = loop {
+            tokio::select! {
+                ended = &mut waiter => { status = Some(ended); break End::Exited }
+                () = &mut deadline => break End::TimedOut,
+                () = &mut cancelled => break End::Cancelled,
+                _ = &mut reader, if reading => reading = false,
+            }
+        };
+        if status.is_none() {
+            let _ = kill_process_group(pid, Signal::TERM);
+            let grace = tokio::time::sleep(GRACE);
+            tokio::pin!(grace);
+            status = loop {
+                tokio::select! {
+                    ended = &mut waiter => break Some(ended),
+                    () = &mut grace => break None,
+                    _ = &mut reader, if reading => reading = false,
+                }
+            };
+        }
+        let status = match status {
+            Some(ended) => ended,
+            None => {
+                let _ = kill_process_group(pid, Signal::KILL);
+                waiter.await
+            }
+        };
+        // Reaped: the number may belong to somebody else from now on.
+        group.0 = None;
+        if reading {
+            let _ = tokio::time::timeout(DRAIN, &mut reader).await;
+        }
+        let status = status
+            .map_err(|_| SandboxError::Stopped)?
+            .map_err(|source| SandboxError::Io { what: spec.argv[0].clone(), source })?;
+        let recorder = std::mem::replace(&mut *printed.lock().await, Recorder::new(0));
+        let took = self.clock.elapsed().saturating_sub(started);
+        Ok(finished(&spec, status, &end, recorder, took))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts commands")]
+    fn spawn(&self, spec: &CommandSpec) -> Result<(Child, Pid), SandboxError> {
+        let program = spec.argv.first().ok_or(SandboxError::Empty)?;
+        if spec.argv.iter().any(|a| a.contains('\0')) {
+            return Err(SandboxError::BadArguments { reason: "a NUL character stands in them" });
+        }
+        if spec.argv.iter().map(|a| a.len() + 1).sum::<usize>() > MAX_ARGS_BYTES {
+            return Err(SandboxError::BadArguments { reason: "they are longer than 128 KiB" });
+        }
+        if !spec.dir.is_dir() {
+            return Err(SandboxError::BadFolder { path: spec.dir.clone() });
+        }
+        let found = self.find(program, &spec.dir)?;
+        let (home, temporary) = (spec.scratch.join("home"), spec.scratch.join("tmp"));
+        for dir in [&home, &temporary] {
+            std::fs::create_dir_all(dir)
+                .and_then(|()| std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)))
+                .map_err(|source| SandboxError::Io { what: dir.display().to_string(), source })?;
+        }
+        let (program_path, args) = self.confinement.launch(found, &spec.argv[1..]);
+        let mut command = std::process::Command::new(program_path);
+        command.args(args).current_dir(&spec.dir).process_group(0);
+        command.env_clear().envs(self.host.of_command(&home, &temporary, &spec.env));
+        command.env("PWD", &spec.dir);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().map_err(|source| match source.kind() {
+            // The file is there, so it is the interpreter in its first line that is not.
+            io::ErrorKind::NotFound => SandboxError::MissingProgram { program: format!("{program} (its interpreter)") },
+            _ => SandboxError::Io { what: program.clone(), source },
+        })?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(SandboxError::Stopped)?;
+        Ok((child, pid))
+    }
+}
+
+fn finished(spec: &CommandSpec, status: ExitStatus, end: &End, recorder: Recorder, took: Duration) -> Finished {
+    let printed = recorder.finish(&spec.mask, spec.output_limit_bytes);
+    let exit_code = match end {
+        End::Exited => status.code(),
+        End::TimedOut | End::Cancelled => None,
+    };
+    Finished {
+        outcome: CommandOutcome {
+            exit_code,
+            stdout: printed.stdout,
+            stderr: printed.stderr,
+            elided_bytes: printed.elided_bytes,
+            timed_out: matches!(end, End::TimedOut),
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        },
+        log: printed.log,
+        cancelled: matches!(end, End::Cancelled),
+    }
+}
+
+/// Kills a group when it goes out of scope before its leader was reaped.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0.take() {
+            // Empty already.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+/// Waits for the leader, kills what it left behind in its group, and only then reaps it: until then
+/// the group's number can't belong to anybody else.
+fn wait_and_sweep(mut child: Child, pid: Pid) -> io::Result<ExitStatus> {
+    loop {
+        match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Err(e) if e == rustix::io::Errno::INTR => {}
+            Err(e) => return Err(e.into()),
+            Ok(_) => break,
+        }
+    }
+    let _ = kill_process_group(pid, Signal::KILL);
+    child.wait()
+}
+
+type Pipes = (Option<std::process::ChildStdout>, Option<std::process::ChildStderr>);
+
+fn adopt(pipes: Pipes) -> io::Result<(Option<ChildStdout>, Option<ChildStderr>)> {
+    Ok((pipes.0.map(ChildStdout::from_std).transpose()?, pipes.1.map(ChildStderr::from_std).transpose()?))
+}
+
+/// Reads to the end, so that the command never waits for us; keeps what the recorder keeps.
+async fn drain(
+    pipe: Option<impl AsyncRead + Unpin>,
+    stream: Stream,
+    printed: Arc<tokio::sync::Mutex<Recorder>>,
+) {
+    let Some(mut pipe) = pipe else { return };
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(read) = pipe.read(&mut buffer).await {
+        if read == 0 {
+            return;
+        }
+        printed.lock().await.push(stream, &buffer[..read]);
+    }
+}

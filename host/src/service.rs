@@ -1,0 +1,33 @@
+//! The work itself, over the adapters: a job becomes a spec, a spec becomes tasks, a task becomes an
+//! attempt, an attempt becomes a commit on the spec branch. `necromancer` is the way in.
+
+mod assignment;
+mod capabilities;
+pub mod demo;
+mod dispatcher;
+mod error;
+mod executions;
+mod gate;
+mod integration;
+mod journal;
+mod land;
+mod necromancer;
+mod planning;
+mod plugins;
+mod policies;
+mod progress;
+mod review;
+mod runner;
+mod setup;
+mod slots;
+mod specname;
+mod state_dir;
+mod taskset;
+mod workshop;
+
+pub use error::{ServiceError, Trouble};
+pub use land::{LandOptions, LandSummary, land};
+pub use necromancer::{Extent, Goal, RunOptions, RunSummary, TaskCounts, run};
+pub use plugins::{PluginChoice, PluginSource};
+pub use progress::{Observer, Progress, Silent};
+pub use state_dir::{DEFAULT_NAME as STATE_DIR_NAME, StateDir, StateDirError};

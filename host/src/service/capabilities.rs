@@ -1,0 +1,296 @@
+//! What an attempt's spirit can reach: the capability traits of `plugin`, over the adapters and
+//! bound to one slot, one task and one budget.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::error::{ServiceError, chain};
+use super::progress::Progress;
+use super::workshop::{SpiritCommand, Workshop};
+use crate::domain::assignment::{DependencyReport, SpecDocument};
+use crate::domain::call::{Cost, HostError, Refused};
+use crate::domain::event::Event;
+use crate::domain::id::{ArtifactUri, AttemptKey, Instance, TaskId, TaskKey};
+use crate::domain::mask::Mask;
+use crate::domain::llm::{Completion, Request, Speaker};
+use crate::domain::task::Task;
+use crate::domain::work::{CommandOutcome, Edit, Entry, FileStatus, FileText, LineRange, SearchHit, SearchQuery};
+use crate::llm::gateway::Session;
+use crate::plugin::capability::{
+    Artifacts, Capabilities, Command, Llm, Log, Registry as RegistryCapability, Workspace, WorkspaceEdit,
+};
+use crate::registry::{EventFilter, Reader, RegistryError};
+use crate::workspace::{Slot, TreeId, WorkFiles};
+
+/// At most this many events does one call answer.
+const MAX_EVENTS: u32 = 500;
+
+/// What one attempt works with.
+pub(crate) struct Desk {
+    shop: Arc<Workshop>,
+    attempt: AttemptKey,
+    instance: Instance,
+    slot: Arc<Slot>,
+    files: WorkFiles,
+    base: TreeId,
+    llm: Session,
+    lines: std::sync::Mutex<Vec<String>>,
+}
+
+/// At most this many lines does an attempt's log keep.
+const MAX_LOG_LINES: usize = 10_000;
+
+impl Desk {
+    /// A desk for `attempt` over `slot`, whose work tree started as `base`.
+    pub(crate) async fn open(
+        shop: Arc<Workshop>,
+        attempt: AttemptKey,
+        instance: Instance,
+        slot: Arc<Slot>,
+        base: TreeId,
+    ) -> Result<Arc<Self>, ServiceError> {
+        let files = WorkFiles::open(&slot, Mask::clone(&shop.mask)).await?;
+        let lines = std::sync::Mutex::default();
+        let (role, task) = (instance.role(), attempt.key.task.clone());
+        let llm = shop.gateway.session(role, task, attempt.attempt, vec![Arc::clone(&shop.budget)]);
+        Ok(Arc::new(Self { shop, attempt, instance, slot, files, base, llm, lines }))
+    }
+
+    /// Everything that the world `spirit` may import.
+    pub(crate) fn capabilities(self: &Arc<Self>) -> Capabilities {
+        Capabilities {
+            llm: Some(Arc::clone(self) as Arc<dyn Llm>),
+            workspace: Some(Arc::clone(self) as Arc<dyn Workspace>),
+            workspace_edit: Some(Arc::clone(self) as Arc<dyn WorkspaceEdit>),
+            command: Some(Arc::clone(self) as Arc<dyn Command>),
+            registry: Some(Arc::clone(self) as Arc<dyn RegistryCapability>),
+            artifacts: Some(Arc::clone(self) as Arc<dyn Artifacts>),
+            log: Some(Arc::clone(self) as Arc<dyn Log>),
+            local: true,
+        }
+    }
+
+    /// What a review heuristic may import: reads of the same work tree, and `llm` if it was granted.
+    pub(crate) fn reading(self: &Arc<Self>) -> Capabilities {
+        Capabilities {
+            workspace: Some(Arc::clone(self) as Arc<dyn Workspace>),
+            log: Some(Arc::clone(self) as Arc<dyn Log>),
+            ..Capabilities::default()
+        }
+    }
+
+    /// The attempt's log so far.
+    pub(crate) fn log_text(&self) -> String {
+        self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner).join("\n")
+    }
+
+    /// Adds a line to the attempt's log.
+    pub(crate) fn note(&self, line: String) {
+        let mut lines = self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match lines.len() {
+            len if len < MAX_LOG_LINES => lines.push(self.shop.mask.apply(&line)),
+            MAX_LOG_LINES => lines.push("… later lines are left out".to_owned()),
+            _ => {}
+        }
+    }
+
+    fn says(&self, text: String) {
+        self.note(text.clone());
+        self.shop.tell(&Progress::Activity { instance: self.instance.clone(), text });
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Reader) -> Result<T, RegistryError> + Send + 'static,
+    ) -> Result<T, HostError> {
+        self.shop.registry.read(query).await.map_err(|error| HostError::Other(chain(&error)))
+    }
+
+    fn command(&self, name: &str) -> Result<&SpiritCommand, HostError> {
+        self.shop.commands.iter().find(|entry| entry.command.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.shop.commands.iter().map(|entry| entry.command.name.as_str()).collect();
+            HostError::NotFound(format!("there is no command `{name}`; there are: {}", known.join(", ")))
+        })
+    }
+}
+
+#[async_trait]
+impl Llm for Desk {
+    async fn complete(&self, request: Request) -> Result<(Completion, Cost), Refused> {
+        let turn = 1 + request.messages.iter().filter(|message| message.speaker == Speaker::Assistant).count();
+        self.says(format!("asks the model (turn {turn})"));
+        let mut stop = self.shop.stop.clone();
+        tokio::select! {
+            answer = self.llm.complete(request) => answer,
+            Ok(_) = stop.wait_for(|asked| *asked) => {
+                Err(HostError::Cancelled("the run is being stopped".to_owned()).into())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Workspace for Desk {
+    async fn read(&self, path: String, lines: Option<LineRange>) -> Result<FileText, HostError> {
+        self.says(format!("reads {path}"));
+        self.files.read(path, lines).await
+    }
+
+    async fn list(&self, path: String, recursive: bool) -> Result<Vec<Entry>, HostError> {
+        self.files.list(path, recursive).await
+    }
+
+    async fn search(&self, query: SearchQuery) -> Result<Vec<SearchHit>, HostError> {
+        self.says(format!("searches for {}", query.pattern));
+        self.files.search(query).await
+    }
+
+    async fn status(&self) -> Result<Vec<FileStatus>, HostError> {
+        self.files.status(&self.base).await
+    }
+
+    async fn diff(&self) -> Result<String, HostError> {
+        self.files.diff(&self.base).await
+    }
+}
+
+#[async_trait]
+impl WorkspaceEdit for Desk {
+    async fn write(&self, path: String, text: String) -> Result<(), HostError> {
+        self.says(format!("writes {path}"));
+        self.files.write(path, text).await
+    }
+
+    async fn apply(&self, edits: Vec<Edit>) -> Result<(), HostError> {
+        let mut paths: Vec<&str> = edits.iter().map(|edit| edit.path.as_str()).collect();
+        paths.dedup();
+        self.says(format!("edits {}", paths.join(", ")));
+        self.files.apply(edits).await
+    }
+
+    async fn remove(&self, path: String) -> Result<(), HostError> {
+        self.says(format!("removes {path}"));
+        self.files.remove(path).await
+    }
+}
+
+#[async_trait]
+impl Command for Desk {
+    async fn run(&self, name: String, args: Vec<String>) -> Result<CommandOutcome, HostError> {
+        let entry = self.command(&name)?;
+        if !args.is_empty() && !entry.extra_args {
+            return Err(HostError::Denied(format!("`{name}` takes no further arguments")));
+        }
+        self.says(format!("runs {name}"));
+        let finished = self
+            .shop
+            .gate
+            .command(&entry.command, args, &self.slot, &self.shop.stop)
+            .await
+            .map_err(|error| HostError::Other(chain(&error)))?;
+        if finished.cancelled {
+            return Err(HostError::Cancelled("the run is being stopped".to_owned()));
+        }
+        Ok(finished.outcome)
+    }
+}
+
+#[async_trait]
+impl RegistryCapability for Desk {
+    async fn task(&self, id: String) -> Result<Task, HostError> {
+        let task = TaskId::new(id).map_err(|error| HostError::Invalid(error.to_string()))?;
+        let key = TaskKey { spec: self.shop.spec.clone(), task };
+        let wanted = key.clone();
+        self.read(move |reader| reader.task(&key))
+            .await?
+            .ok_or_else(|| HostError::NotFound(format!("there is no task {wanted}")))
+    }
+
+    async fn spec_document(&self, kind: SpecDocument) -> Result<String, HostError> {
+        let file = match kind {
+            SpecDocument::Requirements => "requirements.md",
+            SpecDocument::Design => "design.md",
+            SpecDocument::Tasks => "tasks.md",
+        };
+        let path = self.shop.spec_path(file);
+        let tree = self.base.clone();
+        let wanted = path.clone();
+        let bytes = self
+            .shop
+            .mirror
+            .objects(move |objects| objects.read_file(&tree, &path))
+            .await
+            .map_err(|error| HostError::Other(chain(&error)))?
+            .ok_or_else(|| HostError::NotFound(format!("there is no {wanted}")))?;
+        let text = String::from_utf8(bytes).map_err(|_| HostError::Invalid(format!("{wanted} is not UTF-8")))?;
+        Ok(self.shop.mask.apply(&text))
+    }
+
+    async fn dependency_reports(&self) -> Result<Vec<DependencyReport>, HostError> {
+        let key = self.attempt.key.clone();
+        self.read(move |reader| dependency_reports(reader, &key)).await
+    }
+
+    async fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, HostError> {
+        let filter = EventFilter {
+            after,
+            limit: limit.min(MAX_EVENTS),
+            spec: Some(self.shop.spec.clone()),
+            ..EventFilter::default()
+        };
+        self.read(move |reader| reader.events(&filter)).await
+    }
+}
+
+/// Reports of the tasks that `key` depends on, as far as they were done by a spirit.
+pub(crate) fn dependency_reports(reader: &Reader, key: &TaskKey) -> Result<Vec<DependencyReport>, RegistryError> {
+    let Some(task) = reader.task(key)? else { return Ok(Vec::new()) };
+    let mut reports = Vec::new();
+    for id in task.definition.depends {
+        let dependency = TaskKey { spec: key.spec.clone(), task: id };
+        let Some(done) = reader.task(&dependency)? else { continue };
+        let last = reader.attempts(&dependency)?.into_iter().rev().find(|attempt| attempt.summary.is_some());
+        if let Some(attempt) = last {
+            reports.push(DependencyReport {
+                task: dependency.task,
+                title: done.definition.title,
+                summary: attempt.summary.unwrap_or_default(),
+                files: attempt.files,
+            });
+        }
+    }
+    Ok(reports)
+}
+
+#[async_trait]
+impl Artifacts for Desk {
+    async fn get(&self, uri: String) -> Result<Vec<u8>, HostError> {
+        let spec = self.shop.spec.clone();
+        let parsed = ArtifactUri::new(uri.clone()).map_err(|error| HostError::Invalid(error.to_string()))?;
+        let found = self
+            .read(move |reader| {
+                // A spirit reads only its own spec's artifacts.
+                Ok(reader.artifacts_of_spec(&spec)?.into_iter().find(|row| row.artifact.uri == parsed.as_str()))
+            })
+            .await?
+            .ok_or_else(|| HostError::NotFound(format!("this spec has no artifact {uri}")))?;
+        let store = self.shop.artifacts.clone();
+        tokio::task::spawn_blocking(move || store.get(&found.artifact))
+            .await
+            .map_err(|error| HostError::Other(error.to_string()))?
+            .map_err(|error| HostError::Other(chain(&error)))
+    }
+}
+
+impl Log for Desk {
+    fn emit(&self, level: &str, message: &str, fields: &[(String, String)]) {
+        let mut line = format!("{level} {message}");
+        for (key, value) in fields {
+            line.push_str(&format!(" {key}={value}"));
+        }
+        let line = self.shop.mask.apply(&line);
+        tracing::debug!(spirit = %self.instance, task = %self.attempt, "{line}");
+        self.note(line);
+    }
+}

@@ -1,0 +1,400 @@
+//! The dispatcher's doing: it shows policies what is ready, claims, starts attempts, queues gated
+//! commits for integration one at a time, and decides with `domain::dispatch` what comes next.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::assignment;
+use super::error::{ServiceError, chain};
+use super::integration::{self, Candidate, Integrated};
+use super::policies;
+use super::progress::Progress;
+use super::runner::{self, Attempted, Work};
+use super::slots::{self, LentSlot};
+use super::workshop::Workshop;
+use crate::domain::assignment::{Spirit, WorkKind};
+use crate::domain::dispatch::{self, AttemptEnd, NextStep, RunOutcome};
+use crate::domain::event::{Body, Outcome};
+use crate::domain::graph::Graph;
+use crate::domain::id::{AttemptKey, CommitId, ExecutionId, Instance, Role, TaskId, TaskKey};
+use crate::domain::policy::{Placement, Pool};
+use crate::domain::protocol;
+use crate::domain::task::{Assigned, Task, TaskState};
+use crate::registry::{Claim, RegistryError};
+use crate::workspace::SlotPool;
+
+/// The one pool of this version: every spirit may use every slot.
+const POOL: &str = "default";
+
+/// Something that was started and has ended.
+enum Ended {
+    Attempt { task: Task, instance: Instance, base: CommitId, result: Result<Attempted, ServiceError> },
+    Integration { candidate: Candidate, result: Result<Integrated, ServiceError> },
+}
+
+/// One run's dispatcher.
+pub(crate) struct Dispatcher {
+    shop: Arc<Workshop>,
+    pool: SlotPool,
+    team: Vec<Spirit>,
+    max_parallel: u32,
+    /// Asks everything that runs to stop.
+    stop: watch::Sender<bool>,
+    running: BTreeMap<TaskKey, Instance>,
+    queue: VecDeque<Candidate>,
+    integrating: bool,
+    jobs: JoinSet<Ended>,
+    trouble: Option<ServiceError>,
+}
+
+impl Dispatcher {
+    /// A dispatcher over a pool that has one slot more than `max_parallel`, for integration.
+    pub(crate) fn new(
+        shop: Arc<Workshop>,
+        pool: SlotPool,
+        team: Vec<Spirit>,
+        max_parallel: u32,
+        stop: watch::Sender<bool>,
+    ) -> Self {
+        Self {
+            shop,
+            pool,
+            team,
+            max_parallel,
+            stop,
+            running: BTreeMap::new(),
+            queue: VecDeque::new(),
+            integrating: false,
+            jobs: JoinSet::new(),
+            trouble: None,
+        }
+    }
+
+    /// Works until nothing is left to do, nothing can be done, or a stop was asked for.
+    pub(crate) async fn run(mut self) -> Result<RunOutcome, ServiceError> {
+        let mut told = false;
+        loop {
+            if self.shop.stopping() && !told {
+                told = true;
+                self.shop.tell(&Progress::Stopping);
+            }
+            if let Err(error) = self.round().await {
+                self.fail(error);
+            }
+            let tasks = self.tasks().await?;
+            let wanted = dispatch::wanted(&tasks, false);
+            let active = self.jobs.len() + self.queue.len();
+            if let Some(outcome) = dispatch::run_outcome(&tasks, &wanted, active, self.shop.stopping()) {
+                return self.trouble.map_or(Ok(outcome), Err);
+            }
+            let stopping = self.shop.stopping();
+            let mut stop = self.shop.stop.clone();
+            tokio::select! {
+                ended = self.jobs.join_next(), if !self.jobs.is_empty() => {
+                    let handled = match ended {
+                        Some(Ok(ended)) => self.ended(ended).await,
+                        Some(Err(error)) => Err(ServiceError::Internal(format!("a part of the run failed: {error}"))),
+                        None => Ok(()),
+                    };
+                    if let Err(error) = handled {
+                        self.fail(error);
+                    }
+                }
+                _ = stop.wait_for(|asked| *asked), if !stopping => {}
+                // Nothing runs and nothing may start: a policy that places nothing would wait for ever.
+                () = std::future::ready(()), if self.jobs.is_empty() && stopping => {}
+            }
+        }
+    }
+
+    /// Trouble of the host's own: nothing more is started, what runs is stopped and recorded.
+    fn fail(&mut self, error: ServiceError) {
+        tracing::error!("{}", chain(&error));
+        self.trouble.get_or_insert(error);
+        self.stop.send_replace(true);
+        self.queue.clear();
+    }
+
+    async fn tasks(&self) -> Result<Vec<Task>, ServiceError> {
+        let spec = self.shop.spec.clone();
+        Ok(self.shop.registry.read(move |reader| reader.tasks(&spec)).await?)
+    }
+
+    /// Starts what can be started.
+    async fn round(&mut self) -> Result<(), ServiceError> {
+        if self.shop.stopping() {
+            self.queue.clear();
+            return Ok(());
+        }
+        self.next_integration().await?;
+        let tasks = self.tasks().await?;
+        for key in dispatch::finished_containers(&tasks) {
+            self.complete_container(&key, &tasks).await?;
+        }
+        let running = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
+        if running >= self.max_parallel {
+            return Ok(());
+        }
+        let wanted: HashSet<TaskId> = dispatch::wanted(&tasks, false);
+        let weights = Graph::new(&tasks).map_err(|problems| ServiceError::Internal(problems.to_string()))?.weights();
+        let open = tasks.iter().filter(|task| wanted.contains(&task.key.task));
+        let ready = dispatch::ready_tasks(open, &weights, self.shop.clock.now());
+        if ready.is_empty() {
+            return Ok(());
+        }
+        let pools =
+            vec![Pool { name: POOL.to_owned(), capacity: self.max_parallel, running, skills: Vec::new() }];
+        let (mut placements, scheduling) = policies::schedule(&self.shop, &ready, &pools).await?;
+        if placements.is_empty() && self.jobs.is_empty() && self.queue.is_empty() {
+            let text = "the scheduling policy starts nothing although nothing runs; the built-in rule decides instead";
+            self.shop.tell(&Progress::Warning { text: text.to_owned() });
+            placements = dispatch::fallback_plan(&ready, &pools);
+        }
+        for placement in placements {
+            self.start(&placement, &tasks, &scheduling).await?;
+        }
+        Ok(())
+    }
+
+    async fn complete_container(&self, key: &TaskKey, tasks: &[Task]) -> Result<(), ServiceError> {
+        let Some(task) = tasks.iter().find(|task| task.key == *key) else { return Ok(()) };
+        let body = Body::TaskCompleted { commit: None, reason: "all sub-tasks are done".to_owned() };
+        self.shop.registry.transition(&self.shop.run, key, task.version, None, body).await?;
+        Ok(())
+    }
+
+    /// Routes, claims and starts one attempt.
+    async fn start(
+        &mut self,
+        placement: &Placement,
+        tasks: &[Task],
+        scheduling: &ExecutionId,
+    ) -> Result<(), ServiceError> {
+        let Some(task) = tasks.iter().find(|task| task.key.task == placement.task) else { return Ok(()) };
+        let attempt = AttemptKey { key: task.key.clone(), attempt: task.attempts + 1 };
+        let last: HashMap<Instance, u64> =
+            self.shop.registry.read(|reader| Ok(reader.last_assigned()?.into_iter().collect())).await?;
+        let price = |_: &Role| self.shop.gateway.routes().get("default")?.price.map(|price| price.output_microusd);
+        let candidates = dispatch::candidates(&self.team, self.running.values(), &last, 1, &price);
+        let issue = dispatch::issue_of(task);
+        let Some((decision, routing)) = policies::route(&self.shop, &attempt, &issue, &candidates).await? else {
+            return Ok(());
+        };
+        if dispatch::is_busy(&decision.instance, &candidates) {
+            return Ok(());
+        }
+        let instance = decision.instance.clone();
+        let branch = self.branch_of(task, &instance).await?;
+        let lent = slots::lend(&self.shop, &self.pool, &attempt).await?;
+        let claim = Claim {
+            run: self.shop.run.clone(),
+            key: task.key.clone(),
+            expected_version: task.version,
+            assigned: Assigned {
+                instance: instance.clone(),
+                slot: lent.slot.id().clone(),
+                branch: branch.clone(),
+                runner: lent.holder.clone(),
+            },
+            reason: decision.reason.clone(),
+            scheduling: Some(scheduling.clone()),
+            routing: Some(routing),
+        };
+        match self.shop.registry.claim(claim).await {
+            Ok(claimed) => {
+                self.shop.tell(&Progress::AttemptStarted {
+                    attempt: attempt.clone(),
+                    kind: WorkKind::Implement,
+                    title: task.definition.title.clone(),
+                    instance: instance.clone(),
+                    reason: decision.reason,
+                });
+                self.running.insert(claimed.key.clone(), instance.clone());
+                self.spawn_attempt(claimed, attempt, instance, branch, lent);
+                Ok(())
+            }
+            // Somebody else was quicker: the next round sees what is true now.
+            Err(RegistryError::Conflict { .. } | RegistryError::IllegalTransition { .. }) => {
+                slots::give_back(&self.shop, lent).await
+            }
+            Err(error) => {
+                slots::give_back(&self.shop, lent).await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The task's branch: fixed when it is claimed first.
+    async fn branch_of(&self, task: &Task, instance: &Instance) -> Result<String, ServiceError> {
+        let key = task.key.clone();
+        let attempts = self.shop.registry.read(move |reader| reader.attempts(&key)).await?;
+        if let Some(branch) = attempts.into_iter().map(|attempt| attempt.branch).find(|branch| !branch.is_empty()) {
+            return Ok(branch);
+        }
+        let role = instance.role();
+        let live = self.team.iter().filter(|spirit| spirit.instance.role() == role).count();
+        Ok(protocol::task_branch(&task.key, &task.definition.title, instance, live))
+    }
+
+    fn spawn_attempt(
+        &mut self,
+        task: Task,
+        attempt: AttemptKey,
+        instance: Instance,
+        branch: String,
+        lent: LentSlot,
+    ) {
+        let shop = Arc::clone(&self.shop);
+        self.jobs.spawn(async move {
+            let mut base = None;
+            let worked = async {
+                let tip = assignment::tip(&shop).await?;
+                base = Some(tip.clone());
+                let assignment = assignment::for_task(&shop, &task, &attempt, &instance).await?;
+                let work = Work {
+                    attempt,
+                    instance: instance.clone(),
+                    runner: lent.holder.clone(),
+                    slot: Arc::clone(&lent.slot),
+                    branch: Some(branch),
+                    base: tip,
+                    assignment,
+                };
+                runner::attempt(&shop, work).await
+            }
+            .await;
+            let returned = slots::give_back(&shop, lent).await;
+            let result = worked.and_then(|attempted| returned.map(|()| attempted));
+            let none = || CommitId::new("none").expect("a constant without white space is an id");
+            Ended::Attempt { task, instance, base: base.unwrap_or_else(none), result }
+        });
+    }
+
+    /// Takes the next gated commit off the queue; one is integrated at a time.
+    async fn next_integration(&mut self) -> Result<(), ServiceError> {
+        if self.integrating {
+            return Ok(());
+        }
+        let Some(candidate) = self.queue.pop_front() else { return Ok(()) };
+        let lent = slots::lend(&self.shop, &self.pool, &candidate.attempt).await?;
+        self.integrating = true;
+        let shop = Arc::clone(&self.shop);
+        self.jobs.spawn(async move {
+            let merged = integration::integrate(&shop, &lent.slot, &candidate).await;
+            let returned = slots::give_back(&shop, lent).await;
+            let result = merged.and_then(|merged| returned.map(|()| merged));
+            Ended::Integration { candidate, result }
+        });
+        Ok(())
+    }
+
+    async fn ended(&mut self, ended: Ended) -> Result<(), ServiceError> {
+        match ended {
+            Ended::Attempt { task, instance, base, result } => {
+                let number = task.attempts;
+                let attempted = match result {
+                    Ok(attempted) => attempted,
+                    Err(error) => {
+                        self.running.remove(&task.key);
+                        self.settle(&task.key, number, AttemptEnd::Interrupted).await?;
+                        return Err(error);
+                    }
+                };
+                let end = match (attempted.outcome, attempted.commit) {
+                    (Outcome::Success, Some(commit)) => {
+                        self.queue.push_back(Candidate {
+                            attempt: AttemptKey { key: task.key.clone(), attempt: number },
+                            instance,
+                            commit,
+                            base,
+                            scope: attempted.scope,
+                            spell: attempted.spell,
+                        });
+                        return Ok(());
+                    }
+                    (Outcome::Interrupted, _) => AttemptEnd::Interrupted,
+                    _ => AttemptEnd::Failed { reason: attempted.reason.unwrap_or_default() },
+                };
+                self.running.remove(&task.key);
+                self.settle(&task.key, number, end).await
+            }
+            Ended::Integration { candidate, result } => {
+                self.integrating = false;
+                self.running.remove(&candidate.attempt.key);
+                self.integrated(candidate, result).await
+            }
+        }
+    }
+
+    async fn integrated(
+        &mut self,
+        candidate: Candidate,
+        result: Result<Integrated, ServiceError>,
+    ) -> Result<(), ServiceError> {
+        let AttemptKey { key, attempt } = &candidate.attempt;
+        match result {
+            Ok(Integrated::Merged(commit)) => {
+                let task = self.task(key).await?;
+                let body = Body::TaskCompleted { commit: Some(commit.clone()), reason: "merged".to_owned() };
+                self.shop.registry.transition(&self.shop.run, key, task.version, Some(*attempt), body).await?;
+                let tasks = self.tasks().await?;
+                let counted = tasks.iter().filter(|task| !task.definition.container);
+                self.shop.tell(&Progress::Merged {
+                    task: key.task.clone(),
+                    title: task.definition.title,
+                    commit: commit.to_string(),
+                    done: counted.clone().filter(|task| task.state == TaskState::Done).count(),
+                    total: counted.count(),
+                });
+                Ok(())
+            }
+            Ok(Integrated::Returned(reason)) => self.settle(key, *attempt, AttemptEnd::Failed { reason }).await,
+            Ok(Integrated::Stopped) => self.settle(key, *attempt, AttemptEnd::Interrupted).await,
+            Err(error) => {
+                self.settle(key, *attempt, AttemptEnd::Interrupted).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn task(&self, key: &TaskKey) -> Result<Task, ServiceError> {
+        let wanted = key.clone();
+        let task = self.shop.registry.read(move |reader| reader.task(&wanted)).await?;
+        task.ok_or_else(|| ServiceError::Internal(format!("the task {key} is gone")))
+    }
+
+    /// Writes down what comes after an attempt that was not merged.
+    async fn settle(&mut self, key: &TaskKey, number: u32, end: AttemptEnd) -> Result<(), ServiceError> {
+        let task = self.task(key).await?;
+        if task.state != TaskState::Running {
+            return Ok(());
+        }
+        let wanted = key.clone();
+        let attempts = self.shop.registry.read(move |reader| reader.attempts(&wanted)).await?;
+        let failed_before = attempts
+            .iter()
+            .filter(|attempt| attempt.key.attempt < number && attempt.outcome != Some(Outcome::Interrupted))
+            .count();
+        let failed_before = u32::try_from(failed_before).unwrap_or(u32::MAX);
+        let body = match dispatch::after_attempt(failed_before, end, self.shop.max_attempts) {
+            NextStep::Integrate => return Ok(()),
+            NextStep::Retry { reason } => {
+                Body::TaskReady { from: TaskState::Running, last_failure: Some(reason) }
+            }
+            NextStep::Release => Body::TaskReady { from: TaskState::Running, last_failure: task.last_failure.clone() },
+            NextStep::Fail { reason } => {
+                self.shop.tell(&Progress::Failed {
+                    task: key.task.clone(),
+                    title: task.definition.title.clone(),
+                    reason: reason.clone(),
+                });
+                Body::TaskFailed { reason }
+            }
+        };
+        self.shop.registry.transition(&self.shop.run, key, task.version, Some(number), body).await?;
+        Ok(())
+    }
+}

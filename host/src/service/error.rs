@@ -1,0 +1,131 @@
+//! Everything that can end a command of the service, and which kind of trouble it is. The words for
+//! people and the exit codes are made of this by `cli/report.rs` alone.
+
+use std::path::PathBuf;
+
+use super::state_dir::StateDirError;
+use crate::artifact::ArtifactError;
+use crate::config::ConfigError;
+use crate::domain::call::HostError;
+use crate::domain::id::InvalidId;
+use crate::llm::config::LlmConfigError;
+use crate::plugin::{EngineError, LoadError};
+use crate::registry::RegistryError;
+use crate::sandbox::SandboxError;
+use crate::store::BlobError;
+use crate::workspace::{GitError, LandError, SourceError, WorkspaceError};
+
+/// Whose turn it is after an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The work itself failed.
+    Work,
+    /// Wrong usage or configuration.
+    Usage,
+    /// Something is missing in the environment.
+    Environment,
+    /// A person stopped it.
+    Interrupted,
+}
+
+/// Why a command of the service ended.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant hands on the error that it names")]
+pub enum ServiceError {
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Git(#[from] GitError),
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    #[error(transparent)]
+    Land(#[from] LandError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Plugin(#[from] LoadError),
+    #[error(transparent)]
+    Llm(#[from] LlmConfigError),
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The command line or a job does not make sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A spec cannot be executed.
+    #[error("the spec `{spec}` cannot be executed:\n{diagnostics}")]
+    Spec { spec: String, diagnostics: String },
+    /// The planning steps were used up.
+    #[error("no spec came of the job: {reason}")]
+    Planning { reason: String },
+    /// The record of an execution could not be kept, or something else inside went wrong.
+    #[error("{0}")]
+    Internal(String),
+    /// A file cannot be read or written.
+    #[error("`{}` cannot be used", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+}
+
+impl ServiceError {
+    /// Which kind of trouble it is.
+    #[must_use]
+    pub const fn trouble(&self) -> Trouble {
+        match self {
+            Self::Llm(error) => {
+                if error.is_missing() {
+                    Trouble::Environment
+                } else {
+                    Trouble::Usage
+                }
+            }
+            Self::StateDir(StateDirError::Missing { .. } | StateDirError::Held { .. })
+            | Self::Config(_)
+            | Self::Source(_)
+            | Self::Plugin(_)
+            | Self::Id(_)
+            | Self::Usage(_)
+            | Self::Spec { .. } => Trouble::Usage,
+            Self::StateDir(StateDirError::Io { .. })
+            | Self::Git(_)
+            | Self::Blob(_)
+            | Self::Artifact(_)
+            | Self::Sandbox(_)
+            | Self::Engine(_)
+            | Self::Io { .. } => Trouble::Environment,
+            Self::Workspace(_)
+            | Self::Land(_)
+            | Self::Registry(_)
+            | Self::Host(_)
+            | Self::Planning { .. }
+            | Self::Internal(_) => Trouble::Work,
+        }
+    }
+}
+
+/// An error and its sources in one line, without repeating what a source says already.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let part = source.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        next = source.source();
+    }
+    text
+}

@@ -1,0 +1,78 @@
+//! Landing: the spec branch becomes a branch of the user's repository. It is the one thing that this
+//! program changes there, and only when it is asked to.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::error::ServiceError;
+use super::setup;
+use super::state_dir::StateDir;
+use crate::domain::id::{CommitId, SpecName};
+use crate::domain::protocol;
+use crate::registry::Reader;
+use crate::store::BlobStore;
+use crate::workspace::{Git, Landed, Mirror};
+
+/// What to land.
+#[derive(Debug, Clone)]
+pub struct LandOptions {
+    /// The repository.
+    pub repository: String,
+    /// What relative paths are relative to.
+    pub cwd: PathBuf,
+    /// The state directory; absent: its usual place.
+    pub state: Option<PathBuf>,
+    /// The spec; absent: the newest run's.
+    pub spec: Option<SpecName>,
+}
+
+/// What was landed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LandSummary {
+    /// The branch in the user's repository.
+    pub branch: String,
+    /// Its commit.
+    pub commit: CommitId,
+    /// Where it was before; absent for a new branch.
+    pub from: Option<CommitId>,
+    /// It was there already.
+    pub unchanged: bool,
+}
+
+/// Writes `refs/heads/necro/<spec>` in the user's repository.
+///
+/// # Errors
+/// [`ServiceError::Land`] when the branch is checked out, or has commits that the spec branch has not.
+pub async fn land(options: &LandOptions) -> Result<LandSummary, ServiceError> {
+    let source = setup::source(&options.repository, &options.cwd)?;
+    let state = StateDir::existing(&setup::state_path(&source, &options.cwd, options.state.as_deref()))?;
+    let spec = match &options.spec {
+        Some(spec) => spec.clone(),
+        None => newest_spec(&state).await?,
+    };
+    let git = Git::locate(state.root()).await?;
+    let mirror = Mirror::open(git, &state.repositories(), source).await?;
+    let branch = protocol::spec_branch(&spec);
+    let name = format!("refs/heads/{branch}");
+    let commit = mirror.objects(move |objects| objects.read_ref(&name)).await?.ok_or_else(|| {
+        ServiceError::Usage(format!("no run of this state directory has worked on the spec `{spec}`"))
+    })?;
+    let (from, unchanged) = match mirror.land(&commit, &branch).await? {
+        Landed::Created => (None, false),
+        Landed::Moved { from } => (Some(from), false),
+        Landed::AlreadyThere => (None, true),
+    };
+    Ok(LandSummary { branch, commit, from, unchanged })
+}
+
+async fn newest_spec(state: &StateDir) -> Result<SpecName, ServiceError> {
+    let (path, blobs) = (state.registry(), state.blobs());
+    let newest = tokio::task::spawn_blocking(move || {
+        let reader = Reader::open(&path, BlobStore::open(blobs)?)?;
+        Ok::<_, ServiceError>(reader.latest_run()?.and_then(|run| run.spec))
+    })
+    .await
+    .map_err(|error| ServiceError::Internal(error.to_string()))??;
+    newest.ok_or_else(|| ServiceError::Usage("there is no run yet".to_owned()))
+}

@@ -1,0 +1,228 @@
+//! Planning: the architect and the scrum master turn a job into a checked spec on the spec branch.
+//! Both are attempts like any other, of the pseudo-tasks 0.1 and 0.2; their gate is the spec check.
+
+use std::sync::Arc;
+
+use super::assignment;
+use super::error::ServiceError;
+use super::progress::Progress;
+use super::runner::{self, Attempted, Work};
+use super::slots;
+use super::workshop::Workshop;
+use crate::domain::assignment::WorkKind;
+use crate::domain::dispatch::{self, AttemptEnd, NextStep};
+use crate::domain::event::Outcome;
+use crate::domain::id::{AttemptKey, Instance, Role, SpecName, TaskId, TaskKey};
+use crate::domain::verdict::Verdict;
+use crate::spec::diagnostic::render;
+use crate::spec::{Diagnostic, Requirements, Rules, check_design, check_requirements, check_tasks};
+use crate::workspace::{SlotPool, TreeId};
+
+/// Files of a spec that planning writes.
+const REQUIREMENTS: &str = "requirements.md";
+const DESIGN: &str = "design.md";
+const TASKS: &str = "tasks.md";
+
+/// How planning ended.
+pub(crate) enum Planned {
+    /// The spec is on the spec branch.
+    Done,
+    /// The run was stopped.
+    Stopped,
+}
+
+/// The pseudo-task of a planning step.
+pub(crate) fn pseudo_task(kind: WorkKind) -> &'static str {
+    match kind {
+        WorkKind::Specify => "0.1",
+        WorkKind::Plan => "0.2",
+        WorkKind::Implement => "0",
+    }
+}
+
+/// Who does a planning step.
+fn planner(kind: WorkKind) -> &'static str {
+    if kind == WorkKind::Specify { "architect" } else { "scrum_master" }
+}
+
+/// Paths that an attempt of this kind may not change: they are put back before its commit.
+pub(crate) fn protected_paths(kind: WorkKind, spec: &SpecName) -> impl Fn(&str) -> bool + Send + use<> {
+    let own = format!(".kiro/specs/{spec}/");
+    move |path: &str| match kind {
+        // The host alone ticks.
+        WorkKind::Implement => path.starts_with(".kiro/specs/") && path.ends_with("/tasks.md"),
+        WorkKind::Specify => ![REQUIREMENTS, DESIGN].iter().any(|file| path.strip_prefix(&own) == Some(*file)),
+        WorkKind::Plan => path.strip_prefix(&own) != Some(TASKS),
+    }
+}
+
+/// Makes requirements, design and tasks of `job`, as far as the spec branch does not have them.
+pub(crate) async fn plan(shop: &Arc<Workshop>, pool: &SlotPool, job: &str) -> Result<Planned, ServiceError> {
+    for (kind, file) in [(WorkKind::Specify, DESIGN), (WorkKind::Plan, TASKS)] {
+        if assignment::spec_file(shop, file).await?.is_some() {
+            continue;
+        }
+        if matches!(step(shop, pool, kind, job).await?, Planned::Stopped) {
+            return Ok(Planned::Stopped);
+        }
+    }
+    Ok(Planned::Done)
+}
+
+/// One planning step with its attempts.
+async fn step(
+    shop: &Arc<Workshop>,
+    pool: &SlotPool,
+    kind: WorkKind,
+    job: &str,
+) -> Result<Planned, ServiceError> {
+    let internal = |error: crate::domain::id::InvalidId| ServiceError::Internal(error.to_string());
+    let key = TaskKey { spec: shop.spec.clone(), task: TaskId::new(pseudo_task(kind)).map_err(internal)? };
+    let instance = Instance::of(&Role::new(planner(kind)).map_err(internal)?, 1);
+    let wanted = key.clone();
+    let before = shop.registry.read(move |reader| reader.attempts(&wanted)).await?;
+    let mut number = before.iter().map(|attempt| attempt.key.attempt).max().unwrap_or(0);
+    let mut failed = 0;
+    let mut last_failure = None;
+    loop {
+        if shop.stopping() {
+            return Ok(Planned::Stopped);
+        }
+        number += 1;
+        let attempt = AttemptKey { key: key.clone(), attempt: number };
+        let attempted = one(shop, pool, kind, job, &attempt, &instance, last_failure.take()).await?;
+        let end = match attempted.outcome {
+            Outcome::Success => AttemptEnd::Passed,
+            Outcome::Interrupted => AttemptEnd::Interrupted,
+            Outcome::Failed => AttemptEnd::Failed { reason: attempted.reason.clone().unwrap_or_default() },
+        };
+        match dispatch::after_attempt(failed, end, shop.max_attempts) {
+            NextStep::Integrate => {
+                advance(shop, &attempted).await?;
+                return Ok(Planned::Done);
+            }
+            NextStep::Retry { reason } => {
+                failed += 1;
+                last_failure = Some(reason);
+            }
+            NextStep::Fail { reason } => return Err(ServiceError::Planning { reason }),
+            NextStep::Release => return Ok(Planned::Stopped),
+        }
+    }
+}
+
+async fn one(
+    shop: &Arc<Workshop>,
+    pool: &SlotPool,
+    kind: WorkKind,
+    job: &str,
+    attempt: &AttemptKey,
+    instance: &Instance,
+    last_failure: Option<String>,
+) -> Result<Attempted, ServiceError> {
+    let lent = slots::lend(shop, pool, attempt).await?;
+    let base = assignment::tip(shop).await?;
+    let assignment = assignment::for_planning(shop, kind, job, attempt, instance, last_failure).await?;
+    shop.tell(&Progress::AttemptStarted {
+        attempt: attempt.clone(),
+        kind,
+        title: assignment.title.clone(),
+        instance: instance.clone(),
+        reason: String::new(),
+    });
+    let work = Work {
+        attempt: attempt.clone(),
+        instance: instance.clone(),
+        runner: lent.holder.clone(),
+        slot: Arc::clone(&lent.slot),
+        branch: None,
+        base,
+        assignment,
+    };
+    let attempted = runner::attempt(shop, work).await;
+    slots::give_back(shop, lent).await?;
+    attempted
+}
+
+/// Moves the spec branch to a planning step's commit. Nothing else moves it while planning goes on.
+async fn advance(shop: &Arc<Workshop>, attempted: &Attempted) -> Result<(), ServiceError> {
+    let missing = || ServiceError::Internal("a planning step passed without a commit".to_owned());
+    let commit = attempted.commit.clone().ok_or_else(missing)?;
+    let branch = shop.branch_ref();
+    shop.mirror
+        .objects(move |objects| {
+            let before = objects.read_ref(&branch)?;
+            objects.update_ref(&branch, &commit, before.as_ref())
+        })
+        .await?;
+    Ok(())
+}
+
+/// The gate of a planning step: what was written must be a spec that can be executed.
+pub(crate) async fn check(shop: &Arc<Workshop>, kind: WorkKind, tree: &TreeId) -> Result<Verdict, ServiceError> {
+    let (tree, paths) = (tree.clone(), [REQUIREMENTS, DESIGN, TASKS].map(|file| shop.spec_path(file)));
+    let [requirements, design, tasks] = shop
+        .mirror
+        .objects(move |objects| {
+            let mut texts = [None, None, None];
+            for (text, path) in texts.iter_mut().zip(&paths) {
+                *text = objects.read_file(&tree, path)?;
+            }
+            Ok(texts)
+        })
+        .await?;
+    let roles: Vec<&str> = shop.plugins.spirits.keys().map(Role::as_str).collect();
+    let rules = Rules::own(Some(&roles));
+    let mut report = String::new();
+    let mut examine = |file: &str, bytes: Option<&[u8]>, check: &dyn Fn(&str) -> Vec<Diagnostic>| {
+        let path = shop.spec_path(file);
+        match bytes.map(std::str::from_utf8) {
+            None => report.push_str(&format!("{path} is missing: write it\n")),
+            Some(Err(_)) => report.push_str(&format!("{path} is not UTF-8: write it again\n")),
+            Some(Ok(text)) => {
+                let diagnostics = check(text);
+                if diagnostics.iter().any(Diagnostic::is_error) {
+                    report.push_str(&render(&path, &diagnostics));
+                }
+            }
+        }
+    };
+    if kind == WorkKind::Specify {
+        examine(REQUIREMENTS, requirements.as_deref(), &|text| check_requirements(text, rules));
+        examine(DESIGN, design.as_deref(), &|text| check_design(text, rules));
+    } else {
+        let required = Requirements::read(requirements.as_deref().unwrap_or_default());
+        examine(TASKS, tasks.as_deref(), &|text| check_tasks(text, Some(&required), rules));
+    }
+    if report.is_empty() {
+        Ok(Verdict::Pass)
+    } else {
+        let reason = format!("The spec check found errors; mend them and finish again:\n{report}");
+        Ok(Verdict::Fail { reason: dispatch::bounded_reason(&reason) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spirit_cannot_tick_its_own_task() {
+        let spec = SpecName::new("login").unwrap();
+        let protected = protected_paths(WorkKind::Implement, &spec);
+        assert!(protected(".kiro/specs/login/tasks.md"));
+        assert!(protected(".kiro/specs/other/tasks.md"));
+        assert!(!protected("src/tasks.md"));
+        assert!(!protected(".kiro/specs/login/notes.md"));
+    }
+
+    #[test]
+    fn planning_changes_its_own_documents_only() {
+        let spec = SpecName::new("login").unwrap();
+        let specify = protected_paths(WorkKind::Specify, &spec);
+        assert!(!specify(".kiro/specs/login/requirements.md") && !specify(".kiro/specs/login/design.md"));
+        assert!(specify(".kiro/specs/login/tasks.md") && specify("src/lib.rs") && specify("necro.toml"));
+        let plan = protected_paths(WorkKind::Plan, &spec);
+        assert!(!plan(".kiro/specs/login/tasks.md") && plan(".kiro/specs/login/design.md"));
+    }
+}

@@ -1,0 +1,239 @@
+//! The components of a run: the built-in set, with the operator's choices put in its place.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::error::ServiceError;
+use crate::config::Config;
+use crate::domain::assignment::RoleInfo;
+use crate::domain::id::{Digest, Role};
+use crate::plugin::{Engine, Expectation, Limits, Plugin, PluginKind, builtin};
+
+/// The largest component file that is read, in bytes.
+const MAX_COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A plugin that the operator names: `routing=least-busy` or `routing=path.wasm`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginChoice {
+    /// Which place it takes.
+    pub kind: PluginKind,
+    /// A name of the built-in set, or a component file.
+    pub source: PluginSource,
+}
+
+/// Where a component comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PluginSource {
+    /// Of the built-in set.
+    Builtin(String),
+    /// A file.
+    File(PathBuf),
+}
+
+impl PluginSource {
+    /// A text with a path separator or the ending `.wasm` is a file.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        if text.contains(std::path::MAIN_SEPARATOR) || text.ends_with(".wasm") {
+            Self::File(PathBuf::from(text))
+        } else {
+            Self::Builtin(text.to_owned())
+        }
+    }
+}
+
+impl FromStr for PluginChoice {
+    type Err = ServiceError;
+
+    fn from_str(text: &str) -> Result<Self, ServiceError> {
+        let wrong = || {
+            ServiceError::Usage(format!(
+                "`{text}` is no plugin choice: write KIND=NAME or KIND=PATH with the kind spirit, routing, \
+                 scheduling or review, such as routing=mine.wasm"
+            ))
+        };
+        let (kind, source) = text.split_once('=').ok_or_else(wrong)?;
+        let kind = kind.parse::<PluginKind>().map_err(|_| wrong())?;
+        if source.is_empty() {
+            return Err(wrong());
+        }
+        Ok(Self { kind, source: PluginSource::parse(source) })
+    }
+}
+
+/// A loaded component with its settings and limits.
+#[derive(Clone)]
+pub(crate) struct Seated {
+    /// The component.
+    pub(crate) plugin: Arc<Plugin>,
+    /// JSON text of its settings.
+    pub(crate) settings: Value,
+    /// Where it is stopped.
+    pub(crate) limits: Limits,
+}
+
+/// Every component of a run.
+pub(crate) struct PluginSet {
+    /// By role, with what each says of itself.
+    pub(crate) spirits: BTreeMap<Role, (Seated, RoleInfo)>,
+    /// The routing policy.
+    pub(crate) routing: Seated,
+    /// The scheduling policy.
+    pub(crate) scheduling: Seated,
+    /// All review heuristics, by name.
+    pub(crate) reviews: Vec<Seated>,
+}
+
+impl PluginSet {
+    /// Loads what the configuration and `choices` name, and the built-in set for the rest.
+    pub(crate) async fn load(
+        engine: &Engine,
+        config: &Config,
+        choices: &[PluginChoice],
+    ) -> Result<Self, ServiceError> {
+        let mut wanted: Vec<(PluginKind, PluginSource)> = builtin::ALL
+            .iter()
+            .filter(|entry| matches!(entry.kind, PluginKind::Spirit | PluginKind::Review))
+            .map(|entry| (entry.kind, PluginSource::Builtin(entry.name.to_owned())))
+            .collect();
+        let single = |kind: PluginKind, configured: &str| {
+            let choice = choices.iter().rev().find(|choice| choice.kind == kind);
+            (kind, choice.map_or_else(|| PluginSource::parse(configured), |choice| choice.source.clone()))
+        };
+        wanted.push(single(PluginKind::Routing, &config.plugins.routing));
+        wanted.push(single(PluginKind::Scheduling, &config.plugins.scheduling));
+        if let Some(reviews) = &config.plugins.review {
+            wanted.retain(|(kind, _)| *kind != PluginKind::Review);
+            wanted.extend(reviews.iter().map(|text| (PluginKind::Review, PluginSource::parse(text))));
+        }
+        // A spirit or heuristic from a file joins the set; a spirit replaces the one of its role.
+        let added = choices.iter().filter(|choice| matches!(choice.kind, PluginKind::Spirit | PluginKind::Review));
+        wanted.extend(added.map(|choice| (choice.kind, choice.source.clone())));
+
+        let mut loading = tokio::task::JoinSet::new();
+        for (place, (kind, source)) in wanted.into_iter().enumerate() {
+            let engine = engine.clone();
+            loading.spawn(async move { load(&engine, kind, &source).await.map(|plugin| (place, plugin)) });
+        }
+        let mut loaded = BTreeMap::new();
+        while let Some(joined) = loading.join_next().await {
+            let (place, plugin) = joined.map_err(|error| ServiceError::Internal(error.to_string()))??;
+            loaded.insert(place, plugin);
+        }
+        Self::seat(config, loaded.into_values().collect()).await
+    }
+
+    async fn seat(config: &Config, plugins: Vec<Arc<Plugin>>) -> Result<Self, ServiceError> {
+        let (mut spirits, mut reviews) = (BTreeMap::new(), Vec::new());
+        let (mut routing, mut scheduling) = (None, None);
+        for plugin in plugins {
+            let seated = Seated {
+                settings: config.plugin_settings(&plugin.name),
+                limits: limits(config, &plugin),
+                plugin: Arc::clone(&plugin),
+            };
+            match plugin.kind {
+                PluginKind::Spirit => {
+                    let described = plugin.describe_role().await.result;
+                    let info = described.map_err(|error| describe(&plugin, &error))?;
+                    spirits.insert(info.role.clone(), (seated, info));
+                }
+                PluginKind::Routing => routing = Some(seated),
+                PluginKind::Scheduling => scheduling = Some(seated),
+                PluginKind::Review => reviews.push(seated),
+            }
+        }
+        let missing = |kind: &str| ServiceError::Internal(format!("no {kind} policy was loaded"));
+        Ok(Self {
+            spirits,
+            routing: routing.ok_or_else(|| missing("routing"))?,
+            scheduling: scheduling.ok_or_else(|| missing("scheduling"))?,
+            reviews,
+        })
+    }
+
+    /// Digest of every component, by kind and name.
+    pub(crate) fn digests(&self) -> BTreeMap<String, Digest> {
+        let spirits = self.spirits.values().map(|(seated, _)| seated);
+        spirits
+            .chain([&self.routing, &self.scheduling])
+            .chain(&self.reviews)
+            .map(|seated| {
+                (format!("{}/{}", seated.plugin.kind.as_str(), seated.plugin.name), seated.plugin.digest.clone())
+            })
+            .collect()
+    }
+}
+
+/// The defaults of the plugin's kind, with what the operator set in their place.
+pub(crate) fn limits(config: &Config, plugin: &Plugin) -> Limits {
+    let base = Limits::for_kind(plugin.kind);
+    let set = config.plugin_limits(plugin.kind.as_str(), &plugin.name);
+    Limits {
+        fuel: set.fuel.or(base.fuel),
+        memory_bytes: set.memory_bytes.unwrap_or(base.memory_bytes),
+        table_elements: set.table_elements.unwrap_or(base.table_elements),
+        guest_time: set.guest_time_ms.map_or(base.guest_time, Duration::from_millis),
+        wall: set.wall_ms.map_or(base.wall, Duration::from_millis),
+        host_call_bytes: set.host_call_bytes.unwrap_or(base.host_call_bytes),
+        host_calls: set.host_calls.unwrap_or(base.host_calls),
+    }
+}
+
+fn describe(plugin: &Plugin, error: &dyn std::error::Error) -> ServiceError {
+    ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name))
+}
+
+/// Loads one component and checks that it is of `kind`.
+pub(crate) async fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Arc<Plugin>, ServiceError> {
+    match source {
+        PluginSource::Builtin(name) => {
+            let entry = builtin::find(kind, name).ok_or_else(|| {
+                let known: Vec<&str> =
+                    builtin::ALL.iter().filter(|entry| entry.kind == kind).map(|entry| entry.name).collect();
+                ServiceError::Usage(format!(
+                    "there is no built-in {} plugin `{name}`; there are: {}; a file needs the ending .wasm or a path",
+                    kind.as_str(),
+                    known.join(", ")
+                ))
+            })?;
+            Ok(engine.load(entry.name, entry.bytes, Expectation::Kind(kind)).await?)
+        }
+        PluginSource::File(path) => {
+            let fail = |source| ServiceError::Io { path: path.clone(), source };
+            let size = std::fs::metadata(path).map_err(fail)?.len();
+            if size > MAX_COMPONENT_BYTES {
+                return Err(ServiceError::Usage(format!(
+                    "`{}` has {size} bytes; a component may have {MAX_COMPONENT_BYTES}",
+                    path.display()
+                )));
+            }
+            let bytes = std::fs::read(path).map_err(fail)?;
+            let name = path.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy());
+            Ok(engine.load(&name, bytes, Expectation::Kind(kind)).await?)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_names_a_kind_and_a_source() {
+        let choice: PluginChoice = "routing=least-busy".parse().unwrap();
+        assert_eq!(choice.source, PluginSource::Builtin("least-busy".into()));
+        let choice: PluginChoice = "review=./x".parse().unwrap();
+        assert_eq!(choice.source, PluginSource::File("./x".into()));
+        let choice: PluginChoice = "routing=mine.wasm".parse().unwrap();
+        assert_eq!(choice.source, PluginSource::File("mine.wasm".into()));
+        for wrong in ["", "routing", "router=x", "routing="] {
+            assert!(wrong.parse::<PluginChoice>().is_err(), "{wrong:?} passed");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Scheduling and routing decisions: recorded, checked, and replaced by the built-in rule when the
+//! policy fails. A policy proposes; what it proposes is believed only as far as `domain` allows.
+
+use serde_json::json;
+
+use super::error::{ServiceError, chain};
+use super::executions::{Invocation, begin};
+use super::plugins::Seated;
+use super::progress::Progress;
+use super::workshop::Workshop;
+use crate::domain::dispatch;
+use crate::domain::id::{AttemptKey, ExecutionId};
+use crate::domain::policy::{Candidate, Decision, Issue, Plan, Placement, Pool, ReadyTask};
+use crate::plugin::capability::{Capabilities, Log};
+use crate::registry::{ExecutionKind, PolicyState};
+
+/// Orders the ready tasks and gives each a pool.
+pub(crate) async fn schedule(
+    shop: &Workshop,
+    ready: &[ReadyTask],
+    pools: &[Pool],
+) -> Result<(Vec<Placement>, ExecutionId), ServiceError> {
+    let seated = &shop.plugins.scheduling;
+    let state = state_of(shop, seated).await?;
+    let input = json!({ "ready": ready, "pools": pools, "state": state });
+    let (begun, context) = begin(shop, decision(ExecutionKind::Scheduling, seated, None, input)).await?;
+    let ended = seated.plugin.order(context, ready, pools, &seated.settings.to_string(), &state).await;
+    let kept = ended.result.as_ref().ok().and_then(|plan: &Plan| remembered(seated, &plan.state));
+    begun.end(&ended, kept).await?;
+    let proposed = match ended.result {
+        Ok(plan) => plan.placements,
+        Err(error) => {
+            fallen(shop, seated, &error);
+            dispatch::fallback_plan(ready, pools)
+        }
+    };
+    let checked = dispatch::check_plan(proposed, ready, pools);
+    for refused in &checked.refused {
+        shop.tell(&Progress::Warning { text: format!("the policy `{}`: {refused}", seated.plugin.name) });
+    }
+    Ok((checked.placements, begun.id().clone()))
+}
+
+/// Picks the instance for a task's attempt; none when the team is empty.
+pub(crate) async fn route(
+    shop: &Workshop,
+    attempt: &AttemptKey,
+    issue: &Issue,
+    candidates: &[Candidate],
+) -> Result<Option<(Decision, ExecutionId)>, ServiceError> {
+    let seated = &shop.plugins.routing;
+    let state = state_of(shop, seated).await?;
+    let input = json!({ "issue": issue, "candidates": candidates, "state": state });
+    let (begun, context) = begin(shop, decision(ExecutionKind::Routing, seated, Some(attempt.clone()), input)).await?;
+    let ended = seated.plugin.route(context, issue, candidates, &seated.settings.to_string(), &state).await;
+    let kept = ended.result.as_ref().ok().and_then(|decision: &Decision| remembered(seated, &decision.state));
+    begun.end(&ended, kept).await?;
+    let decision = match ended.result {
+        Ok(decision) => match dispatch::check_decision(decision, candidates) {
+            Ok(decision) => Some(decision),
+            Err(refused) => {
+                shop.tell(&Progress::Warning { text: format!("the policy `{}`: {refused}", seated.plugin.name) });
+                dispatch::fallback_route(issue, candidates)
+            }
+        },
+        Err(error) => {
+            fallen(shop, seated, &error);
+            dispatch::fallback_route(issue, candidates)
+        }
+    };
+    Ok(decision.map(|decision| (decision, begun.id().clone())))
+}
+
+fn decision(
+    kind: ExecutionKind,
+    seated: &Seated,
+    attempt: Option<AttemptKey>,
+    input: serde_json::Value,
+) -> Invocation<'_> {
+    let log: std::sync::Arc<dyn Log> = std::sync::Arc::new(PolicyLog(seated.plugin.name.clone()));
+    let capabilities = Capabilities { log: Some(log), ..Capabilities::default() };
+    Invocation { kind, seated, attempt, instance: None, input, capabilities }
+}
+
+fn state_name(seated: &Seated) -> String {
+    format!("{}/{}", seated.plugin.kind.as_str(), seated.plugin.name)
+}
+
+fn remembered(seated: &Seated, state: &str) -> Option<PolicyState> {
+    let fits = dispatch::check_state(state).is_ok();
+    fits.then(|| PolicyState { name: state_name(seated), state: state.to_owned() })
+}
+
+async fn state_of(shop: &Workshop, seated: &Seated) -> Result<String, ServiceError> {
+    let name = state_name(seated);
+    Ok(shop.registry.read(move |reader| reader.policy_state(&name)).await?.unwrap_or_default())
+}
+
+fn fallen(shop: &Workshop, seated: &Seated, error: &dyn std::error::Error) {
+    let text =
+        format!("the policy `{}` failed, the built-in rule decides instead: {}", seated.plugin.name, chain(error));
+    tracing::warn!("{text}");
+    shop.tell(&Progress::Warning { text });
+}
+
+/// A policy's log goes to the host's.
+struct PolicyLog(String);
+
+impl Log for PolicyLog {
+    fn emit(&self, level: &str, message: &str, fields: &[(String, String)]) {
+        tracing::debug!(plugin = %self.0, level, ?fields, "{message}");
+    }
+}

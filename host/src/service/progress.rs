@@ -1,0 +1,109 @@
+//! What a run tells while it goes on. The command line shows it; nothing depends on its being heard.
+
+use serde::Serialize;
+
+use crate::domain::assignment::WorkKind;
+use crate::domain::event::Outcome;
+use crate::domain::id::{AttemptKey, Instance, RunId, SpecName, TaskId};
+
+/// One thing worth telling.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "progress", rename_all = "snake_case")]
+pub enum Progress {
+    /// The run is set up.
+    Started {
+        /// Its id.
+        run: RunId,
+        /// The spec it works on.
+        spec: SpecName,
+        /// First line of the job, or the spec's name.
+        title: String,
+        /// The model back end.
+        llm: String,
+        /// Replies come from a script, not from a model.
+        scripted: bool,
+        /// Names of the gate's commands; empty: nothing is checked by a command.
+        gate: Vec<String>,
+    },
+    /// The plan is known.
+    Planned {
+        /// Tasks that will run.
+        tasks: usize,
+        /// Tasks that are done already.
+        done: usize,
+    },
+    /// An attempt starts.
+    AttemptStarted {
+        /// Which.
+        attempt: AttemptKey,
+        /// What kind of work.
+        kind: WorkKind,
+        /// The task's title.
+        title: String,
+        /// Who.
+        instance: Instance,
+        /// Why this instance.
+        reason: String,
+    },
+    /// What a spirit does at the moment.
+    Activity {
+        /// Who.
+        instance: Instance,
+        /// In a few words.
+        text: String,
+    },
+    /// An attempt ended.
+    AttemptFinished {
+        /// Which.
+        attempt: AttemptKey,
+        /// Who.
+        instance: Instance,
+        /// How.
+        outcome: Outcome,
+        /// What it failed on, first line.
+        reason: Option<String>,
+    },
+    /// A task is merged.
+    Merged {
+        /// The task.
+        task: TaskId,
+        /// Its title.
+        title: String,
+        /// The merge commit.
+        commit: String,
+        /// Tasks done so far.
+        done: usize,
+        /// Tasks in all.
+        total: usize,
+    },
+    /// A task will not be done by this run.
+    Failed {
+        /// The task.
+        task: TaskId,
+        /// Its title.
+        title: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something a person should know.
+    Warning {
+        /// What.
+        text: String,
+    },
+    /// A stop was asked for: nothing new is claimed.
+    Stopping,
+}
+
+/// Hears progress. Called from several threads; must not block.
+pub trait Observer: Send + Sync {
+    /// Take note.
+    fn observe(&self, progress: &Progress);
+}
+
+/// Hears nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn observe(&self, _: &Progress) {}
+}

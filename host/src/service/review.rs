@@ -1,0 +1,89 @@
+//! The review: every installed heuristic over one change. A heuristic that fails does not hide: it
+//! leaves a warning among the findings.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::capabilities::Desk;
+use super::error::{ServiceError, chain};
+use super::executions::{Invocation, begin};
+use super::plugins::Seated;
+use super::workshop::Workshop;
+use crate::domain::id::{AttemptKey, ExecutionId};
+use crate::domain::review::{Change, Finding, Severity};
+use crate::registry::ExecutionKind;
+
+/// At most this many findings does one heuristic contribute.
+const MAX_FINDINGS: usize = 200;
+
+/// What the heuristics found, and the executions that found it.
+pub(crate) struct Reviewed {
+    /// By heuristic, in the order of the set.
+    pub(crate) findings: Vec<Finding>,
+    /// One for each heuristic.
+    pub(crate) executions: Vec<ExecutionId>,
+}
+
+/// Runs all heuristics over `change`, side by side.
+pub(crate) async fn review(
+    shop: &Arc<Workshop>,
+    desk: &Arc<Desk>,
+    attempt: &AttemptKey,
+    change: Change,
+) -> Result<Reviewed, ServiceError> {
+    let change = Arc::new(change);
+    let running = shop.plugins.reviews.iter().map(|seated| one(shop, desk, attempt, seated, &change));
+    let mut reviewed = Reviewed { findings: Vec::new(), executions: Vec::new() };
+    for judged in futures::future::join_all(running).await {
+        let (findings, execution) = judged?;
+        reviewed.findings.extend(findings);
+        reviewed.executions.push(execution);
+    }
+    Ok(reviewed)
+}
+
+async fn one(
+    shop: &Arc<Workshop>,
+    desk: &Arc<Desk>,
+    attempt: &AttemptKey,
+    seated: &Seated,
+    change: &Change,
+) -> Result<(Vec<Finding>, ExecutionId), ServiceError> {
+    let invocation = Invocation {
+        kind: ExecutionKind::Review,
+        seated,
+        attempt: Some(attempt.clone()),
+        instance: None,
+        input: json!({ "change": change }),
+        capabilities: desk.reading(),
+    };
+    let (begun, context) = begin(shop, invocation).await?;
+    let ended = seated.plugin.review(context, change, &seated.settings.to_string()).await;
+    begun.end(&ended, None).await?;
+    let findings = match ended.result {
+        Ok(mut findings) => {
+            let left_out = findings.len().saturating_sub(MAX_FINDINGS);
+            findings.truncate(MAX_FINDINGS);
+            if left_out > 0 {
+                findings.push(about_heuristic(seated, format!("{left_out} more findings are left out")));
+            }
+            for finding in &mut findings {
+                finding.message = shop.mask.apply(&finding.message);
+            }
+            findings
+        }
+        Err(error) => vec![about_heuristic(seated, format!("the heuristic failed: {}", chain(&error)))],
+    };
+    Ok((findings, begun.id().clone()))
+}
+
+fn about_heuristic(seated: &Seated, message: String) -> Finding {
+    Finding {
+        rule: format!("{}/heuristic", seated.plugin.name),
+        severity: Severity::Warn,
+        file: None,
+        line: None,
+        message,
+    }
+}

@@ -1,0 +1,151 @@
+//! Where spirits work: mirrors of the user's repositories, slots, snapshots, commits, merges, and
+//! the file access that a spirit gets.
+//!
+//! On disk, below the state directory:
+//!
+//! ```text
+//! repos/<name>-<hash>/
+//!   mirror.git/           bare copy of the source; every object and every ref of ours is here
+//!   host/<n>/             what the host knows about slot n: index, base, saved trees, temporary files
+//!   slots/<n>/work/       the work tree; spirits and commands write here and nowhere else
+//!   slots/<n>/git/        a repository for tools that want to read history; `work/.git` points to it
+//!   slots/<n>/scratch/    home and temporary directory of the commands that run in the slot
+//!   rescued/              work trees that were set aside because they could not be saved as commits
+//! ```
+//!
+//! The rule that makes a slot safe: **the host never reads `slots/<n>/git` nor anything called
+//! `.git` below `work/`**; it only writes them anew. Its own git runs with the mirror as repository,
+//! the index in `host/<n>`, and `work/` as work tree. The mirror's configuration and attributes are
+//! compared with what the host wrote before each use. Attributes of a work tree choose among the
+//! programs that a configuration names; the mirror names none, and its `info/attributes`, which
+//! come before all others, switch off filters, drivers and line-end conversion: what is in a file
+//! is what is in its blob, both ways.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+mod diff;
+mod files;
+mod git;
+mod land;
+mod mirror;
+mod objects;
+mod path;
+mod seed;
+mod slot;
+mod snapshot;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use diff::{MAX_DIFF_LINES, MAX_DIFF_TEXT_BYTES, TreeDiff};
+pub use files::{
+    MAX_LIST_ENTRIES, MAX_READ_BYTES, MAX_READABLE_FILE_BYTES, MAX_SEARCH_HITS, MAX_WRITE_BYTES, PlannedWrite,
+    WorkFiles,
+};
+pub use git::{Git, GitError, OLDEST_GIT};
+pub use land::{LandError, Landed};
+pub use mirror::{MergeOutcome, Mirror};
+pub use objects::{Identity, LogEntry, MAX_LOG_ENTRIES, NewCommit, Objects, TreeId};
+pub use seed::seed_repository;
+pub use slot::{Prepared, Rescue, Slot, SlotPool};
+pub use snapshot::{SkipReason, Skipped, Snapshot};
+pub use source::{DirtyPath, Inspection, Source, SourceError, inspect};
+
+/// Why something about a workspace failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkspaceError {
+    /// A text is not an object id.
+    #[error("`{text}` is not a git object id: 40 lower-case hexadecimal digits are expected")]
+    NotAnId {
+        /// The text, cut to 100 characters.
+        text: String,
+    },
+    /// A ref is not where it was expected.
+    #[error("the ref {name} was moved by somebody else")]
+    RefMoved {
+        /// Its name.
+        name: String,
+    },
+    /// A ref stayed locked.
+    #[error("the ref {name} stays locked; if no git process runs, remove the file {name}.lock in the mirror")]
+    RefLocked {
+        /// Its name.
+        name: String,
+    },
+    /// libgit2 failed.
+    #[error("{what}: {detail}")]
+    Objects {
+        /// What it worked on.
+        what: String,
+        /// Its own words.
+        detail: String,
+    },
+    /// No space left.
+    #[error("the disk is full ({what}); free some space and go on")]
+    DiskFull {
+        /// What was being done.
+        what: String,
+    },
+    /// Git failed.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// A slot's work tree is not what was checked out, again and again.
+    #[error("slot {slot} does not get clean: {detail}; something may still be running in it")]
+    NotClean {
+        /// The slot.
+        slot: String,
+        /// What is in the way.
+        detail: String,
+    },
+    /// More files changed than a commit may hold.
+    #[error("{count} files changed, more than the {limit} that a snapshot may hold; add what is generated to .gitignore")]
+    TooManyChanges {
+        /// How many.
+        count: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// A file or folder of ours could not be used.
+    #[error("{}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The host is shutting down.
+    #[error("the work was cut off because the host stops")]
+    Stopped,
+}
+
+impl WorkspaceError {
+    fn objects(what: &str, error: &git2::Error) -> Self {
+        if error.message().contains("No space left") {
+            return Self::DiskFull { what: what.to_owned() };
+        }
+        Self::Objects { what: what.to_owned(), detail: error.message().to_owned() }
+    }
+
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { what: path.display().to_string() }
+            }
+            _ => Self::Io { path: path.to_owned(), source },
+        }
+    }
+}
+
+/// Runs `f` where it may block.
+async fn blocking<T: Send + 'static>(
+    f: impl FnOnce() -> Result<T, WorkspaceError> + Send + 'static,
+) -> Result<T, WorkspaceError> {
+    match tokio::task::spawn_blocking(f).await {
+        Ok(result) => result,
+        Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        Err(_) => Err(WorkspaceError::Stopped),
+    }
+}

@@ -1,0 +1,141 @@
+//! The difference between two trees: as text for people and models, and in parts for the review
+//! heuristics. Renames are shown as a removed and an added file.
+
+use git2::{Delta, DiffOptions, Patch};
+
+use super::WorkspaceError;
+use super::objects::{Objects, TreeId, find_tree};
+use crate::domain::review::{ChangedFile, DiffLine, Hunk, LineKind};
+use crate::domain::work::{ChangeKind, FileStatus};
+
+/// Text beyond this is left out; whole files are, so that what is there stays a valid diff.
+pub const MAX_DIFF_TEXT_BYTES: usize = 1024 * 1024;
+/// Lines in the hunks of all files together; files beyond it come without hunks.
+pub const MAX_DIFF_LINES: usize = 50_000;
+/// Files larger than this count as binary.
+const MAX_DIFFED_FILE_BYTES: i64 = 2 * 1024 * 1024;
+
+/// How two trees differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeDiff {
+    /// Changed files, sorted by path.
+    pub files: Vec<ChangedFile>,
+    /// Unified diff with three lines of context.
+    pub text: String,
+    /// A limit left something out of `text` or of the hunks; `files` is whole.
+    pub truncated: bool,
+}
+
+impl Objects {
+    /// How `new` differs from `old`.
+    ///
+    /// # Errors
+    /// [`WorkspaceError`]: a tree can't be read.
+    pub fn diff(&self, old: &TreeId, new: &TreeId) -> Result<TreeDiff, WorkspaceError> {
+        let repository = self.open()?;
+        let failed = |e: git2::Error| WorkspaceError::objects("a diff", &e);
+        let (old, new) = (find_tree(&repository, old)?, find_tree(&repository, new)?);
+        let diff = repository.diff_tree_to_tree(Some(&old), Some(&new), Some(&mut options())).map_err(failed)?;
+        let mut found = TreeDiff { files: Vec::new(), text: String::new(), truncated: false };
+        let mut lines_left = MAX_DIFF_LINES;
+        for position in 0..diff.deltas().len() {
+            let Some(delta) = diff.get_delta(position) else { continue };
+            let file = status_of(&delta);
+            let mut changed = ChangedFile {
+                path: file.path,
+                change: file.change,
+                binary: false,
+                size_bytes: blob_size(&repository, delta.new_file().id()),
+                hunks: Vec::new(),
+            };
+            if let Some(mut patch) = Patch::from_diff(&diff, position).map_err(failed)? {
+                changed.binary = patch.delta().flags().is_binary();
+                let text = patch.to_buf().map_err(failed)?;
+                if found.text.len() + text.len() <= MAX_DIFF_TEXT_BYTES {
+                    found.text.push_str(&String::from_utf8_lossy(&text));
+                } else {
+                    found.truncated = true;
+                }
+                let (context, added, removed) = patch.line_stats().map_err(failed)?;
+                let lines = context + added + removed;
+                if lines <= lines_left {
+                    lines_left -= lines;
+                    changed.hunks = hunks(&patch).map_err(failed)?;
+                } else {
+                    found.truncated = true;
+                }
+            }
+            found.files.push(changed);
+        }
+        found.files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+
+    /// Which files differ, sorted by path.
+    ///
+    /// # Errors
+    /// [`WorkspaceError`]: a tree can't be read.
+    pub fn changes(&self, old: &TreeId, new: &TreeId) -> Result<Vec<FileStatus>, WorkspaceError> {
+        let repository = self.open()?;
+        let (old, new) = (find_tree(&repository, old)?, find_tree(&repository, new)?);
+        let diff = repository
+            .diff_tree_to_tree(Some(&old), Some(&new), Some(&mut options()))
+            .map_err(|e| WorkspaceError::objects("a diff", &e))?;
+        let mut files: Vec<FileStatus> = diff.deltas().map(|delta| status_of(&delta)).collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(files)
+    }
+}
+
+/// Everything that a configuration could say is said here, so that a diff depends on the trees alone.
+fn options() -> DiffOptions {
+    let mut options = DiffOptions::new();
+    options
+        .context_lines(3)
+        .interhunk_lines(0)
+        .id_abbrev(12)
+        .old_prefix("a")
+        .new_prefix("b")
+        .include_typechange(true)
+        .ignore_submodules(false)
+        .max_size(MAX_DIFFED_FILE_BYTES);
+    options
+}
+
+fn status_of(delta: &git2::DiffDelta<'_>) -> FileStatus {
+    let (change, file) = match delta.status() {
+        Delta::Added => (ChangeKind::Added, delta.new_file()),
+        Delta::Deleted => (ChangeKind::Deleted, delta.old_file()),
+        _ => (ChangeKind::Modified, delta.new_file()),
+    };
+    FileStatus { path: String::from_utf8_lossy(file.path_bytes().unwrap_or_default()).into_owned(), change }
+}
+
+fn blob_size(repository: &git2::Repository, id: git2::Oid) -> u64 {
+    let header = repository.odb().and_then(|odb| odb.read_header(id));
+    // No blob: deleted, or a submodule.
+    header.map_or(0, |(size, _)| size as u64)
+}
+
+fn hunks(patch: &Patch<'_>) -> Result<Vec<Hunk>, git2::Error> {
+    let mut hunks = Vec::new();
+    for at in 0..patch.num_hunks() {
+        let (header, lines) = patch.hunk(at)?;
+        let mut hunk = Hunk { old_start: header.old_start(), new_start: header.new_start(), lines: Vec::new() };
+        for line in 0..lines {
+            let line = patch.line_in_hunk(at, line)?;
+            let kind = match line.origin() {
+                ' ' => LineKind::Context,
+                '+' => LineKind::Added,
+                '-' => LineKind::Removed,
+                // "No newline at end of file".
+                _ => continue,
+            };
+            let text = String::from_utf8_lossy(line.content());
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            hunk.lines.push(DiffLine { kind, text: text.strip_suffix('\r').unwrap_or(text).to_owned() });
+        }
+        hunks.push(hunk);
+    }
+    Ok(hunks)
+}

@@ -1,0 +1,590 @@
+//! The git command line: the only place that starts it. Every call has an environment of its own, a
+//! time limit, an output limit and a process group that is killed whole; no hook, monitor, filter,
+//! pager, editor, prompt or alias of anybody's configuration is left to run.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+
+/// The oldest git that works: `merge-tree --write-tree` came with it.
+pub const OLDEST_GIT: (u32, u32) = (2, 38);
+/// Time limit of a call that works on local files.
+pub(crate) const LOCAL_TIMEOUT: Duration = Duration::from_secs(120);
+/// Time limit of a call that copies history, maybe over a network.
+pub(crate) const TRANSFER_TIMEOUT: Duration = Duration::from_secs(900);
+/// Standard output beyond this ends a call.
+const MAX_STDOUT_BYTES: usize = 64 * 1024 * 1024;
+/// Standard error beyond this is read and dropped.
+const MAX_STDERR_BYTES: usize = 64 * 1024;
+/// How much of git's own words goes into an error.
+const MAX_DETAIL_CHARS: usize = 600;
+
+/// Configuration of every call. It comes before any file, so whatever these keys name is safe.
+const CONFIG: &[&str] = &[
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.untrackedCache=false",
+    "core.splitIndex=false",
+    "core.attributesFile=/dev/null",
+    "core.excludesFile=/dev/null",
+    "core.autocrlf=false",
+    "core.eol=lf",
+    "core.safecrlf=false",
+    "core.fileMode=true",
+    "core.symlinks=true",
+    "core.quotePath=false",
+    "core.sparseCheckout=false",
+    "core.protectHFS=true",
+    "core.protectNTFS=true",
+    "core.askPass=",
+    "core.editor=false",
+    "core.pager=cat",
+    "core.fsync=committed,pack-metadata,reference",
+    "core.fsyncMethod=fsync",
+    "credential.helper=",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "submodule.recurse=false",
+    "fetch.recurseSubmodules=false",
+    "fetch.writeCommitGraph=false",
+    "merge.conflictStyle=merge",
+    "safe.directory=*",
+];
+
+/// Why a git call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GitError {
+    /// No git in the path.
+    #[error("git was not found in PATH; install git {}.{} or newer", OLDEST_GIT.0, OLDEST_GIT.1)]
+    NotInstalled,
+    /// Git is older than [`OLDEST_GIT`].
+    #[error("git {found} is too old; {}.{} or newer is needed", OLDEST_GIT.0, OLDEST_GIT.1)]
+    TooOld {
+        /// What `git --version` says.
+        found: String,
+    },
+    /// The time limit was reached and the process group was killed.
+    #[error("git {command} took longer than {limit_s} s and was stopped")]
+    TimedOut {
+        /// The subcommand.
+        command: String,
+        /// The limit, in seconds.
+        limit_s: u64,
+    },
+    /// It printed more than is kept.
+    #[error("git {command} printed more than {limit_bytes} bytes")]
+    TooMuchOutput {
+        /// The subcommand.
+        command: String,
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// The other side can't be reached, or broke off.
+    #[error("git {command} could not reach the other side: {detail}")]
+    Network {
+        /// The subcommand.
+        command: String,
+        /// Git's own words.
+        detail: String,
+    },
+    /// The other side refuses who we are.
+    #[error("git {command} was not let in: {detail}")]
+    Auth {
+        /// The subcommand.
+        command: String,
+        /// Git's own words.
+        detail: String,
+    },
+    /// No space left.
+    #[error("git {command} found the disk full: {detail}")]
+    DiskFull {
+        /// The subcommand.
+        command: String,
+        /// Git's own words.
+        detail: String,
+    },
+    /// A repository, ref or object is not there.
+    #[error("git {command} did not find it: {detail}")]
+    NotFound {
+        /// The subcommand.
+        command: String,
+        /// Git's own words.
+        detail: String,
+    },
+    /// Something else holds a lock, or a ref is not what was expected.
+    #[error("git {command} was in conflict with another change: {detail}")]
+    Conflict {
+        /// The subcommand.
+        command: String,
+        /// Git's own words.
+        detail: String,
+    },
+    /// Anything else.
+    #[error("git {command} failed with exit code {code:?}: {detail}")]
+    Other {
+        /// The subcommand.
+        command: String,
+        /// Absent when a signal ended it.
+        code: Option<i32>,
+        /// Git's own words.
+        detail: String,
+    },
+    /// The process could not be started or talked to.
+    #[error("git {command} could not be run")]
+    Io {
+        /// The subcommand.
+        command: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Git, found and checked once.
+#[derive(Debug, Clone)]
+pub struct Git {
+    inner: Arc<Inner>,
+    version: Arc<str>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    program: PathBuf,
+    /// An empty directory that belongs to the host: nothing there to be read.
+    home: PathBuf,
+    path: OsString,
+    network: Vec<(&'static str, OsString)>,
+}
+
+/// What is passed on to calls that talk to another machine: where proxies, certificates and the
+/// operator's agent are.
+const NETWORK_ENV: &[&str] = &[
+    "SSH_AUTH_SOCK",
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+];
+
+/// One call to make.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    git_dir: Option<&'a Path>,
+    work_tree: Option<&'a Path>,
+    index: Option<&'a Path>,
+    args: Vec<OsString>,
+    stdin: Vec<u8>,
+    timeout: Duration,
+    transports: &'static str,
+    /// Exit codes that are answers, not failures.
+    accept: &'static [i32],
+}
+
+impl<'a> Call<'a> {
+    /// A call that uses no repository, or names one in its arguments.
+    pub(crate) fn outside() -> Self {
+        Self {
+            git_dir: None,
+            work_tree: None,
+            index: None,
+            args: Vec::new(),
+            stdin: Vec::new(),
+            timeout: LOCAL_TIMEOUT,
+            transports: "",
+            accept: &[0],
+        }
+    }
+
+    /// A call on the repository at `git_dir`.
+    pub(crate) fn on(git_dir: &'a Path) -> Self {
+        Self { git_dir: Some(git_dir), ..Self::outside() }
+    }
+
+    /// With a work tree and the index that belongs to it.
+    pub(crate) fn work_tree(mut self, work_tree: &'a Path, index: &'a Path) -> Self {
+        self.work_tree = Some(work_tree);
+        self.index = Some(index);
+        self
+    }
+
+    /// Adds arguments.
+    pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// What it reads.
+    pub(crate) fn stdin(mut self, bytes: Vec<u8>) -> Self {
+        self.stdin = bytes;
+        self
+    }
+
+    /// May copy history by these transports, separated by colons.
+    pub(crate) fn transports(mut self, transports: &'static str) -> Self {
+        self.transports = transports;
+        self.timeout = TRANSFER_TIMEOUT;
+        self
+    }
+
+    /// Another time limit.
+    #[cfg(test)]
+    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Exit codes that are answers.
+    pub(crate) fn accept(mut self, codes: &'static [i32]) -> Self {
+        self.accept = codes;
+        self
+    }
+
+    fn name(&self) -> String {
+        self.args.first().map(|a| a.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+}
+
+/// What a call answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// One of the accepted exit codes.
+    pub(crate) code: i32,
+    /// Standard output, whole.
+    pub(crate) stdout: Vec<u8>,
+}
+
+impl Answer {
+    /// Standard output as one line of text.
+    pub(crate) fn line(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).trim_end().to_owned()
+    }
+
+    /// The parts of `-z` output.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &[u8]> {
+        self.stdout.split(|b| *b == 0).filter(|r| !r.is_empty())
+    }
+}
+
+impl Git {
+    /// Finds git in `PATH` and checks its version. `state_dir` gets an empty directory that stands
+    /// in for the home directory.
+    ///
+    /// # Errors
+    /// [`GitError::NotInstalled`], [`GitError::TooOld`], or the directory can't be made.
+    pub async fn locate(state_dir: &Path) -> Result<Self, GitError> {
+        // A relative entry would mean a folder of the work tree.
+        let all = std::env::var_os("PATH").unwrap_or_default();
+        let dirs: Vec<PathBuf> = std::env::split_paths(&all).filter(|dir| dir.is_absolute()).collect();
+        let program =
+            dirs.iter().map(|dir| dir.join("git")).find(|path| path.is_file()).ok_or(GitError::NotInstalled)?;
+        let home = state_dir.join("git-home");
+        std::fs::create_dir_all(&home).map_err(|source| GitError::Io { command: "home".into(), source })?;
+        let inner = Inner {
+            program,
+            home,
+            path: std::env::join_paths(dirs).unwrap_or_default(),
+            network: NETWORK_ENV.iter().filter_map(|key| Some((*key, std::env::var_os(key)?))).collect(),
+        };
+        let mut git = Self { inner: Arc::new(inner), version: Arc::from("") };
+        let said = git.run(Call::outside().args(["version"])).await?.line();
+        let found = said.trim_start_matches("git version ");
+        if version(found) < Some(OLDEST_GIT) {
+            return Err(GitError::TooOld { found: found.to_owned() });
+        }
+        git.version = Arc::from(found);
+        Ok(git)
+    }
+
+    /// What `git version` said, without its first words.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Makes the call. Dropping the future kills the whole process group.
+    pub(crate) async fn run(&self, call: Call<'_>) -> Result<Answer, GitError> {
+        let command = call.name();
+        let io = |source| GitError::Io { command: command.clone(), source };
+        let mut child = self.command(&call).spawn().map_err(io)?;
+        let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+        let (mut stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let input = call.stdin;
+        let work = async {
+            let feed = async {
+                if let Some(pipe) = &mut stdin {
+                    // A git that stops reading says why on standard error.
+                    let _ = pipe.write_all(&input).await;
+                }
+                drop(stdin);
+            };
+            let out = read_all(stdout, MAX_STDOUT_BYTES, true);
+            let err = read_all(stderr, MAX_STDERR_BYTES, false);
+            let ((), out, err) = tokio::join!(feed, out, err);
+            let out = out?;
+            // More than the limit: killed rather than waited for.
+            if out.is_some() { child.wait().await.map(|status| (out, err, Some(status))) } else { Ok((out, err, None)) }
+        };
+        let limit_s = call.timeout.as_secs();
+        let (stdout, stderr, status) = tokio::time::timeout(call.timeout, work)
+            .await
+            .map_err(|_| GitError::TimedOut { command: command.clone(), limit_s })?
+            .map_err(io)?;
+        let (Some(stdout), Some(status)) = (stdout, status) else {
+            return Err(GitError::TooMuchOutput { command, limit_bytes: MAX_STDOUT_BYTES });
+        };
+        group.0 = None;
+        match status.code() {
+            Some(code) if call.accept.contains(&code) => Ok(Answer { code, stdout }),
+            code => Err(classify(command, code, &stderr.ok().flatten().unwrap_or_default())),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts git")]
+    fn command(&self, call: &Call<'_>) -> tokio::process::Command {
+        let inner = &self.inner;
+        let mut command = tokio::process::Command::new(&inner.program);
+        command.env_clear().current_dir(&inner.home).process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env("PATH", &inner.path).env("HOME", &inner.home).env("LC_ALL", "C").env("TZ", "UTC");
+        for (key, value) in [
+            ("GIT_CONFIG_NOSYSTEM", "1"),
+            ("GIT_CONFIG_GLOBAL", "/dev/null"),
+            ("GIT_CONFIG_SYSTEM", "/dev/null"),
+            ("GIT_ATTR_NOSYSTEM", "1"),
+            ("GIT_TERMINAL_PROMPT", "0"),
+            ("GIT_ASKPASS", "false"),
+            ("GIT_SSH_COMMAND", "ssh -oBatchMode=yes"),
+            ("GIT_PAGER", "cat"),
+            ("GIT_EDITOR", "false"),
+            ("GIT_OPTIONAL_LOCKS", "0"),
+            ("GIT_NO_REPLACE_OBJECTS", "1"),
+            ("GIT_NO_LAZY_FETCH", "1"),
+            ("GIT_LITERAL_PATHSPECS", "1"),
+            ("GIT_AUTHOR_NAME", "NecroCode"),
+            ("GIT_AUTHOR_EMAIL", "necro@localhost"),
+            ("GIT_COMMITTER_NAME", "NecroCode"),
+            ("GIT_COMMITTER_EMAIL", "necro@localhost"),
+            ("GIT_ALLOW_PROTOCOL", if call.transports.is_empty() { "none" } else { call.transports }),
+        ] {
+            command.env(key, value);
+        }
+        if !call.transports.is_empty() {
+            command.envs(inner.network.iter().map(|(key, value)| (key, value)));
+        }
+        if let Some(index) = call.index {
+            command.env("GIT_INDEX_FILE", index);
+        }
+        for setting in CONFIG {
+            command.args(["-c", setting]);
+        }
+        if let Some(git_dir) = call.git_dir {
+            command.arg("--git-dir").arg(git_dir);
+        }
+        if let Some(work_tree) = call.work_tree {
+            command.arg("--work-tree").arg(work_tree).current_dir(work_tree);
+        }
+        command.args(&call.args);
+        command
+    }
+}
+
+/// A process group that is killed when this goes out of scope, unless it was emptied before.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0.take() {
+            // Gone already: nothing to kill.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+/// Reads to the end. Beyond the limit: `None` at once when `strict`, else the rest is dropped.
+async fn read_all(
+    pipe: Option<impl AsyncRead + Unpin>,
+    limit_bytes: usize,
+    strict: bool,
+) -> io::Result<Option<Vec<u8>>> {
+    let Some(mut pipe) = pipe else { return Ok(Some(Vec::new())) };
+    let mut kept = Vec::new();
+    let mut buffer = vec![0; 32 * 1024];
+    loop {
+        let read = pipe.read(&mut buffer).await?;
+        if read == 0 {
+            return Ok(Some(kept));
+        }
+        let room = limit_bytes - kept.len();
+        if read > room && strict {
+            return Ok(None);
+        }
+        kept.extend_from_slice(&buffer[..read.min(room)]);
+    }
+}
+
+/// The first two numbers of a version such as `2.47.3` or `2.39.5 (Apple Git-154)`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Which kind of failure git's words (in the C locale) tell of.
+fn classify(command: String, code: Option<i32>, stderr: &[u8]) -> GitError {
+    const DISK: &[&str] = &["no space left on device", "disk quota exceeded"];
+    const AUTH: &[&str] = &[
+        "authentication failed",
+        "permission denied (",
+        "could not read username",
+        "could not read password",
+        "terminal prompts disabled",
+        "host key verification failed",
+        "the requested url returned error: 401",
+        "the requested url returned error: 403",
+    ];
+    const NETWORK: &[&str] = &[
+        "could not resolve host",
+        "connection refused",
+        "connection timed out",
+        "failed to connect",
+        "network is unreachable",
+        "no route to host",
+        "the remote end hung up",
+        "early eof",
+        "connection reset",
+        "could not read from remote repository",
+        "the requested url returned error: 5",
+    ];
+    const CONFLICT: &[&str] =
+        &["cannot lock ref", "unable to create", "file exists", "but expected", "reference already exists"];
+    const MISSING: &[&str] = &[
+        "not a git repository",
+        "does not appear to be a git repository",
+        "couldn't find remote ref",
+        "not our ref",
+        "bad object",
+        "unknown revision",
+        "not a valid object name",
+        "does not exist",
+        "repository not found",
+        "the requested url returned error: 404",
+        "bad revision",
+    ];
+    let detail = detail_of(stderr);
+    let lower = detail.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|w| lower.contains(w));
+    if says(DISK) {
+        GitError::DiskFull { command, detail }
+    } else if says(AUTH) {
+        GitError::Auth { command, detail }
+    } else if says(MISSING) {
+        GitError::NotFound { command, detail }
+    } else if says(NETWORK) {
+        GitError::Network { command, detail }
+    } else if says(CONFLICT) {
+        GitError::Conflict { command, detail }
+    } else {
+        GitError::Other { command, code, detail }
+    }
+}
+
+/// Git's first lines, without noise of our own making and without credentials in addresses.
+fn detail_of(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.contains("core.fsyncObjectFiles is deprecated"))
+        .take(6)
+        .collect();
+    let joined = if lines.is_empty() { "it said nothing".to_owned() } else { lines.join("; ") };
+    redact_urls(&joined).chars().take(MAX_DETAIL_CHARS).collect()
+}
+
+/// Takes `user:password@` out of every address in a text.
+pub(crate) fn redact_urls(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = after.find(|c: char| c == '/' || c.is_whitespace() || c == '\'').unwrap_or(after.len());
+        let authority = &after[..end];
+        match authority.rfind('@') {
+            Some(sign) => out.push_str(&authority[sign + 1..]),
+            None => out.push_str(authority),
+        }
+        rest = &after[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_number() {
+        for (text, expected) in
+            [("2.47.3", Some((2, 47))), ("2.9.0", Some((2, 9))), ("2.39.5 (Apple Git-154)", Some((2, 39))), ("x", None)]
+        {
+            assert_eq!(version(text), expected);
+        }
+        assert!(version("2.9.0") < Some(OLDEST_GIT));
+        assert!(version("x") < Some(OLDEST_GIT));
+    }
+
+    #[test]
+    fn failures_are_told_apart_by_what_git_says() {
+        let kind = |stderr: &str| match classify("fetch".into(), Some(128), stderr.as_bytes()) {
+            GitError::DiskFull { .. } => "disk",
+            GitError::Auth { .. } => "auth",
+            GitError::Network { .. } => "network",
+            GitError::NotFound { .. } => "missing",
+            GitError::Conflict { .. } => "conflict",
+            _ => "other",
+        };
+        for (stderr, expected) in [
+            ("fatal: write error: No space left on device", "disk"),
+            ("fatal: could not read Username for 'https://x': terminal prompts disabled", "auth"),
+            ("git@x: Permission denied (publickey).\nfatal: Could not read from remote repository.", "auth"),
+            ("ssh: Could not resolve hostname x\nfatal: Could not read from remote repository.", "network"),
+            ("fatal: unable to access 'https://x/': Could not resolve host: x", "network"),
+            ("fatal: '/x' does not appear to be a git repository\nfatal: Could not read from remote", "missing"),
+            ("fatal: update_ref failed for ref 'refs/x': cannot lock ref 'refs/x': is at a but expected b", "conflict"),
+            ("fatal: something", "other"),
+        ] {
+            assert_eq!(kind(stderr), expected, "{stderr}");
+        }
+    }
+
+    #[test]
+    fn credentials_in_addresses_are_not_repeated() {
+        let text = "fatal: unable to access 'https://me:pa@ss@host/x.git/' and ssh://git@h/y";
+        assert_eq!(redact_urls(text), "fatal: unable to access 'https://host/x.git/' and ssh://h/y");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_takes_too_long_is_stopped() {
+        let state = tempfile::tempdir().unwrap();
+        let git = Git::locate(state.path()).await.unwrap();
+        let repository = state.path().join("r.git");
+        git2::Repository::init_bare(&repository).unwrap();
+        // The input never ends: `cat-file` waits for a name that is longer than what was sent.
+        let call = Call::on(&repository).args(["cat-file", "--batch"]).timeout(Duration::ZERO);
+        assert!(matches!(git.run(call).await, Err(GitError::TimedOut { .. })));
+    }
+}

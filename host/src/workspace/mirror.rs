@@ -1,0 +1,279 @@
+//! The mirror: one bare repository for each source, with all objects and all refs of ours. It is a
+//! full copy (a fetch, no hard links, no alternates), so nothing that happens in the source takes
+//! an object away from it; it never collects garbage, so nothing takes one from a slot.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::git::{Call, Git};
+use super::objects::{Objects, TreeId};
+use super::source::{Source, TRANSPORTS};
+use super::{WorkspaceError, blocking};
+use crate::domain::id::CommitId;
+
+/// Conflict text beyond this is left out.
+const MAX_CONFLICT_TEXT_BYTES: usize = 32 * 1024;
+
+/// The mirror's whole configuration. The last key is for libgit2, the git command line is told the
+/// same in each call.
+const CONFIG: &str = "[core]
+\trepositoryFormatVersion = 0
+\tbare = true
+\tfileMode = true
+\tsymlinks = true
+\tignoreCase = false
+\tlogAllRefUpdates = false
+\thooksPath = /dev/null
+\tfsyncObjectFiles = true
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[uploadpack]
+\tallowAnySHA1InWant = true
+";
+
+/// Comes before every `.gitattributes`: nothing is converted, filtered or driven.
+const ATTRIBUTES: &str = "* -text !eol !crlf !ident !filter !working-tree-encoding !diff !merge !conflict-marker-size\n";
+
+/// What would lead git to other configuration, other objects or other history.
+const FORBIDDEN: &[&str] =
+    &["commondir", "config.worktree", "info/grafts", "info/sparse-checkout", "objects/info/alternates", "shallow"];
+
+/// How a merge ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MergeOutcome {
+    /// It fits.
+    Clean {
+        /// The merged tree.
+        tree: TreeId,
+    },
+    /// It does not.
+    Conflict {
+        /// Files in conflict, sorted.
+        files: Vec<String>,
+        /// The hunks in conflict, file by file, with markers; cut at 32 KiB.
+        text: String,
+    },
+}
+
+/// The mirror of one source.
+#[derive(Debug)]
+pub struct Mirror {
+    git: Git,
+    source: Source,
+    dir: PathBuf,
+    path: PathBuf,
+    objects: Objects,
+}
+
+impl Mirror {
+    /// Opens the mirror of `source` below `repos_dir`, making it when it is new. It holds nothing of
+    /// the source before the first [`Mirror::fetch`]. Only one process may have it open.
+    ///
+    /// # Errors
+    /// [`WorkspaceError`]: its files can't be written.
+    pub async fn open(git: Git, repos_dir: &Path, source: Source) -> Result<Arc<Self>, WorkspaceError> {
+        let dir = repos_dir.join(source.folder());
+        let path = dir.join("mirror.git");
+        let made = path.clone();
+        blocking(move || {
+            for sub in ["objects/info", "objects/pack", "refs/heads", "info"] {
+                fs::create_dir_all(made.join(sub)).map_err(WorkspaceError::io(&made))?;
+            }
+            drop_stale_locks(&made)?;
+            seal(&made)
+        })
+        .await?;
+        let objects = Objects::new(path.clone());
+        Ok(Arc::new(Self { git, source, dir, path, objects }))
+    }
+
+    /// Its source.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The folder that holds the mirror and its slots.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The bare repository.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a call on the mirror, after a look at its configuration.
+    pub(crate) async fn git(&self, call: Call<'_>) -> Result<super::git::Answer, WorkspaceError> {
+        let path = self.path.clone();
+        blocking(move || seal(&path)).await?;
+        Ok(self.git.run(call).await?)
+    }
+
+    /// Makes a call elsewhere.
+    pub(crate) fn outside(&self) -> &Git {
+        &self.git
+    }
+
+    /// Runs `f` over the objects and refs, where it may block.
+    ///
+    /// # Errors
+    /// What `f` says.
+    pub async fn objects<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Objects) -> Result<T, WorkspaceError> + Send + 'static,
+    ) -> Result<T, WorkspaceError> {
+        let (objects, path) = (self.objects.clone(), self.path.clone());
+        blocking(move || {
+            seal(&path)?;
+            f(&objects)
+        })
+        .await
+    }
+
+    /// Copies what is new in the source's branches to `refs/remotes/origin/`. The source is only
+    /// read: its refs, index, configuration and hooks stay as they are.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Git`]: the source is gone, can't be reached or lets nobody in.
+    pub async fn fetch(&self) -> Result<(), WorkspaceError> {
+        let from = match &self.source {
+            Source::Path(path) => path.clone().into_os_string(),
+            Source::Url(url) => url.into(),
+        };
+        let call = Call::on(&self.path)
+            .args(["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"])
+            .args(["--no-recurse-submodules", "--no-show-forced-updates", "--"])
+            .args([from])
+            .args(["+refs/heads/*:refs/remotes/origin/*"])
+            .transports(TRANSPORTS);
+        self.git(call).await.map(|_| ())
+    }
+
+    /// The tip of a branch of the source, as of the last fetch.
+    ///
+    /// # Errors
+    /// [`WorkspaceError`]: the ref can't be read.
+    pub async fn branch_tip(&self, branch: &str) -> Result<Option<CommitId>, WorkspaceError> {
+        let name = format!("refs/remotes/origin/{branch}");
+        self.objects(move |objects| objects.read_ref(&name)).await
+    }
+
+    /// Merges two commits without any work tree. No commit is made and no ref moves.
+    ///
+    /// # Errors
+    /// [`WorkspaceError`]: a commit is not there, or git failed.
+    pub async fn merge(&self, ours: &CommitId, theirs: &CommitId) -> Result<MergeOutcome, WorkspaceError> {
+        let call = Call::on(&self.path)
+            .args(["merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", "--allow-unrelated-histories"])
+            .args([ours.as_str(), theirs.as_str()])
+            .accept(&[0, 1]);
+        let answer = self.git(call).await?;
+        let mut records = answer.records().map(|r| String::from_utf8_lossy(r).into_owned());
+        let tree = TreeId::new(records.next().unwrap_or_default())?;
+        if answer.code == 0 {
+            return Ok(MergeOutcome::Clean { tree });
+        }
+        let mut files: Vec<String> = records.collect();
+        files.sort();
+        files.dedup();
+        self.objects(move |objects| {
+            let text = conflict_text(objects, &tree, &files)?;
+            Ok(MergeOutcome::Conflict { files, text })
+        })
+        .await
+    }
+}
+
+/// Puts configuration and attributes back if anything changed them.
+fn seal(mirror: &Path) -> Result<(), WorkspaceError> {
+    for (name, text) in
+        [("config", CONFIG), ("info/attributes", ATTRIBUTES), ("info/exclude", ""), ("HEAD", "ref: refs/heads/none\n")]
+    {
+        let path = mirror.join(name);
+        if fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
+            let new = mirror.join(format!("{}.new", name.replace('/', "-")));
+            fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(WorkspaceError::io(&path))?;
+        }
+    }
+    for name in FORBIDDEN {
+        let path = mirror.join(name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(WorkspaceError::io(&path)(e)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes locks that a killed process left. Nobody else has the mirror open, so none is alive.
+fn drop_stale_locks(mirror: &Path) -> Result<(), WorkspaceError> {
+    const MAX_DEPTH: usize = 40;
+    let mut dirs = vec![(mirror.join("refs"), 0)];
+    let mut locks = vec![mirror.join("packed-refs.lock"), mirror.join("config.lock"), mirror.join("shallow.lock")];
+    while let Some((dir, depth)) = dirs.pop() {
+        for entry in fs::read_dir(&dir).map_err(WorkspaceError::io(&dir))?.flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|t| t.is_dir()) && depth < MAX_DEPTH {
+                dirs.push((path, depth + 1));
+            } else if path.extension().is_some_and(|e| e == "lock") {
+                locks.push(path);
+            }
+        }
+    }
+    for lock in locks {
+        match fs::remove_file(&lock) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(WorkspaceError::io(&lock)(e)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The marked hunks of the files in conflict, as they stand in the tree that the merge left.
+fn conflict_text(objects: &Objects, tree: &TreeId, files: &[String]) -> Result<String, WorkspaceError> {
+    let mut text = String::new();
+    for file in files {
+        let bytes = objects.read_file(tree, file)?.unwrap_or_default();
+        let content = String::from_utf8_lossy(&bytes);
+        let hunks = marked_hunks(&content);
+        text.push_str(&format!("--- {file}\n"));
+        if hunks.is_empty() {
+            text.push_str("(no marked lines: one side removed or renamed it, or it is binary)\n");
+        } else {
+            text.push_str(&hunks);
+        }
+        if text.len() > MAX_CONFLICT_TEXT_BYTES {
+            let end = text.floor_char_boundary(MAX_CONFLICT_TEXT_BYTES);
+            text.truncate(end);
+            text.push_str("\n(cut)\n");
+            break;
+        }
+    }
+    Ok(text)
+}
+
+/// Lines from `<<<<<<<` to `>>>>>>>`, each group with its line number.
+fn marked_hunks(content: &str) -> String {
+    let mut hunks = String::new();
+    let mut inside = false;
+    for (number, line) in (1..).zip(content.lines()) {
+        if line.starts_with("<<<<<<< ") {
+            inside = true;
+            hunks.push_str(&format!("@@ line {number}\n"));
+        }
+        if inside {
+            hunks.push_str(line);
+            hunks.push('\n');
+        }
+        if line.starts_with(">>>>>>> ") {
+            inside = false;
+        }
+    }
+    hunks
+}

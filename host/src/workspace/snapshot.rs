@@ -1,0 +1,154 @@
+//! A work tree as a git tree: what a command or a spirit left, as it is on disk. Ignored files are
+//! cache and stay out; what git could not hold safely is left out and named.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::git::Call;
+use super::mirror::Mirror;
+use super::objects::TreeId;
+use super::path::is_reserved;
+use super::{WorkspaceError, blocking};
+
+/// Most paths that may change at once.
+pub const MAX_CHANGED_PATHS: usize = 50_000;
+/// Larger files are left out of snapshots.
+pub const MAX_FILE_BYTES: u64 = 100 * 1024 * 1024;
+
+/// Why a path is not in a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SkipReason {
+    /// A repository of its own lies there; only a link to its commit could be kept.
+    NestedRepository,
+    /// The name has a meaning to git on some system.
+    ReservedName,
+    /// A pipe, socket or device.
+    SpecialFile,
+    /// Larger than [`MAX_FILE_BYTES`].
+    TooLarge,
+}
+
+impl SkipReason {
+    /// For people and models.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::NestedRepository => "holds a git repository of its own; remove its .git",
+            Self::ReservedName => "has a name that git reserves; rename it",
+            Self::SpecialFile => "is a pipe, socket or device",
+            Self::TooLarge => "is larger than 100 MiB",
+        }
+    }
+}
+
+/// A path that is not in a snapshot although it is not ignored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Which.
+    pub path: String,
+    /// Why.
+    pub reason: SkipReason,
+}
+
+/// A work tree's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Its tree, durable in the mirror.
+    pub tree: TreeId,
+    /// What is not in it.
+    pub skipped: Vec<Skipped>,
+}
+
+/// What to do with the changed paths.
+#[derive(Debug, Default)]
+struct Plan {
+    remove: Vec<Vec<u8>>,
+    add: Vec<Vec<u8>>,
+    skipped: Vec<Skipped>,
+}
+
+/// Brings `index` up to what is in `work` and writes its tree. The caller keeps others away from
+/// both.
+pub(crate) async fn take(mirror: &Mirror, work: &Path, index: &Path) -> Result<Snapshot, WorkspaceError> {
+    // A killed process may have left it, and nobody else uses this index.
+    let lock = index.with_extension("lock");
+    if lock.exists() {
+        fs::remove_file(&lock).map_err(WorkspaceError::io(&lock))?;
+    }
+    let on = || Call::on(mirror.path()).work_tree(work, index);
+    let changed = on().args(["diff-files", "--raw", "-z", "--no-ext-diff", "--no-renames", "--ignore-submodules=all"]);
+    let others = on().args(["ls-files", "-z", "--others", "--exclude-standard"]);
+    let (changed, others) = tokio::try_join!(mirror.git(changed), mirror.git(others))?;
+    let mut paths: BTreeSet<Vec<u8>> = BTreeSet::new();
+    let mut records = changed.records();
+    while let (Some(info), Some(path)) = (records.next(), records.next()) {
+        // Submodules stay what they are in the base commit.
+        if !info.starts_with(b":160000") {
+            paths.insert(path.to_vec());
+        }
+    }
+    paths.extend(others.records().map(<[u8]>::to_vec));
+    if paths.len() > MAX_CHANGED_PATHS {
+        return Err(WorkspaceError::TooManyChanges { count: paths.len(), limit: MAX_CHANGED_PATHS });
+    }
+    let root = work.to_owned();
+    let plan = blocking(move || Ok(sort_out(&root, paths))).await?;
+    if !plan.remove.is_empty() {
+        let call = on().args(["update-index", "-z", "--force-remove", "--stdin"]);
+        mirror.git(call.stdin(joined(&plan.remove))).await?;
+    }
+    if !plan.add.is_empty() {
+        let call = on().args(["update-index", "-z", "--add", "--replace", "--remove", "--stdin"]);
+        mirror.git(call.stdin(joined(&plan.add))).await?;
+    }
+    let tree = mirror.git(on().args(["write-tree"])).await?.line();
+    Ok(Snapshot { tree: TreeId::new(tree)?, skipped: plan.skipped })
+}
+
+/// Looks at each path itself, so that git is only given what it can hold.
+fn sort_out(work: &Path, paths: BTreeSet<Vec<u8>>) -> Plan {
+    let mut plan = Plan::default();
+    for path in paths {
+        let mut skip = |reason| {
+            plan.skipped.push(Skipped { path: String::from_utf8_lossy(&path).into_owned(), reason });
+        };
+        if path.ends_with(b"/") {
+            skip(SkipReason::NestedRepository);
+            continue;
+        }
+        if path.split(|b| *b == b'/').any(|part| is_reserved(&String::from_utf8_lossy(part))) {
+            skip(SkipReason::ReservedName);
+            continue;
+        }
+        let relative = PathBuf::from(std::ffi::OsStr::from_bytes(&path));
+        let behind_link = relative.ancestors().skip(1).any(|parent| {
+            !parent.as_os_str().is_empty() && fs::symlink_metadata(work.join(parent)).is_ok_and(|m| m.is_symlink())
+        });
+        match fs::symlink_metadata(work.join(&relative)) {
+            Ok(found) if behind_link || found.is_dir() => {
+                drop(found);
+                plan.remove.push(path);
+            }
+            Ok(found) if found.is_symlink() => plan.add.push(path),
+            Ok(found) if !found.is_file() => skip(SkipReason::SpecialFile),
+            Ok(found) if found.len() > MAX_FILE_BYTES => skip(SkipReason::TooLarge),
+            Ok(_) => plan.add.push(path),
+            Err(_) => plan.remove.push(path),
+        }
+    }
+    plan
+}
+
+fn joined(paths: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(paths.iter().map(|p| p.len() + 1).sum());
+    for path in paths {
+        bytes.extend_from_slice(path);
+        bytes.push(0);
+    }
+    bytes
+}

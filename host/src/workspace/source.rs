@@ -1,0 +1,452 @@
+//! Where the work comes from: a repository of the user's, by path or by address. It is looked at
+//! without changing a byte of it, and what can't be worked with is refused by name.
+
+use std::path::{Path, PathBuf};
+
+use git2::{ErrorClass, ErrorCode, Repository, StatusOptions};
+use sha2::{Digest as _, Sha256};
+
+use super::git::{Call, Git, GitError, redact_urls};
+use crate::domain::id::CommitId;
+
+/// Changed paths that are named one by one.
+const MAX_DIRTY_LISTED: usize = 50;
+/// Transports by which a repository may be copied. `ext`, which runs a command, is not among them.
+pub(crate) const TRANSPORTS: &str = "file:https:http:ssh";
+
+/// Why a repository can't be worked with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// Neither a path nor an address.
+    #[error("`{text}` is neither a path nor an address of a repository: {reason}")]
+    Unreadable {
+        /// What was given.
+        text: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// There is nothing.
+    #[error("{} does not exist", path.display())]
+    Missing {
+        /// Where.
+        path: PathBuf,
+    },
+    /// There is something, but no repository.
+    #[error("{} is not a git repository{}", path.display(), match root {
+        Some(root) => format!("; the one at {} holds it", root.display()),
+        None => "; `git init` makes one".to_owned(),
+    })]
+    NotARepository {
+        /// Where.
+        path: PathBuf,
+        /// A repository further up that it lies in.
+        root: Option<PathBuf>,
+    },
+    /// It has no work tree.
+    #[error("{} is a bare repository; clone it and name the clone, or name it by an address (file://…)", path.display())]
+    Bare {
+        /// Where.
+        path: PathBuf,
+    },
+    /// It has no commit.
+    #[error("{repository} has no commits; make a first one")]
+    Empty {
+        /// Which.
+        repository: String,
+    },
+    /// `HEAD` names no branch, and no base branch was given.
+    #[error("{repository} has no branch checked out; name the base branch")]
+    DetachedHead {
+        /// Which.
+        repository: String,
+    },
+    /// The base branch is not there.
+    #[error("{repository} has no branch `{branch}`; it has {}", list(existing))]
+    BaseMissing {
+        /// Which.
+        repository: String,
+        /// The branch that was named.
+        branch: String,
+        /// Those that are there.
+        existing: Vec<String>,
+    },
+    /// A branch keeps another from being made: git stores `a/b` below `a`.
+    #[error("the branch `{existing}` keeps `{wanted}` from being made; rename it")]
+    BranchInTheWay {
+        /// What is to be made.
+        wanted: String,
+        /// What is there.
+        existing: String,
+    },
+    /// A kind of repository that this host does not know.
+    #[error("{repository} is {what}, which is not supported; {instead}")]
+    Unsupported {
+        /// Which.
+        repository: String,
+        /// What it is.
+        what: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// Git trusts only repositories of the same user.
+    #[error("{} belongs to another user; `git config --global --add safe.directory` allows it", path.display())]
+    NotOwned {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The repository can't be read.
+    #[error("{repository} cannot be read: {detail}")]
+    Broken {
+        /// Which.
+        repository: String,
+        /// Why.
+        detail: String,
+    },
+    /// Git failed.
+    #[error(transparent)]
+    Git(#[from] GitError),
+}
+
+/// A repository that work starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A repository on this machine.
+    Path(PathBuf),
+    /// One elsewhere.
+    Url(String),
+}
+
+impl Source {
+    /// Reads `--repo`. What has a scheme, or the form `host:path`, is an address; the rest is a path,
+    /// relative to `cwd`.
+    ///
+    /// # Errors
+    /// [`SourceError::Unreadable`].
+    pub fn parse(text: &str, cwd: &Path) -> Result<Self, SourceError> {
+        let refuse = |reason| Err(SourceError::Unreadable { text: redact_urls(text), reason });
+        if text.trim().is_empty() {
+            return refuse("it is empty");
+        }
+        if text.starts_with('-') {
+            return refuse("it starts with a dash");
+        }
+        if text.contains(['\0', '\n']) {
+            return refuse("it has control characters");
+        }
+        if let Some((scheme, _)) = text.split_once("://") {
+            return match scheme {
+                "https" | "http" | "ssh" | "file" => Ok(Self::Url(text.to_owned())),
+                _ => refuse("only https, http, ssh and file are known"),
+            };
+        }
+        if text.contains("::") {
+            return refuse("remote helpers are not allowed");
+        }
+        let scp_like = text.split_once(':').is_some_and(|(host, _)| !host.is_empty() && !host.contains('/'));
+        if scp_like && !cwd.join(text).exists() {
+            return Ok(Self::Url(text.to_owned()));
+        }
+        Ok(Self::Path(cwd.join(text)))
+    }
+
+    /// For people: without credentials.
+    #[must_use]
+    pub fn display(&self) -> String {
+        match self {
+            Self::Path(path) => path.display().to_string(),
+            Self::Url(url) => redact_urls(url),
+        }
+    }
+
+    /// A short name: the last part, of letters, digits, `-`, `_` and `.`; never empty.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let text = match self {
+            Self::Path(path) => {
+                let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+                path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+            }
+            Self::Url(url) => url.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default().to_owned(),
+        };
+        let text = text.strip_suffix(".git").unwrap_or(&text);
+        let name: String =
+            text.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).take(40).collect();
+        let name = name.trim_matches(['.', '-']);
+        if name.is_empty() { "repository".to_owned() } else { name.to_owned() }
+    }
+
+    /// Name of its folder in the state directory: the same source always gives the same one.
+    pub(crate) fn folder(&self) -> String {
+        let identity = match self {
+            Self::Path(path) => path.canonicalize().unwrap_or_else(|_| path.clone()).to_string_lossy().into_owned(),
+            Self::Url(url) => url.clone(),
+        };
+        let digest = Sha256::digest(identity.as_bytes());
+        let hash: String = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
+        format!("{}-{hash}", self.name())
+    }
+}
+
+/// A change that is in the user's work tree but in no commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirtyPath {
+    /// Path from the root of the work tree.
+    pub path: String,
+    /// Git does not know the file yet.
+    pub untracked: bool,
+}
+
+/// What a repository offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// The branch that the work starts from.
+    pub base_branch: String,
+    /// Its commit.
+    pub base_commit: CommitId,
+    /// All branches, sorted.
+    pub branches: Vec<String>,
+    /// Changes that no commit holds, at most 50. Work starts from the commit, so it will not see them.
+    pub dirty: Vec<DirtyPath>,
+    /// How many there are in all.
+    pub dirty_count: usize,
+}
+
+impl Inspection {
+    /// Whether a branch with this name could be made beside those that exist. A branch of this very
+    /// name is fine.
+    ///
+    /// # Errors
+    /// [`SourceError::BranchInTheWay`].
+    pub fn check_branch_free(&self, wanted: &str) -> Result<(), SourceError> {
+        let below = |shorter: &str, longer: &str| longer.strip_prefix(shorter).is_some_and(|r| r.starts_with('/'));
+        match self.branches.iter().find(|b| below(b, wanted) || below(wanted, b)) {
+            None => Ok(()),
+            Some(existing) => {
+                Err(SourceError::BranchInTheWay { wanted: wanted.to_owned(), existing: existing.clone() })
+            }
+        }
+    }
+}
+
+/// Looks at a repository and finds the branch to start from: `base`, or the one checked out.
+///
+/// # Errors
+/// Every [`SourceError`] but the one about a branch in the way.
+pub async fn inspect(git: &Git, source: &Source, base: Option<&str>) -> Result<Inspection, SourceError> {
+    match source {
+        Source::Path(path) => {
+            let (path, base) = (path.clone(), base.map(str::to_owned));
+            let shown = source.display();
+            tokio::task::spawn_blocking(move || inspect_path(&path, base.as_deref()))
+                .await
+                .map_err(|e| SourceError::Broken { repository: shown, detail: e.to_string() })?
+        }
+        Source::Url(url) => inspect_url(git, source, url, base).await,
+    }
+}
+
+fn inspect_path(path: &Path, base: Option<&str>) -> Result<Inspection, SourceError> {
+    if !path.exists() {
+        return Err(SourceError::Missing { path: path.to_owned() });
+    }
+    let repository = Repository::open(path).map_err(|e| refusal(path, &e))?;
+    if repository.is_bare() {
+        return Err(SourceError::Bare { path: path.to_owned() });
+    }
+    let shown = path.display().to_string();
+    let unsupported = |what, instead| SourceError::Unsupported { repository: shown.clone(), what, instead };
+    if repository.is_shallow() {
+        return Err(unsupported("a shallow clone", "`git fetch --unshallow` completes it"));
+    }
+    let broken = |e: git2::Error| SourceError::Broken { repository: shown.clone(), detail: e.message().to_owned() };
+    let config = repository.config().and_then(|c| c.open_level(git2::ConfigLevel::Local)).map_err(broken)?;
+    if config.get_entry("extensions.partialclone").is_ok() {
+        return Err(unsupported("a partial clone", "name its origin, or make a full clone"));
+    }
+    let mut heads: Vec<(String, CommitId)> = Vec::new();
+    for reference in repository.references_glob("refs/heads/*").map_err(broken)? {
+        let reference = reference.map_err(broken)?;
+        let (Ok(name), Ok(commit)) = (reference.shorthand(), reference.peel_to_commit()) else { continue };
+        heads.push((name.to_owned(), super::objects::commit_id(commit.id())));
+    }
+    let (base_branch, base_commit) = choose_base(&shown, heads.clone(), base, || head_branch(&repository, &shown))?;
+    let (dirty, dirty_count) = dirty_paths(&repository).map_err(broken)?;
+    let mut branches: Vec<String> = heads.into_iter().map(|(name, _)| name).collect();
+    branches.sort();
+    Ok(Inspection { base_branch, base_commit, branches, dirty, dirty_count })
+}
+
+/// Why `path` is no repository that can be opened.
+fn refusal(path: &Path, error: &git2::Error) -> SourceError {
+    let repository = path.display().to_string();
+    let message = error.message().to_lowercase();
+    if error.code() == ErrorCode::Owner {
+        return SourceError::NotOwned { path: path.to_owned() };
+    }
+    if message.contains("object format") || message.contains("objectformat") {
+        let (what, instead) = ("a SHA-256 repository", "use a SHA-1 repository");
+        return SourceError::Unsupported { repository, what, instead };
+    }
+    if message.contains("refstorage") {
+        let (what, instead) = ("a reftable repository", "`git refs migrate --ref-format=files` converts it");
+        return SourceError::Unsupported { repository, what, instead };
+    }
+    if error.class() == ErrorClass::Repository && message.contains("unsupported extension") {
+        let (what, instead) = ("a repository with an unknown extension", "use a plain repository");
+        return SourceError::Unsupported { repository, what, instead };
+    }
+    if error.code() == ErrorCode::NotFound {
+        let root = Repository::discover(path).ok().and_then(|r| r.workdir().map(Path::to_owned));
+        return SourceError::NotARepository { path: path.to_owned(), root };
+    }
+    SourceError::Broken { repository, detail: error.message().to_owned() }
+}
+
+fn head_branch(repository: &Repository, shown: &str) -> Result<String, SourceError> {
+    let head = repository
+        .find_reference("HEAD")
+        .map_err(|e| SourceError::Broken { repository: shown.to_owned(), detail: e.message().to_owned() })?;
+    match head.symbolic_target() {
+        Ok(Some(target)) => Ok(target.strip_prefix("refs/heads/").unwrap_or(target).to_owned()),
+        _ => Err(SourceError::DetachedHead { repository: shown.to_owned() }),
+    }
+}
+
+fn choose_base(
+    shown: &str,
+    heads: Vec<(String, CommitId)>,
+    base: Option<&str>,
+    default: impl FnOnce() -> Result<String, SourceError>,
+) -> Result<(String, CommitId), SourceError> {
+    if heads.is_empty() {
+        return Err(SourceError::Empty { repository: shown.to_owned() });
+    }
+    let branch = match base {
+        Some(branch) => branch.strip_prefix("refs/heads/").unwrap_or(branch).to_owned(),
+        None => default()?,
+    };
+    let mut existing = Vec::new();
+    for (name, commit) in heads {
+        if name == branch {
+            return Ok((branch, commit));
+        }
+        existing.push(name);
+    }
+    existing.sort();
+    Err(SourceError::BaseMissing { repository: shown.to_owned(), branch, existing })
+}
+
+/// Changes in the work tree. libgit2 starts no program and, so asked, writes no index.
+fn dirty_paths(repository: &Repository) -> Result<(Vec<DirtyPath>, usize), git2::Error> {
+    let mut options = StatusOptions::new();
+    options.include_untracked(true).recurse_untracked_dirs(false).exclude_submodules(true).update_index(false);
+    let statuses = repository.statuses(Some(&mut options))?;
+    let dirty = statuses
+        .iter()
+        .take(MAX_DIRTY_LISTED)
+        .map(|entry| DirtyPath {
+            path: String::from_utf8_lossy(entry.path_bytes()).into_owned(),
+            untracked: entry.status() == git2::Status::WT_NEW,
+        })
+        .collect();
+    Ok((dirty, statuses.len()))
+}
+
+async fn inspect_url(git: &Git, source: &Source, url: &str, base: Option<&str>) -> Result<Inspection, SourceError> {
+    let call =
+        Call::outside().args(["ls-remote", "--symref", "--", url, "HEAD", "refs/heads/*"]).transports(TRANSPORTS);
+    let answer = git.run(call).await?;
+    let shown = source.display();
+    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+    let mut head = None;
+    let mut heads = Vec::new();
+    for line in text.lines() {
+        let Some((left, name)) = line.split_once('\t') else { continue };
+        if let Some(target) = left.strip_prefix("ref: refs/heads/") {
+            head = Some(target.to_owned());
+        } else if let Some(branch) = name.strip_prefix("refs/heads/") {
+            if left.len() != 40 {
+                let (what, instead) = ("a SHA-256 repository", "use a SHA-1 repository");
+                return Err(SourceError::Unsupported { repository: shown, what, instead });
+            }
+            let commit = CommitId::new(left)
+                .map_err(|e| SourceError::Broken { repository: shown.clone(), detail: e.to_string() })?;
+            heads.push((branch.to_owned(), commit));
+        }
+    }
+    let (base_branch, base_commit) = choose_base(&shown, heads.clone(), base, || {
+        head.ok_or_else(|| SourceError::DetachedHead { repository: shown.clone() })
+    })?;
+    let mut branches: Vec<String> = heads.into_iter().map(|(name, _)| name).collect();
+    branches.sort();
+    Ok(Inspection { base_branch, base_commit, branches, dirty: Vec::new(), dirty_count: 0 })
+}
+
+/// A few names for a message.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_addresses_are_told_apart() {
+        let cwd = Path::new("/w");
+        let path = |p: &str| Some(Source::Path(PathBuf::from(p)));
+        let url = |u: &str| Some(Source::Url(u.to_owned()));
+        for (text, expected) in [
+            ("/a/b", path("/a/b")),
+            ("b", path("/w/b")),
+            (".", path("/w/.")),
+            ("https://h/x.git", url("https://h/x.git")),
+            ("git@h:x/y.git", url("git@h:x/y.git")),
+            ("./a:b", path("/w/./a:b")),
+            ("ext::sh -c id", None),
+            ("git://h/x", None),
+            ("--upload-pack=id", None),
+            ("", None),
+        ] {
+            assert_eq!(Source::parse(text, cwd).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_short_and_safe() {
+        for (source, expected) in [
+            (Source::Url("https://h/a/my-app.git/".into()), "my-app"),
+            (Source::Url("git@h:app".into()), "app"),
+            (Source::Path("/nowhere/日本 語".into()), "日本-語"),
+            (Source::Path("/".into()), "repository"),
+            (Source::Path("/nowhere/..hidden".into()), "hidden"),
+        ] {
+            assert_eq!(source.name(), expected);
+        }
+    }
+
+    #[test]
+    fn a_branch_can_not_stand_where_a_folder_of_branches_is_needed() {
+        let inspection = Inspection {
+            base_branch: "main".into(),
+            base_commit: CommitId::new("0").unwrap(),
+            branches: vec!["feature".into(), "main".into(), "necro/a/b".into()],
+            dirty: Vec::new(),
+            dirty_count: 0,
+        };
+        for (wanted, free) in [
+            ("feature/x", false),
+            ("necro/a", false),
+            ("necro/b", true),
+            ("features/x", true),
+            ("main", true),
+            ("mai", true),
+        ] {
+            assert_eq!(inspection.check_branch_free(wanted).is_ok(), free, "{wanted}");
+        }
+    }
+}
