@@ -24,6 +24,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+mod clean;
 mod diff;
 mod files;
 mod git;
@@ -90,7 +91,7 @@ pub enum WorkspaceError {
     },
     /// Git failed.
     #[error(transparent)]
-    Git(#[from] GitError),
+    Git(GitError),
     /// A slot's work tree is not what was checked out, again and again.
     #[error("slot {slot} does not get clean: {detail}; something may still be running in it")]
     NotClean {
@@ -100,7 +101,9 @@ pub enum WorkspaceError {
         detail: String,
     },
     /// More files changed than a commit may hold.
-    #[error("{count} files changed, more than the {limit} that a snapshot may hold; add what is generated to .gitignore")]
+    #[error(
+        "{count} files changed, more than the {limit} that a snapshot may hold; add what is generated to .gitignore"
+    )]
     TooManyChanges {
         /// How many.
         count: usize,
@@ -119,6 +122,15 @@ pub enum WorkspaceError {
     /// The host is shutting down.
     #[error("the work was cut off because the host stops")]
     Stopped,
+}
+
+impl From<GitError> for WorkspaceError {
+    fn from(error: GitError) -> Self {
+        match error {
+            GitError::DiskFull { command, .. } => Self::DiskFull { what: format!("git {command}") },
+            other => Self::Git(other),
+        }
+    }
 }
 
 impl WorkspaceError {

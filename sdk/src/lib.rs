@@ -36,6 +36,11 @@ pub mod host {
     };
 }
 
+/// Its Rust examples are compiled and run as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// A host error in words, with its kind in front.
 #[must_use]
 pub fn error_text(error: &HostError) -> String {

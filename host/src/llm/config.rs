@@ -309,10 +309,10 @@ impl LlmConfig {
                 (Arc::clone(scripted), Some(Price::default()))
             } else {
                 let name = config.dialect.name();
-                if !backends.contains_key(name) {
-                    if let Some(server) = self.server(config.dialect)? {
-                        backends.insert(name, Arc::new(server));
-                    }
+                if !backends.contains_key(name)
+                    && let Some(server) = self.server(config.dialect)?
+                {
+                    backends.insert(name, Arc::new(server));
                 }
                 let Some(backend) = backends.get(name) else { continue };
                 (Arc::clone(backend), config.price)

@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn keys_that_could_break_a_header_or_escape_redaction_are_refused_without_being_shown() {
-        for bad in ["", "sk-with\nnewline", "sk-with space", "sk-日本語日本語", "short"] {
+        for bad in ["", "sk-with\nnewline", "sk-with space", "sk-日本語日本語", "sk-1"] {
             let error = Endpoint::new("https://x.test/v1", Some(SecretString::from(bad))).unwrap_err();
             assert!(matches!(error, EndpointError::Key { .. }), "{bad:?}");
             assert!(bad.is_empty() || !error.to_string().contains(bad));

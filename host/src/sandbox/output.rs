@@ -149,8 +149,7 @@ mod tests {
             recorder.push(stream, text.as_bytes());
         }
         let printed = recorder.finish(&Mask::default(), 100);
-        let expected =
-            Printed { stdout: "ac".into(), stderr: "b".into(), elided_bytes: 0, log: b"abc".to_vec() };
+        let expected = Printed { stdout: "ac".into(), stderr: "b".into(), elided_bytes: 0, log: b"abc".to_vec() };
         assert_eq!(printed, expected);
     }
 

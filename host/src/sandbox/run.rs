@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -170,9 +170,11 @@ impl Sandbox {
     ) -> Result<Finished, SandboxError> {
         let started = self.clock.elapsed();
         let (mut child, pid) = self.spawn(&spec)?;
-        let mut group = Group(Some(pid));
+        let group = Group(Arc::new(Mutex::new(Some(pid))));
+        let _guard = KillOnDrop(group.clone());
         let pipes = (child.stdout.take(), child.stderr.take());
-        let mut waiter = tokio::task::spawn_blocking(move || wait_and_sweep(child, pid));
+        let swept = group.clone();
+        let mut waiter = tokio::task::spawn_blocking(move || wait_and_sweep(child, pid, &swept));
         let printed = Arc::new(tokio::sync::Mutex::new(Recorder::new(MAX_LOG_BYTES)));
         let reader = {
             let (out, err) = adopt(pipes).map_err(|source| SandboxError::Io { what: spec.argv[0].clone(), source })?;
@@ -193,7 +195,7 @@ impl Sandbox {
             }
         };
         if status.is_none() {
-            let _ = kill_process_group(pid, Signal::TERM);
+            group.signal(Signal::TERM);
             let grace = tokio::time::sleep(GRACE);
             tokio::pin!(grace);
             status = loop {
@@ -207,12 +209,10 @@ impl Sandbox {
         let status = match status {
             Some(ended) => ended,
             None => {
-                let _ = kill_process_group(pid, Signal::KILL);
+                group.signal(Signal::KILL);
                 waiter.await
             }
         };
-        // Reaped: the number may belong to somebody else from now on.
-        group.0 = None;
         if reading {
             let _ = tokio::time::timeout(DRAIN, &mut reader).await;
         }
@@ -279,21 +279,36 @@ fn finished(spec: &CommandSpec, status: ExitStatus, end: &End, recorder: Recorde
     }
 }
 
-/// Kills a group when it goes out of scope before its leader was reaped.
-struct Group(Option<Pid>);
+/// A process group, as long as its number is ours: until its leader is reaped. It is killed when
+/// this goes out of scope.
+#[derive(Debug, Clone)]
+struct Group(Arc<Mutex<Option<Pid>>>);
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(leader) = self.0.take() {
-            // Empty already.
-            let _ = kill_process_group(leader, Signal::KILL);
+impl Group {
+    fn signal(&self, signal: Signal) {
+        if let Some(leader) = *self.lock() {
+            // Everybody in it may have ended by now.
+            let _ = kill_process_group(leader, signal);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Pid>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Kills the group when the future that runs the command is dropped.
+struct KillOnDrop(Group);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        self.0.signal(Signal::KILL);
     }
 }
 
 /// Waits for the leader, kills what it left behind in its group, and only then reaps it: until then
 /// the group's number can't belong to anybody else.
-fn wait_and_sweep(mut child: Child, pid: Pid) -> io::Result<ExitStatus> {
+fn wait_and_sweep(mut child: Child, pid: Pid, group: &Group) -> io::Result<ExitStatus> {
     loop {
         match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
             Err(e) if e == rustix::io::Errno::INTR => {}
@@ -301,7 +316,9 @@ fn wait_and_sweep(mut child: Child, pid: Pid) -> io::Result<ExitStatus> {
             Ok(_) => break,
         }
     }
+    let mut leader = group.lock();
     let _ = kill_process_group(pid, Signal::KILL);
+    *leader = None;
     child.wait()
 }
 
@@ -312,11 +329,7 @@ fn adopt(pipes: Pipes) -> io::Result<(Option<ChildStdout>, Option<ChildStderr>)>
 }
 
 /// Reads to the end, so that the command never waits for us; keeps what the recorder keeps.
-async fn drain(
-    pipe: Option<impl AsyncRead + Unpin>,
-    stream: Stream,
-    printed: Arc<tokio::sync::Mutex<Recorder>>,
-) {
+async fn drain(pipe: Option<impl AsyncRead + Unpin>, stream: Stream, printed: Arc<tokio::sync::Mutex<Recorder>>) {
     let Some(mut pipe) = pipe else { return };
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read) = pipe.read(&mut buffer).await {

@@ -72,8 +72,8 @@ pub fn make(language: &str) -> Result<Made, ServiceError> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
     use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
 
     /// What identifies a reply: role, task, attempt, turn.
     type Key = (String, String, i64, i64);
@@ -128,6 +128,53 @@ mod tests {
             let finishes = calls.iter().any(|name| name == "finish");
             assert_eq!(finishes, at(turn + 1).is_none(), "{task}: turn {turn}");
         }
+    }
+
+    #[test]
+    fn the_scripted_back_end_can_play_the_replies() {
+        for language in ["en", "ja"] {
+            crate::llm::scripted::Script::parse(replies(language), language).unwrap();
+        }
+    }
+
+    /// The text that the replies write to a file of the job's spec.
+    fn document(language: &str, file: &str) -> String {
+        let spec = crate::spec::job::slug(&crate::spec::job::title(job(language)));
+        let path = format!(".kiro/specs/{spec}/{file}");
+        let table: toml::Table = replies(language).parse().unwrap();
+        let calls = table["reply"].as_array().unwrap().iter().flat_map(|reply| reply["call"].as_array().unwrap());
+        let mut written =
+            calls.map(|call| &call["arguments"]).filter(|a| a.get("path").is_some_and(|p| p.as_str() == Some(&path)));
+        written
+            .find_map(|a| a.get("text"))
+            .and_then(toml::Value::as_str)
+            .unwrap_or_else(|| panic!("no {path}"))
+            .to_owned()
+    }
+
+    #[test]
+    fn the_replies_write_specs_that_pass_the_strictest_check() {
+        use crate::spec::{Requirements, Rules, check_design, check_requirements, check_tasks};
+        let roles = ["frontend", "backend", "database", "qa", "devops", "documentation"];
+        for language in ["en", "ja"] {
+            let (requirements, design) = (document(language, "requirements.md"), document(language, "design.md"));
+            let read = Requirements::read(requirements.as_bytes());
+            let found = [
+                check_requirements(&requirements, Rules::own(None)),
+                check_design(&design, Rules::own(None)),
+                check_tasks(&document(language, "tasks.md"), Some(&read), Rules::own(Some(&roles))),
+            ];
+            assert!(found.concat().is_empty(), "{language}: {found:?}");
+            assert_eq!(crate::spec::job::language(job(language)), language);
+        }
+    }
+
+    #[test]
+    fn the_gate_is_the_tests_of_the_repository() {
+        let text = FILES.iter().find(|(path, _)| *path == "necro.toml").unwrap().1;
+        let gate = crate::config::Config::parse(text, "necro.toml").unwrap().gate_commands(None);
+        let [(name, command)] = &gate[..] else { panic!("{gate:?}") };
+        assert_eq!((name.as_str(), command.run.join(" ").as_str()), ("test", "cargo test --offline"));
     }
 
     #[test]

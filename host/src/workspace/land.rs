@@ -102,9 +102,11 @@ impl Mirror {
             }
         }
         let expected = before.clone().unwrap_or_else(|| "0".repeat(40));
-        let call = Call::on(&git_dir)
-            .args(["update-ref", "--no-deref", "-m", "necro: land"])
-            .args([name.as_str(), commit.as_str(), &expected]);
+        let call = Call::on(&git_dir).args(["update-ref", "--no-deref", "-m", "necro: land"]).args([
+            name.as_str(),
+            commit.as_str(),
+            &expected,
+        ]);
         match self.run_there(call).await {
             Ok(_) => {}
             Err(WorkspaceError::Git(GitError::Conflict { .. })) => {

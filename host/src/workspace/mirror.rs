@@ -35,7 +35,8 @@ const CONFIG: &str = "[core]
 ";
 
 /// Comes before every `.gitattributes`: nothing is converted, filtered or driven.
-const ATTRIBUTES: &str = "* -text !eol !crlf !ident !filter !working-tree-encoding !diff !merge !conflict-marker-size\n";
+const ATTRIBUTES: &str =
+    "* -text !eol !crlf !ident !filter !working-tree-encoding !diff !merge !conflict-marker-size\n";
 
 /// What would lead git to other configuration, other objects or other history.
 const FORBIDDEN: &[&str] =

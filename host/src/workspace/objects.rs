@@ -176,12 +176,7 @@ impl Objects {
     /// # Errors
     /// [`WorkspaceError::RefMoved`] when it does not; [`WorkspaceError::RefLocked`] when somebody
     /// holds its lock for longer than a second.
-    pub fn update_ref(
-        &self,
-        name: &str,
-        new: &CommitId,
-        expected: Option<&CommitId>,
-    ) -> Result<(), WorkspaceError> {
+    pub fn update_ref(&self, name: &str, new: &CommitId, expected: Option<&CommitId>) -> Result<(), WorkspaceError> {
         let repository = self.open()?;
         let target = oid(new.as_str())?;
         // libgit2 would make a ref to something that is no commit.
@@ -278,11 +273,7 @@ impl Objects {
     ///
     /// # Errors
     /// [`WorkspaceError`]: a path can't stand in a tree, or the disk is full.
-    pub fn with_files(
-        &self,
-        tree: &TreeId,
-        files: &[(String, Option<Vec<u8>>)],
-    ) -> Result<TreeId, WorkspaceError> {
+    pub fn with_files(&self, tree: &TreeId, files: &[(String, Option<Vec<u8>>)]) -> Result<TreeId, WorkspaceError> {
         let repository = self.open()?;
         let mut index = self.index_of(&repository, tree)?;
         for (path, bytes) in files {

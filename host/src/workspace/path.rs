@@ -67,7 +67,8 @@ impl WorkPath {
 pub(crate) fn is_reserved(part: &str) -> bool {
     let bare: String = part.chars().filter(|c| !is_ignored_by_hfs(*c)).flat_map(char::to_lowercase).collect();
     let bare = bare.split([':', '\\']).next().unwrap_or_default().trim_end_matches([' ', '.']);
-    bare == ".git" || bare.strip_prefix("git~").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    bare == ".git"
+        || bare.strip_prefix("git~").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
         || part.contains('\\')
 }
 
@@ -84,9 +85,33 @@ mod tests {
         let long = "a/".repeat(600);
         let wide = "a".repeat(256);
         for bad in [
-            "..", "a/../b", "../x", "a/..", "/etc/passwd", "~", "~/x", "a\0b", "a\nb", ".git", ".git/config", "a/.git",
-            ".GIT/hooks", "a/.Git/x", ".git ", ".git.", ".git. .", "git~1", "GIT~2/x", ".git::$INDEX_ALLOCATION",
-            ".g\u{200c}it", "\u{feff}.git", "a\\b", "..\\x", ".git\\config", &long, &wide,
+            "..",
+            "a/../b",
+            "../x",
+            "a/..",
+            "/etc/passwd",
+            "~",
+            "~/x",
+            "a\0b",
+            "a\nb",
+            ".git",
+            ".git/config",
+            "a/.git",
+            ".GIT/hooks",
+            "a/.Git/x",
+            ".git ",
+            ".git.",
+            ".git. .",
+            "git~1",
+            "GIT~2/x",
+            ".git::$INDEX_ALLOCATION",
+            ".g\u{200c}it",
+            "\u{feff}.git",
+            "a\\b",
+            "..\\x",
+            ".git\\config",
+            &long,
+            &wide,
         ] {
             assert!(WorkPath::parse(bad).is_err(), "{bad:?} passed");
         }

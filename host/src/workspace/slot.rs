@@ -1,15 +1,13 @@
 //! Slots: work trees that attempts hold one at a time. A slot that is given out is provably clean,
 //! and what nobody saved is saved before it is cleaned away.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
-
+use super::clean::{Tracked, empty, has_entries, remove, sweep, write, write_tool_repository};
 use super::git::Call;
 use super::mirror::Mirror;
 use super::objects::{Identity, NewCommit, TreeId};
@@ -19,8 +17,6 @@ use crate::domain::id::{CommitId, SlotId};
 
 /// Trees that a slot remembers as saved.
 const MAX_SAVED: usize = 64;
-/// Folders below one another that cleaning goes into; deeper ones are removed as a whole.
-const MAX_DEPTH: usize = 256;
 
 /// Where unsaved work went before a slot was cleaned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +92,8 @@ pub(crate) struct Place {
     host: PathBuf,
     index: PathBuf,
     pub(crate) busy: tokio::sync::Mutex<()>,
+    /// Set when the slot is given back: what still holds this place must keep its hands off.
+    given_back: AtomicBool,
 }
 
 impl SlotPool {
@@ -167,6 +165,7 @@ impl SlotPool {
             dir,
             host,
             busy: tokio::sync::Mutex::new(()),
+            given_back: AtomicBool::new(false),
         };
         Slot { place: Arc::new(place), shared: Arc::clone(&self.shared), number }
     }
@@ -180,6 +179,7 @@ impl Shared {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        self.place.given_back.store(true, Ordering::Release);
         let mut free = self.shared.lock();
         if free.held.remove(&self.number).is_some() {
             free.order.push(self.number);
@@ -222,6 +222,8 @@ impl Slot {
     /// As [`Slot::prepare`].
     pub async fn restore(&self, tree: &TreeId, now: jiff::Timestamp) -> Result<Prepared, WorkspaceError> {
         let _busy = self.place.busy.lock().await;
+        let wanted = tree.clone();
+        self.place.mirror.objects(move |o| super::objects::find_tree(&o.open()?, &wanted).map(|_| ())).await?;
         let rescued = self.place.save_unsaved(now).await?;
         self.place.check_out(tree).await?;
         self.place.remember(tree).await?;
@@ -261,15 +263,25 @@ impl Slot {
 }
 
 impl Place {
+    /// Whether the slot is still held by whom this place was made for.
+    pub(crate) fn is_held(&self) -> bool {
+        !self.given_back.load(Ordering::Acquire)
+    }
+
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, WorkspaceError> {
         snapshot::take(&self.mirror, &self.work, &self.index).await
     }
 
     /// Paths that git knows or does not ignore. Folders that are repositories end with `/`.
     pub(crate) async fn known_paths(&self) -> Result<Vec<String>, WorkspaceError> {
-        let call = Call::on(self.mirror.path())
-            .work_tree(&self.work, &self.index)
-            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]);
+        let call = Call::on(self.mirror.path()).work_tree(&self.work, &self.index).args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "--deduplicate",
+        ]);
         let answer = self.mirror.git(call).await?;
         Ok(answer.records().map(|r| String::from_utf8_lossy(r).into_owned()).collect())
     }
@@ -434,133 +446,4 @@ impl Place {
         }
         Ok(())
     }
-}
-
-/// The files and folders of a tree.
-struct Tracked {
-    files: HashSet<Vec<u8>>,
-    folders: HashSet<Vec<u8>>,
-    /// Folders that stay empty.
-    submodules: HashSet<Vec<u8>>,
-}
-
-impl Tracked {
-    fn of(index: &git2::Index) -> Self {
-        let mut tracked = Self { files: HashSet::new(), folders: HashSet::new(), submodules: HashSet::new() };
-        for entry in index.iter() {
-            let mut path = entry.path;
-            let parents: Vec<usize> = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at).collect();
-            for at in parents.into_iter().rev() {
-                if !tracked.folders.insert(path[..at].to_vec()) {
-                    break;
-                }
-            }
-            path.shrink_to_fit();
-            if entry.mode == u32::from(git2::FileMode::Commit) {
-                tracked.submodules.insert(path);
-            } else {
-                tracked.files.insert(path);
-            }
-        }
-        tracked
-    }
-}
-
-/// Removes everything from `work` that is not tracked, without following a link and whatever git
-/// thinks of it: nested repositories and `.git` itself go too.
-fn sweep(work: &Path, tracked: &Tracked) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    let mut pending = vec![(Dir::open_ambient_dir(work, ambient_authority())?, Vec::new(), 0)];
-    while let Some((dir, prefix, depth)) = pending.pop() {
-        for entry in dir.entries()? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let mut path: Vec<u8> = prefix.clone();
-            path.extend_from_slice(name.as_bytes());
-            let is_dir = entry.file_type()?.is_dir();
-            if is_dir && tracked.submodules.contains(&path) {
-                remove_whole(&dir, Path::new(&name))?;
-                dir.create_dir(&name)?;
-            } else if is_dir && depth < MAX_DEPTH && tracked.folders.contains(&path) {
-                path.push(b'/');
-                pending.push((dir.open_dir(&name)?, path, depth + 1));
-            } else if is_dir {
-                remove_whole(&dir, Path::new(&name))?;
-            } else if !tracked.files.contains(&path) {
-                dir.remove_file(&name)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Removes a folder even if commands took the right to do so away from its folders.
-fn remove_whole(dir: &Dir, name: &Path) -> io::Result<()> {
-    match dir.remove_dir_all(name) {
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            allow(dir, name, 0)?;
-            dir.remove_dir_all(name)
-        }
-        other => other,
-    }
-}
-
-fn allow(dir: &Dir, name: &Path, depth: usize) -> io::Result<()> {
-    use cap_std::fs::PermissionsExt;
-    dir.set_permissions(name, cap_std::fs::Permissions::from_mode(0o700))?;
-    let inner = dir.open_dir(name)?;
-    for entry in inner.entries()? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() && depth < MAX_DEPTH {
-            allow(&inner, Path::new(&entry.file_name()), depth + 1)?;
-        }
-    }
-    Ok(())
-}
-
-/// Writes `slots/<n>/git` and `work/.git` anew: for tools in the slot, never for the host.
-fn write_tool_repository(slot: &Path, objects: &Path, index: &Path, base: &CommitId) -> Result<(), WorkspaceError> {
-    let git = slot.join("git");
-    remove(&git)?;
-    for sub in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
-        fs::create_dir_all(git.join(sub)).map_err(WorkspaceError::io(&git))?;
-    }
-    write(&git.join("HEAD"), &format!("{base}\n"))?;
-    write(
-        &git.join("config"),
-        "[core]\n\trepositoryFormatVersion = 0\n\tbare = false\n\tlogAllRefUpdates = false\n[gc]\n\tauto = 0\n",
-    )?;
-    write(&git.join("objects/info/alternates"), &format!("{}\n", objects.display()))?;
-    fs::copy(index, git.join("index")).map_err(WorkspaceError::io(&git))?;
-    write(&slot.join("work/.git"), "gitdir: ../git\n")
-}
-
-fn write(path: &Path, text: &str) -> Result<(), WorkspaceError> {
-    let new = path.with_extension("new");
-    fs::write(&new, text).and_then(|()| fs::rename(&new, path)).map_err(WorkspaceError::io(path))
-}
-
-/// Removes a file, a link or a folder, if it is there.
-fn remove(path: &Path) -> Result<(), WorkspaceError> {
-    let removed = match fs::symlink_metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(e),
-        Ok(found) if found.is_dir() => match (path.parent(), path.file_name()) {
-            (Some(parent), Some(name)) => Dir::open_ambient_dir(parent, ambient_authority())
-                .and_then(|parent| remove_whole(&parent, Path::new(name))),
-            _ => Ok(()),
-        },
-        Ok(_) => fs::remove_file(path),
-    };
-    removed.map_err(WorkspaceError::io(path))
-}
-
-fn empty(path: &Path) -> Result<(), WorkspaceError> {
-    remove(path)?;
-    fs::create_dir_all(path).map_err(WorkspaceError::io(path))
-}
-
-/// Whether there is anything in a work tree besides the `.git` that the host put there.
-fn has_entries(work: &Path) -> bool {
-    fs::read_dir(work).is_ok_and(|mut entries| entries.any(|e| e.is_ok_and(|e| e.file_name() != ".git")))
 }

@@ -15,9 +15,9 @@ use super::path::is_reserved;
 use super::{WorkspaceError, blocking};
 
 /// Most paths that may change at once.
-pub const MAX_CHANGED_PATHS: usize = 50_000;
+pub(crate) const MAX_CHANGED_PATHS: usize = 50_000;
 /// Larger files are left out of snapshots.
-pub const MAX_FILE_BYTES: u64 = 100 * 1024 * 1024;
+pub(crate) const MAX_FILE_BYTES: u64 = 100 * 1024 * 1024;
 
 /// Why a path is not in a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub enum SkipReason {
     ReservedName,
     /// A pipe, socket or device.
     SpecialFile,
-    /// Larger than [`MAX_FILE_BYTES`].
+    /// Larger than 100 MiB.
     TooLarge,
 }
 
@@ -130,10 +130,7 @@ fn sort_out(work: &Path, paths: BTreeSet<Vec<u8>>) -> Plan {
             !parent.as_os_str().is_empty() && fs::symlink_metadata(work.join(parent)).is_ok_and(|m| m.is_symlink())
         });
         match fs::symlink_metadata(work.join(&relative)) {
-            Ok(found) if behind_link || found.is_dir() => {
-                drop(found);
-                plan.remove.push(path);
-            }
+            Ok(found) if behind_link || found.is_dir() => plan.remove.push(path),
             Ok(found) if found.is_symlink() => plan.add.push(path),
             Ok(found) if !found.is_file() => skip(SkipReason::SpecialFile),
             Ok(found) if found.len() > MAX_FILE_BYTES => skip(SkipReason::TooLarge),

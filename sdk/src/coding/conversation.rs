@@ -3,8 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::bounds::{MAX_REPLY_CHARS, head_and_tail};
 use crate::host::llm::{Completion, Message, Request, ResponseFormat, Speaker, Tool, ToolCall, ToolChoice};
+
+/// Bytes of a tool's name, as OpenAI limits it.
+const MAX_NAME_BYTES: usize = 64;
 
 /// What the model is sent, growing by turns.
 pub(super) struct Conversation {
@@ -44,7 +49,7 @@ impl Conversation {
             self.request.messages.push(Message {
                 speaker: Speaker::Assistant,
                 text: answer.text,
-                tool_calls: calls.clone(),
+                tool_calls: calls.iter().map(presentable).collect(),
                 tool_call_id: None,
                 provider_state: answer.provider_state,
             });
@@ -69,6 +74,20 @@ impl Conversation {
 
 fn message(speaker: Speaker, text: String) -> Message {
     Message { speaker, text, tool_calls: Vec::new(), tool_call_id: None, provider_state: None }
+}
+
+/// A call as it may stand in a history. Servers parse what they sent themselves once more, and refuse the
+/// whole request over arguments that are no JSON object or a name that no tool can have; the reply to the
+/// call says what was wrong with it.
+fn presentable(call: &ToolCall) -> ToolCall {
+    let is_object = matches!(serde_json::from_str(&call.arguments), Ok(Value::Object(_)));
+    let is_name = (1..=MAX_NAME_BYTES).contains(&call.name.len())
+        && call.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    ToolCall {
+        id: call.id.clone(),
+        name: if is_name { call.name.clone() } else { "unknown".to_owned() },
+        arguments: if is_object { call.arguments.clone() } else { "{}".to_owned() },
+    }
 }
 
 /// A reply names its call by id, so an id that is missing or stands twice in an answer gets a new one.

@@ -221,7 +221,10 @@ fn arguments<T: DeserializeOwned>(call: &ToolCall) -> Result<T, String> {
     let text = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
     let name = &call.name;
     match serde_json::from_str::<Value>(text) {
-        Err(error) => Err(format!("Not done: the arguments of `{name}` are not JSON: {error}.")),
+        Err(error) => {
+            let written = shorten(text, MAX_MISTAKE_CHARS);
+            Err(format!("Not done: the arguments of `{name}` are not JSON: {error}. They were: {written}"))
+        }
         Ok(Value::Object(_)) => {
             // From the text once more: a `Value` hides an argument that is given twice.
             serde_json::from_str(text).map_err(|error| {

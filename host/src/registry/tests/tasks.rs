@@ -56,15 +56,9 @@ async fn first_states_come_from_boxes_and_dependencies() {
 #[tokio::test]
 async fn a_set_with_a_fault_is_refused_whole_and_the_fault_is_named() {
     let fixture = Fixture::new();
-    let create = |set: Vec<TaskDefinition>| fixture.registry.create_tasks(&run(), &spec(), set).map_err_text();
-    trait ErrText {
-        async fn map_err_text(self) -> String;
-    }
-    impl<F: Future<Output = Result<Vec<Task>, RegistryError>>> ErrText for F {
-        async fn map_err_text(self) -> String {
-            self.await.unwrap_err().to_string()
-        }
-    }
+    let create = async |set: Vec<TaskDefinition>| {
+        fixture.registry.create_tasks(&run(), &spec(), set).await.unwrap_err().to_string()
+    };
     assert_eq!(create(vec![define("1", &[]), define("1", &[])]).await, "task 1 is defined twice");
     assert_eq!(
         create(vec![define("1", &["7"])]).await,

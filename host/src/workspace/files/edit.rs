@@ -80,7 +80,8 @@ fn occurrences(text: &str, old: &str) -> Vec<usize> {
 /// Why the text does not hold `old`, with the place that comes nearest.
 fn missing(text: &str, old: &str) -> String {
     if text.contains("\r\n") && !old.contains('\r') && text.replace("\r\n", "\n").contains(old) {
-        return "the old text is not there: the file's lines end with \\r\\n, those of the old text with \\n".to_owned();
+        return "the old text is not there: the file's lines end with \\r\\n, those of the old text with \\n"
+            .to_owned();
     }
     let wanted: Vec<&str> = old.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     let Some(first) = wanted.first() else {

@@ -60,11 +60,11 @@ pub(crate) fn is_test_file(path: &str) -> bool {
 
 /// Whether an added line begins a test inside a source file.
 pub(crate) fn has_test_mark(line: &str) -> bool {
-    // Documentation examples run as tests in Rust and Python.
-    let line = line.trim_start().trim_start_matches("/// ").trim_start();
-    TEST_MARKS.iter().any(|mark| line.starts_with(mark))
-        || line.starts_with("assert_eq!(")
-        || line.starts_with("assert!(")
+    let line = line.trim_start();
+    // An assertion in a documentation comment is a test that runs; in plain code it is none.
+    let documented = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"));
+    documented.is_some_and(|text| text.trim_start().starts_with("assert"))
+        || TEST_MARKS.iter().any(|mark| line.starts_with(mark))
 }
 
 /// Whether a line has more than a comment or a bracket.

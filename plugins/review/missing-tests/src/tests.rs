@@ -94,6 +94,7 @@ fn what_only_looks_like_a_test_is_not_enough() {
         ("src/latest.rs", "let y = 2;"),
         ("src/contest.py", "y = 2"),
         ("src/b.rs", "attest(1)"),
+        ("src/b.rs", "    assert!(index < limit);"),
     ] {
         assert_eq!(severity("backend", &[("src/a.rs", TEN), (path, &[line])], ""), Some(Severity::Block), "{path}");
     }

@@ -101,7 +101,7 @@ fn url_password(line: &str) -> Option<String> {
 fn is_password(user: &str, password: &str) -> bool {
     let lower = password.to_lowercase();
     let filled_in = password.starts_with(['$', '{', '%', '*', '[', '(', ':', '…']) || password.contains("${");
-    let repeated = password.chars().all(|c| Some(c) == password.chars().next());
+    let repeated = password.chars().all(|c| password.starts_with(c));
     password.len() <= MAX_PASSWORD_BYTES
         && !filled_in
         && !repeated

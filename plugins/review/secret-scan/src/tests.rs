@@ -85,6 +85,7 @@ fn words_and_placeholders_pass() {
         "sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
         "class=\"sk-button-primary-2-large-variant-with-name\"",
         "a risk-adjusted1234567890abcdefgh value",
+        "sk-internationalization-module-2",
         "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
         "ghp_<your token>",
         "ghp_short1",

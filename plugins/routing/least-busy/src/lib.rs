@@ -93,7 +93,8 @@ fn least_busy<'a>(candidates: &[&'a Candidate], labels: &[String]) -> Option<&'a
 }
 
 fn explain(score: &Score) -> String {
-    format!("role {} by {} points ({})", score.role, score.points, score.matched.join(", "))
+    let unit = if score.points == 1.0 { "point" } else { "points" };
+    format!("role {} by {} {unit} ({})", score.role, score.points, score.matched.join(", "))
 }
 
 fn explain_choice(chosen: &Candidate, among: usize) -> String {

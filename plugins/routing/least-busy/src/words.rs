@@ -8,6 +8,9 @@ use necro_sdk::routing::Score;
 
 use crate::dictionary::ROLES;
 
+/// Characters of an issue that are looked at; what it is about stands at its beginning.
+const MAX_TEXT_CHARS: usize = 20_000;
+
 /// One form of a concept, with the indices of its role and of the concept within the role.
 struct Form {
     text: &'static str,
@@ -17,7 +20,8 @@ struct Form {
 
 /// Points of each role that has any, in the order of the dictionary.
 pub(crate) fn scores(text: &str) -> Vec<Score> {
-    let mut text: Vec<char> = text.to_lowercase().chars().map(|c| if c == '-' { ' ' } else { c }).collect();
+    let lower = text.chars().take(MAX_TEXT_CHARS).flat_map(char::to_lowercase);
+    let mut text: Vec<char> = lower.map(|c| if c == '-' { ' ' } else { c }).collect();
     let mut found: Vec<(usize, usize, &str)> = Vec::new();
     for form in forms() {
         if take(&mut text, form.text) && !found.iter().any(|(r, c, _)| (*r, *c) == (form.role, form.concept)) {
@@ -75,7 +79,8 @@ fn take(text: &mut [char], form: &str) -> bool {
 /// Where an occurrence at `at` ends. Latin words must stand alone, and may have a plural s.
 fn match_end(text: &[char], at: usize, form: &[char], latin: bool) -> Option<usize> {
     let end = at + form.len();
-    if text.get(at..end)? != form {
+    // The first letter decides almost every time, and this is the innermost loop.
+    if text.get(at) != form.first() || text.get(at..end)? != form {
         return None;
     }
     if !latin {

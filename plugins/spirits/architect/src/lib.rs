@@ -34,3 +34,15 @@ impl Spirit for Architect {
 }
 
 necro_sdk::export_spirit!(Architect);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_does_its_own_planning_and_tasks_but_no_other_planning() {
+        assert!(Architect::prompt(WorkKind::Specify).is_some_and(|p| p.ja.contains("#### Acceptance Criteria")));
+        assert!(Architect::prompt(WorkKind::Implement).is_some());
+        assert!(Architect::prompt(WorkKind::Plan).is_none());
+    }
+}

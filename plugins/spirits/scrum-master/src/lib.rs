@@ -34,3 +34,15 @@ impl Spirit for ScrumMaster {
 }
 
 necro_sdk::export_spirit!(ScrumMaster);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_does_its_own_planning_and_tasks_but_no_other_planning() {
+        assert!(ScrumMaster::prompt(WorkKind::Plan).is_some_and(|p| p.ja.contains("_Skill")));
+        assert!(ScrumMaster::prompt(WorkKind::Implement).is_some());
+        assert!(ScrumMaster::prompt(WorkKind::Specify).is_none());
+    }
+}

@@ -1,0 +1,118 @@
+//! Repositories that can be worked with, and those that can't.
+
+use super::*;
+
+async fn refused(fixture: &Fixture, path: &Path, base: Option<&str>) -> SourceError {
+    inspect(&fixture.git, &Source::Path(path.to_owned()), base).await.unwrap_err()
+}
+
+fn init(path: &Path, bare: bool) {
+    let mut options = RepositoryInitOptions::new();
+    options.initial_head("main").bare(bare).external_template(false);
+    Repository::init_opts(path, &options).unwrap();
+}
+
+#[tokio::test]
+async fn what_can_not_be_worked_with_is_refused_by_name() {
+    let fixture = Fixture::new().await;
+    let root = fixture.root.path();
+    assert!(matches!(refused(&fixture, &root.join("none"), None).await, SourceError::Missing { .. }));
+    fs::create_dir(root.join("plain")).unwrap();
+    assert!(matches!(
+        refused(&fixture, &root.join("plain"), None).await,
+        SourceError::NotARepository { root: None, .. }
+    ));
+    let inside = refused(&fixture, &fixture.user().join("src"), None).await;
+    assert!(matches!(&inside, SourceError::NotARepository { root: Some(_), .. }), "{inside}");
+    init(&root.join("bare"), true);
+    assert!(matches!(refused(&fixture, &root.join("bare"), None).await, SourceError::Bare { .. }));
+    init(&root.join("empty"), false);
+    assert!(matches!(refused(&fixture, &root.join("empty"), None).await, SourceError::Empty { .. }));
+    match refused(&fixture, &fixture.user(), Some("develop")).await {
+        SourceError::BaseMissing { branch, existing, .. } => {
+            assert_eq!((branch.as_str(), existing), ("develop", vec!["main".to_owned()]));
+        }
+        other => panic!("{other}"),
+    }
+    for (name, extension, what) in [
+        ("sha256", "\tobjectformat = sha256\n", "a SHA-256 repository"),
+        ("reftable", "\trefstorage = reftable\n", "a reftable repository"),
+        ("other", "\tnever = heard\n", "a repository with an unknown extension"),
+    ] {
+        init(&root.join(name), false);
+        let config = format!("[core]\n\trepositoryformatversion = 1\n[extensions]\n{extension}");
+        fs::write(root.join(name).join(".git/config"), config).unwrap();
+        match refused(&fixture, &root.join(name), None).await {
+            SourceError::Unsupported { what: found, .. } => assert_eq!(found, what),
+            other => panic!("{name}: {other}"),
+        }
+    }
+    let repository = Repository::open(fixture.user()).unwrap();
+    let head = repository.head().unwrap().target().unwrap();
+    fs::write(fixture.user().join(".git/shallow"), format!("{head}\n")).unwrap();
+    assert!(matches!(refused(&fixture, &fixture.user(), None).await, SourceError::Unsupported { .. }));
+    fs::remove_file(fixture.user().join(".git/shallow")).unwrap();
+    repository.set_head_detached(head).unwrap();
+    assert!(matches!(refused(&fixture, &fixture.user(), None).await, SourceError::DetachedHead { .. }));
+    assert!(inspect(&fixture.git, &Source::Path(fixture.user()), Some("main")).await.is_ok());
+}
+
+#[tokio::test]
+async fn looking_at_a_dirty_repository_tells_what_is_dirty_and_changes_nothing() {
+    let fixture = Fixture::new().await;
+    fixture.put("README.md", "changed\n");
+    fixture.put("new.txt", "new\n");
+    fixture.put("target/x", "ignored\n");
+    // Were the index refreshed, this file's entry would change.
+    let before = inventory(&fixture.user());
+    let found = inspect(&fixture.git, &Source::Path(fixture.user()), None).await.unwrap();
+    assert_eq!(inventory(&fixture.user()), before);
+    let dirty: Vec<(&str, bool)> = found.dirty.iter().map(|d| (d.path.as_str(), d.untracked)).collect();
+    assert_eq!(dirty, [("README.md", false), ("new.txt", true)]);
+    assert_eq!((found.dirty_count, found.base_branch.as_str()), (2, "main"));
+}
+
+#[tokio::test]
+async fn an_address_works_like_a_path() {
+    let fixture = Fixture::new().await;
+    let url = format!("file://{}", fixture.user().display());
+    let source = Source::parse(&url, Path::new("/")).unwrap();
+    let by_url = inspect(&fixture.git, &source, None).await.unwrap();
+    let by_path = inspect(&fixture.git, &Source::Path(fixture.user()), None).await.unwrap();
+    assert_eq!((by_url.base_commit.clone(), by_url.branches), (by_path.base_commit, by_path.branches));
+    let missing = inspect(&fixture.git, &source, Some("none")).await;
+    assert!(matches!(missing, Err(SourceError::BaseMissing { .. })));
+    let mirror = Mirror::open(fixture.git.clone(), &fixture.root.path().join("r"), source).await.unwrap();
+    mirror.fetch().await.unwrap();
+    assert_eq!(mirror.branch_tip("main").await.unwrap(), Some(by_url.base_commit));
+    let nowhere = Source::Url(format!("file://{}/none", fixture.root.path().display()));
+    let failed = inspect(&fixture.git, &nowhere, None).await.unwrap_err();
+    assert!(matches!(failed, SourceError::Git(GitError::NotFound { .. })), "{failed}");
+}
+
+#[tokio::test]
+async fn a_mirror_follows_its_source_and_outlives_what_is_deleted_there() {
+    let fixture = Fixture::new().await;
+    let mirror = fixture.mirror().await;
+    let first = mirror.branch_tip("main").await.unwrap().unwrap();
+    fixture.put("README.md", "two\n");
+    let second = fixture.commit("second");
+    let repository = Repository::open(fixture.user()).unwrap();
+    let head = repository.head().unwrap().peel_to_commit().unwrap();
+    repository.branch("side/branch", &head, false).unwrap();
+    // What a killed git left must not stop the next one.
+    fs::write(mirror.path().join("refs/remotes/origin/main.lock"), "").unwrap();
+    let mirror = fixture.mirror().await;
+    assert_eq!(mirror.branch_tip("main").await.unwrap(), Some(second));
+    assert!(mirror.branch_tip("side/branch").await.unwrap().is_some());
+    repository.find_branch("side/branch", git2::BranchType::Local).unwrap().delete().unwrap();
+    repository.branch("side", &head, false).unwrap();
+    mirror.fetch().await.unwrap();
+    assert!(mirror.branch_tip("side").await.unwrap().is_some());
+    assert_eq!(mirror.branch_tip("side/branch").await.unwrap(), None);
+    fs::remove_dir_all(fixture.user()).unwrap();
+    let tree = tree_of(&mirror, &first).await;
+    assert_eq!(read(&mirror, &tree, "README.md").await.as_deref(), Some("hello\n"));
+    let gone = mirror.fetch().await.unwrap_err();
+    assert!(matches!(gone, WorkspaceError::Git(GitError::NotFound { .. })), "{gone}");
+}
