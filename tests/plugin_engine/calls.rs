@@ -111,3 +111,17 @@ async fn a_dropped_lease_is_released_and_a_trap_leaves_it_to_the_attempt() {
     assert!(error.to_string().contains("with a lease in its hands"), "{error}");
     assert!(fake.steps().iter().all(|s| !s.contains("lock.release")), "{:?}", fake.steps());
 }
+
+#[tokio::test]
+async fn what_a_failed_call_cost_is_journaled_with_its_error() {
+    let plugin = load("slow-host-wait").await;
+    let (mut context, _) = context(PluginKind::Spirit);
+    let fake = Fake::with_refusing_model();
+    context.capabilities = fake.capabilities();
+    context.journal = fake.clone();
+    let error = plugin.perform(context, assignment(), "").await.result.unwrap_err();
+    let ExecutionError::Failure { failure, .. } = &error else { panic!("{error}") };
+    assert_eq!(failure.to_string(), "timed out: the model was too slow");
+    let last = fake.steps().pop().unwrap();
+    assert!(last.starts_with("answered {\"Err\":") && last.ends_with("for 42 tokens"), "{last}");
+}

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use necro_host::domain::assignment::{Assignment, BudgetLeft, DependencyReport, Envelope, SpecDocument, WorkKind};
-use necro_host::domain::call::{CallRequest, Cost, HostError, LocalAnswer, LocalEffect};
+use necro_host::domain::call::{CallRequest, Cost, HostError, LocalAnswer, LocalEffect, Refused};
 use necro_host::domain::event::{Body, Event, Subject};
 use necro_host::domain::id::{ExecutionId, Instance, Role, SpecName, TaskId, TaskKey};
 use necro_host::domain::llm::{Completion, FinishReason, Request, Usage};
@@ -109,6 +109,8 @@ pub(crate) struct Fake {
     broken_from: Option<usize>,
     /// The model never answers.
     silent_model: bool,
+    /// The model is paid and gives no answer.
+    refusing_model: bool,
 }
 
 impl Fake {
@@ -119,6 +121,10 @@ impl Fake {
 
     pub(crate) fn with_silent_model() -> Arc<Self> {
         Arc::new(Self { silent_model: true, ..Self::default() })
+    }
+
+    pub(crate) fn with_refusing_model() -> Arc<Self> {
+        Arc::new(Self { refusing_model: true, ..Self::default() })
     }
 
     pub(crate) fn capabilities(self: &Arc<Self>) -> Capabilities {
@@ -188,10 +194,14 @@ impl Journal for Fake {
 
 #[async_trait]
 impl Llm for Fake {
-    async fn complete(&self, request: Request) -> Result<(Completion, Cost), HostError> {
+    async fn complete(&self, request: Request) -> Result<(Completion, Cost), Refused> {
         self.did("llm.complete");
         if self.silent_model {
             std::future::pending::<()>().await;
+        }
+        let cost = Cost { input_tokens: 40, output_tokens: 2, ..Cost::default() };
+        if self.refusing_model {
+            return Err(Refused { error: HostError::TimedOut("the model was too slow".into()), cost });
         }
         let usage = Usage { input_tokens: 40, cached_input_tokens: 0, output_tokens: 2, estimated: false };
         let completion = Completion {
@@ -202,7 +212,7 @@ impl Llm for Fake {
             model: request.model,
             provider_state: None,
         };
-        Ok((completion, Cost { input_tokens: 40, output_tokens: 2, ..Cost::default() }))
+        Ok((completion, cost))
     }
 }
 

@@ -199,6 +199,13 @@ impl TaskId {
         self.0.rsplit_once('.').map(|(parent, _)| Self(parent.to_owned()))
     }
 
+    /// Whether it stands for a planning step (`0.1` specify, `0.2` plan): attempts at it are recorded,
+    /// but it is no task of the spec.
+    #[must_use]
+    pub fn is_planning_step(&self) -> bool {
+        self.0.starts_with("0.")
+    }
+
     fn sort_key(&self) -> Vec<(u64, &str)> {
         self.0
             .split('.')

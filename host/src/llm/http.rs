@@ -1,5 +1,6 @@
 //! The HTTP layer below async-openai: one request is one exchange (no hidden retries), no redirect
-//! is followed, answers are bounded, and every body is masked before the library can log it.
+//! is followed, answers are bounded, and the library, which logs bodies that it cannot use, gets only
+//! those that it can.
 
 use std::fmt;
 use std::future::Future;
@@ -222,8 +223,6 @@ impl Transport {
         let content_type = excerpt(&self.mask, announced.unwrap_or("without a content type"), 100);
         let body = self.body(response, MAX_ANSWER_BYTES).await?;
         let text = String::from_utf8_lossy(&body);
-        let text = self.mask.apply(&text);
-        // The library logs a body that it cannot parse, so it gets only those that it can.
         if let Err(error) = serde_json::from_str::<Value>(&text) {
             let output_tokens = estimate::text_tokens(&text);
             let usage = Usage { output_tokens, estimated: true, ..Usage::default() };
@@ -232,7 +231,7 @@ impl Transport {
             let start = if error.is_eof() { format!("{start} (it breaks off)") } else { start };
             return Err(LlmError::NotJson { content_type, excerpt: start, usage });
         }
-        Ok(Answer { body: text.into_bytes() })
+        Ok(Answer { body: text.into_owned().into_bytes() })
     }
 
     fn failed(&self, error: &reqwest::Error) -> LlmError {
@@ -262,10 +261,10 @@ impl Transport {
         // The status is known; a body that cannot be read does not change it.
         let body = self.prefix(response, MAX_ERROR_BYTES).await;
         let text = String::from_utf8_lossy(&body);
-        let text = self.mask.apply(&text);
         let json: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
         let (code, message) = super::lenient::error_of(&json);
-        let message = message.unwrap_or_else(|| if text.trim().is_empty() { "nothing more".to_owned() } else { text });
+        let message = message
+            .unwrap_or_else(|| if text.trim().is_empty() { "nothing more".to_owned() } else { text.into_owned() });
         LlmError::Status {
             status,
             code: code.map(|code| excerpt(&self.mask, &code, 100)),

@@ -116,7 +116,7 @@ impl OpenAiBackend {
         answer.map_err(|error| http::unwrap_error(error, &self.mask))
     }
 
-    /// Masks what JSON escapes may have hidden from the masking of the raw body.
+    /// Masks the parsed answer: in the body itself, JSON escapes could hide a secret.
     fn masked(&self, mut completion: Completion) -> Completion {
         let mask = |text: &mut String| {
             if self.mask.finds_in(text) {

@@ -51,6 +51,14 @@ pub enum ScriptError {
         /// Where and why.
         source: Box<toml::de::Error>,
     },
+    /// It is of another version.
+    #[error("the script {file} has version {version}, this host plays version 1")]
+    Version {
+        /// The file.
+        file: String,
+        /// Its version.
+        version: u32,
+    },
     /// One reply makes no sense.
     #[error("{file}: reply {number} {reason}")]
     Reply {
@@ -154,7 +162,7 @@ impl Script {
         let parsed: File = toml::from_str(text).map_err(syntax)?;
         let bad = |number, reason: String| ScriptError::Reply { file: file.to_owned(), number, reason };
         if parsed.version != VERSION {
-            return Err(bad(0, format!("cannot be played: version {} is not {VERSION}", parsed.version)));
+            return Err(ScriptError::Version { file: file.to_owned(), version: parsed.version });
         }
         if parsed.reply.len() > MAX_REPLIES {
             return Err(ScriptError::TooLarge { file: file.to_owned(), limit: format!("{MAX_REPLIES} replies") });

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use crate::domain::event::{Body, Event, Subject, TaskChange};
-use crate::domain::id::{ArtifactUri, AttemptKey, RunId, TaskKey};
+use crate::domain::id::{ArtifactUri, AttemptKey, RunId, TaskId, TaskKey};
 
 use super::error::RegistryError;
 use super::projection::artifact_exists;
@@ -42,8 +42,13 @@ fn check(conn: &Connection, subject: &Subject, body: &Body) -> Result<(), Regist
         }
         Body::RunnerStarted { .. } | Body::RunnerFinished { .. } | Body::ReviewReported { .. } => {
             let missing = |missing| RegistryError::IncompleteSubject { event: body.name(), missing };
-            known_task(conn, subject)?.then_some(()).ok_or_else(|| missing("task"))?;
-            subject.attempt.map(|_| ()).ok_or_else(|| missing("attempt"))
+            subject.attempt.ok_or_else(|| missing("attempt"))?;
+            // A planning step has no claim: its attempt begins with its runner.
+            let begins = matches!(body, Body::RunnerStarted { .. });
+            if begins && subject.task.as_ref().is_some_and(TaskId::is_planning_step) && subject.spec.is_some() {
+                return Ok(());
+            }
+            known_task(conn, subject)?.then_some(()).ok_or_else(|| missing("task"))
         }
         Body::TaskUpdated { change: TaskChange::DefinitionChanged { .. } } => Err(wrong(body.name(), "create_tasks")),
         Body::TaskUpdated { change: TaskChange::ArtifactAdded { artifact } } => {
@@ -68,7 +73,7 @@ fn run_exists(conn: &Connection, run: &RunId) -> Result<bool, RegistryError> {
 fn known_task(conn: &Connection, subject: &Subject) -> Result<bool, RegistryError> {
     let (Some(spec), Some(task)) = (&subject.spec, &subject.task) else { return Ok(false) };
     let key = TaskKey { spec: spec.clone(), task: task.clone() };
-    if !task_exists(conn, &key)? {
+    if !key.task.is_planning_step() && !task_exists(conn, &key)? {
         return Err(RegistryError::UnknownTask(key));
     }
     if let Some(attempt) = subject.attempt {

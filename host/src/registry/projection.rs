@@ -310,11 +310,16 @@ fn runner(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
     let attempt = event.subject.attempt;
     let time = time_text(event.time);
     match &event.body {
-        // Runner, instance and slot stand on the row since the claim.
-        Body::RunnerStarted { runner: _, instance: _, slot: _, execution, component, base } => one(
+        // The row stands since the claim; a planning step has none, so its row begins here.
+        Body::RunnerStarted { runner, instance, slot, execution, component, base } => one(
             conn,
-            "UPDATE attempts SET execution = ?4, component = ?5, base_commit = ?6, started_at = ?7
-             WHERE spec = ?1 AND task = ?2 AND attempt = ?3",
+            "INSERT INTO attempts (spec, task, attempt, execution, component, base_commit, started_at,
+                                   run, instance, slot, branch, runner, reason, assigned_seq, assigned_at,
+                                   files, cost, gates)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, '', ?11, '', ?12, ?7, '[]', ?13, '[]')
+             ON CONFLICT (spec, task, attempt) DO UPDATE SET
+                 execution = excluded.execution, component = excluded.component,
+                 base_commit = excluded.base_commit, started_at = excluded.started_at",
             (
                 spec.as_str(),
                 task.as_str(),
@@ -323,6 +328,12 @@ fn runner(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
                 component.as_str(),
                 base.as_str(),
                 time,
+                event.subject.run.as_ref().map(RunId::as_str),
+                instance.as_str(),
+                slot.as_str(),
+                runner,
+                event.sequence,
+                json_text(&Cost::default())?,
             ),
         ),
         Body::RunnerFinished { runner: _, outcome, reason, summary, commit, files, cost, duration_ms } => one(

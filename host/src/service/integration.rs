@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::error::ServiceError;
+use super::slots;
 use super::workshop::Workshop;
 use crate::domain::id::{AttemptKey, CommitId, Instance};
 use crate::domain::protocol::Commit;
@@ -67,7 +68,7 @@ pub(crate) async fn integrate(
         let commit = merge_commit(shop, candidate, &tip, merged).await?;
         // Nothing else was merged since the attempt began: its own gate has judged this very content.
         if tip != candidate.base {
-            slot.prepare(&commit, shop.clock.now()).await?;
+            slots::prepare(shop, slot, &commit).await?;
             let gated = shop.gate.run(slot, &shop.stop).await?;
             if gated.cancelled {
                 return Ok(Integrated::Stopped);

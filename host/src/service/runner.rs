@@ -13,6 +13,7 @@ use super::gate::GateRun;
 use super::planning;
 use super::progress::Progress;
 use super::review;
+use super::slots;
 use super::workshop::Workshop;
 use crate::domain::assignment::{Assignment, Report, WorkKind};
 use crate::domain::event::{Body, Outcome, Subject, TaskChange};
@@ -86,10 +87,7 @@ impl Judged {
 /// cause is an [`Attempted`].
 pub(crate) async fn attempt(shop: &Arc<Workshop>, work: Work) -> Result<Attempted, ServiceError> {
     let begun_at = shop.clock.elapsed();
-    let prepared = work.slot.prepare(&work.base, shop.clock.now()).await?;
-    if let Some(rescue) = prepared.rescued {
-        shop.tell(&Progress::Warning { text: format!("work found in {} was kept: {rescue}", work.slot.id()) });
-    }
+    slots::prepare(shop, &work.slot, &work.base).await?;
     let base = work.base.clone();
     let base_tree = shop.mirror.objects(move |objects| objects.tree_of(&base)).await?;
     let desk = Desk::open(
@@ -214,7 +212,7 @@ async fn judge(
     let verdict = match work.assignment.kind {
         WorkKind::Implement => {
             // The gate sees what the commit holds and nothing else: no ignored or left-over file helps it.
-            work.slot.prepare(&commit, shop.clock.now()).await?;
+            slots::prepare(shop, &work.slot, &commit).await?;
             judged.gate = shop.gate.run(&work.slot, &shop.stop).await?;
             if judged.gate.cancelled {
                 judged.outcome = Outcome::Interrupted;

@@ -7,7 +7,7 @@ use super::error::ServiceError;
 use super::progress::Progress;
 use super::workshop::Workshop;
 use crate::domain::event::{Body, Subject};
-use crate::domain::id::AttemptKey;
+use crate::domain::id::{AttemptKey, CommitId};
 use crate::registry::{LeaseKind, LeaseRequest};
 use crate::workspace::{Slot, SlotPool};
 
@@ -47,8 +47,22 @@ pub(crate) async fn lend(
         })
         .await?;
     let event = Body::SlotAllocated { slot: slot.id().clone(), holder: holder.clone() };
-    shop.registry.append(Subject::attempt(&shop.run, attempt), vec![event]).await?;
+    shop.registry.append(about(shop, attempt), vec![event]).await?;
     Ok(LentSlot { slot: Arc::new(slot), holder, lease: lease.id, attempt: attempt.clone() })
+}
+
+/// A slot is lent before the attempt is claimed: its events are about the task.
+fn about(shop: &Workshop, attempt: &AttemptKey) -> Subject {
+    Subject { attempt: None, ..Subject::attempt(&shop.run, attempt) }
+}
+
+/// Checks `commit` out in the slot, clean; what exists nowhere else is kept first and told.
+pub(crate) async fn prepare(shop: &Workshop, slot: &Slot, commit: &CommitId) -> Result<(), ServiceError> {
+    let prepared = slot.prepare(commit, shop.clock.now()).await?;
+    if let Some(rescue) = prepared.rescued {
+        shop.tell(&Progress::Warning { text: format!("work found in {} was kept: {rescue}", slot.id()) });
+    }
+    Ok(())
 }
 
 /// Cleans the slot and gives it back; what exists nowhere else is kept first.
@@ -61,7 +75,7 @@ pub(crate) async fn give_back(shop: &Arc<Workshop>, lent: LentSlot) -> Result<()
     };
     shop.registry.release_lease(&lent.lease).await?;
     let event = Body::SlotReleased { slot: id.clone(), holder: lent.holder };
-    shop.registry.append(Subject::attempt(&shop.run, &lent.attempt), vec![event]).await?;
+    shop.registry.append(about(shop, &lent.attempt), vec![event]).await?;
     match cleaned {
         Some(Ok(prepared)) => {
             if let Some(rescue) = prepared.rescued {

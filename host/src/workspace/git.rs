@@ -374,10 +374,12 @@ mod tests {
     async fn a_call_that_takes_too_long_is_stopped() {
         let state = tempfile::tempdir().unwrap();
         let git = Git::locate(state.path()).await.unwrap();
-        let repository = state.path().join("r.git");
-        git2::Repository::init_bare(&repository).unwrap();
-        // The input never ends: `cat-file` waits for a name that is longer than what was sent.
-        let call = Call::on(&repository).args(["cat-file", "--batch"]).timeout(Duration::ZERO);
+        // Opening a pipe that nobody writes to never ends.
+        let pipe = state.path().join("pipe");
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let call =
+            Call::outside().args(["hash-object", "--no-filters"]).args([&pipe]).timeout(Duration::from_millis(50));
         assert!(matches!(git.run(call).await, Err(GitError::TimedOut { .. })));
     }
 }

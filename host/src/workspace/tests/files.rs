@@ -27,16 +27,11 @@ async fn open(slot: &Slot) -> WorkFiles {
     WorkFiles::open(slot, Mask::new([SECRET])).await.unwrap()
 }
 
-#[tokio::test]
-async fn no_path_and_no_link_leads_out_of_the_work_tree() {
-    let fixture = Fixture::new().await;
-    let (_pool, slot, _) = fixture.slot().await;
-    let work = slot.work_dir();
-    let outside = fixture.root.path().join("outside");
-    put(&outside.join("file"), "untouched");
+/// Links and a pipe that try to lead somewhere else.
+fn plant(work: &Path, outside: &Path) {
     for (name, target) in [
         ("abs-file", outside.join("file")),
-        ("abs-dir", outside.clone()),
+        ("abs-dir", outside.to_owned()),
         ("rel-file", PathBuf::from("../../../../../../outside/file")),
         ("up", PathBuf::from("..")),
         ("root", PathBuf::from("/")),
@@ -53,6 +48,16 @@ async fn no_path_and_no_link_leads_out_of_the_work_tree() {
     std::os::unix::fs::symlink("abs-dir", work.join("chain")).unwrap();
     let mode = rustix::fs::Mode::RWXU;
     rustix::fs::mknodat(rustix::fs::CWD, work.join("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
+#[tokio::test]
+async fn no_path_and_no_link_leads_out_of_the_work_tree() {
+    let fixture = Fixture::new().await;
+    let (_pool, slot, _) = fixture.slot().await;
+    let work = slot.work_dir();
+    let outside = fixture.root.path().join("outside");
+    put(&outside.join("file"), "untouched");
+    plant(work, &outside);
     let files = open(&slot).await;
     // path, read, write, apply, remove
     let table: &[(&str, [&str; 4])] = &[
