@@ -19,7 +19,8 @@ use necro_host::domain::llm::{
     Completion, FinishReason, Message, Request, ResponseFormat, Speaker, Tool, ToolCall, ToolChoice, Usage,
 };
 use necro_host::llm::config::{LlmConfig, LlmOptions};
-use necro_host::llm::gateway::{Refused, Session, SharedBudget};
+use necro_host::domain::call::Refused;
+use necro_host::llm::gateway::{Session, SharedBudget};
 use necro_host::llm::openai::{Dialect, HttpLimits};
 use necro_host::llm::scripted::Script;
 use serde_json::{Value, json};

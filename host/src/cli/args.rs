@@ -9,24 +9,24 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "necro-host", version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done, 1 work failed, 2 wrong usage or configuration, \
 3 something missing in the environment, 130 interrupted.")]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
     /// How much to log to standard error, such as `info` or `necro_host=debug`.
     #[arg(long, global = true, env = "NECRO_LOG", value_name = "FILTER", hide_env_values = true)]
-    pub log: Option<String>,
+    pub(crate) log: Option<String>,
     /// How log records look.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
     /// When to use colours.
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
-    pub color: Colour,
+    pub(crate) color: Colour,
 }
 
 /// How log records look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For people.
     Text,
     /// One JSON object a line.
@@ -35,7 +35,7 @@ pub enum LogFormat {
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Colour {
+pub(crate) enum Colour {
     /// On a terminal, unless `NO_COLOR` is set.
     Auto,
     /// Always.
@@ -46,7 +46,7 @@ pub enum Colour {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Work on a job, or on a spec that exists, until its tasks are merged.
     Run(RunArgs),
     /// Write the spec of a job (requirements, design, tasks) and stop before any task is done.
@@ -87,13 +87,13 @@ pub enum Command {
 
 /// Which repository and where its state is.
 #[derive(Debug, Clone, Args)]
-pub struct Place {
+pub(crate) struct Place {
     /// The repository: a path, or a URL to clone.
     #[arg(long, default_value = ".", value_name = "PATH|URL")]
-    pub repo: String,
+    pub(crate) repo: String,
     /// The state directory [default: `.necro` at the root of the repository; for a URL, in the current directory].
     #[arg(long, env = "NECRO_STATE", value_name = "DIR")]
-    pub state: Option<PathBuf>,
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// Flags of `run` and `plan`.
@@ -105,48 +105,48 @@ pub struct Place {
   echo 'Add a health endpoint' | necro-host run - --max-parallel 2
   necro-host run --spec login-ui                        execute .kiro/specs/login-ui
   necro-host run job.md --plugin routing=mine.wasm      with another routing policy")]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The job: a text file, or `-` for standard input.
     #[arg(value_name = "JOB", conflicts_with_all = ["spec", "demo"])]
-    pub job: Option<PathBuf>,
+    pub(crate) job: Option<PathBuf>,
     /// Execute this spec of the repository instead of a job.
     #[arg(long, value_name = "NAME", conflicts_with = "demo")]
-    pub spec: Option<String>,
+    pub(crate) spec: Option<String>,
     /// Play the built-in demo job on a temporary repository, with scripted replies.
     #[arg(long)]
-    pub demo: bool,
+    pub(crate) demo: bool,
     /// Language of the demo job.
     #[arg(long, value_enum, default_value_t = Language::En, requires = "demo")]
-    pub lang: Language,
+    pub(crate) lang: Language,
     /// Where.
     #[command(flatten)]
-    pub place: Place,
+    pub(crate) place: Place,
     /// The branch to start from [default: the repository's current branch].
     #[arg(long, value_name = "BRANCH")]
-    pub base: Option<String>,
+    pub(crate) base: Option<String>,
     /// The model: `openai`, `responses:MODEL`, `chat:MODEL` or `scripted:FILE` [default: openai].
     #[arg(long, env = "NECRO_LLM", value_name = "BACK-END")]
-    pub llm: Option<String>,
+    pub(crate) llm: Option<String>,
     /// Base URL of an OpenAI-compatible server.
     #[arg(long, env = "OPENAI_BASE_URL", value_name = "URL")]
-    pub base_url: Option<String>,
+    pub(crate) base_url: Option<String>,
     /// At most this many attempts at the same time.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub max_parallel: Option<u32>,
+    pub(crate) max_parallel: Option<u32>,
     /// Use this plugin for the run: a name of the built-in set or a component file.
     #[arg(long, value_name = "KIND=NAME|PATH")]
-    pub plugin: Vec<String>,
+    pub(crate) plugin: Vec<String>,
     /// Work from the last commit although the checkout has changes that are not committed.
     #[arg(long)]
-    pub allow_dirty: bool,
+    pub(crate) allow_dirty: bool,
     /// Print one JSON object at the end instead of words.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// A language of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Language {
+pub(crate) enum Language {
     /// English
     En,
     /// 日本語
@@ -156,106 +156,106 @@ pub enum Language {
 /// Flags of `land`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  necro-host land login-ui && git merge necro/login-ui")]
-pub struct LandArgs {
+pub(crate) struct LandArgs {
     /// The spec [default: the newest run's].
-    pub spec: Option<String>,
+    pub(crate) spec: Option<String>,
     /// Where.
     #[command(flatten)]
-    pub place: Place,
+    pub(crate) place: Place,
     /// Print JSON.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// Flags of commands that only read.
 #[derive(Debug, Args)]
-pub struct QueryArgs {
+pub(crate) struct QueryArgs {
     /// The spec [default: the newest run's].
     #[arg(long, value_name = "NAME")]
-    pub spec: Option<String>,
+    pub(crate) spec: Option<String>,
     /// Where.
     #[command(flatten)]
-    pub place: Place,
+    pub(crate) place: Place,
     /// Print JSON.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// Flags of `tasks`.
 #[derive(Debug, Args)]
-pub struct TasksArgs {
+pub(crate) struct TasksArgs {
     /// Only tasks in this state.
     #[arg(long, value_name = "STATE")]
-    pub state: Option<String>,
+    pub(crate) state: Option<String>,
     /// What and where.
     #[command(flatten)]
-    pub query: QueryArgs,
+    pub(crate) query: QueryArgs,
 }
 
 /// Flags of `show`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  necro-host show 2.1\n  necro-host show 2.1 --attempt 1 --conversation")]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// The task's number; `0.1` and `0.2` are the planning steps.
-    pub task: String,
+    pub(crate) task: String,
     /// Only this attempt.
     #[arg(long, value_name = "N")]
-    pub attempt: Option<u32>,
+    pub(crate) attempt: Option<u32>,
     /// With the whole conversation.
     #[arg(long)]
-    pub conversation: bool,
+    pub(crate) conversation: bool,
     /// What and where.
     #[command(flatten)]
-    pub query: QueryArgs,
+    pub(crate) query: QueryArgs,
 }
 
 /// Flags of `logs`.
 #[derive(Debug, Args)]
-pub struct LogsArgs {
+pub(crate) struct LogsArgs {
     /// Only this spirit, such as `backend_spirit_1`, or all of a role.
-    pub spirit: Option<String>,
+    pub(crate) spirit: Option<String>,
     /// Go on until interrupted.
     #[arg(short, long)]
-    pub follow: bool,
+    pub(crate) follow: bool,
     /// What and where.
     #[command(flatten)]
-    pub query: QueryArgs,
+    pub(crate) query: QueryArgs,
 }
 
 /// Flags of `events`.
 #[derive(Debug, Args)]
-pub struct EventsArgs {
+pub(crate) struct EventsArgs {
     /// Only events of this task.
     #[arg(long, value_name = "ID")]
-    pub task: Option<String>,
+    pub(crate) task: Option<String>,
     /// Only events of this kind, such as `TaskCompleted`.
     #[arg(long, value_name = "NAME")]
-    pub kind: Option<String>,
+    pub(crate) kind: Option<String>,
     /// Only events after this sequence number.
     #[arg(long, default_value_t = 0, value_name = "N")]
-    pub after: u64,
+    pub(crate) after: u64,
     /// At most this many.
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub limit: u32,
+    pub(crate) limit: u32,
     /// What and where.
     #[command(flatten)]
-    pub query: QueryArgs,
+    pub(crate) query: QueryArgs,
 }
 
 /// Flags of `graph`.
 #[derive(Debug, Args)]
-pub struct GraphArgs {
+pub(crate) struct GraphArgs {
     /// In which language.
     #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
-    pub format: GraphFormat,
+    pub(crate) format: GraphFormat,
     /// What and where.
     #[command(flatten)]
-    pub query: QueryArgs,
+    pub(crate) query: QueryArgs,
 }
 
 /// A graph's language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum GraphFormat {
+pub(crate) enum GraphFormat {
     /// Mermaid
     Mermaid,
     /// Graphviz
@@ -266,7 +266,7 @@ pub enum GraphFormat {
 
 /// `spec …`
 #[derive(Debug, Subcommand)]
-pub enum SpecCommand {
+pub(crate) enum SpecCommand {
     /// Check a spec's folder, a folder of specs, or one tasks.md.
     Check {
         /// The path [default: .kiro/specs].
@@ -293,7 +293,7 @@ pub enum SpecCommand {
 
 /// `artifact …`
 #[derive(Debug, Subcommand)]
-pub enum ArtifactCommand {
+pub(crate) enum ArtifactCommand {
     /// List artifacts.
     Ls {
         /// Only this task's.
@@ -318,7 +318,7 @@ pub enum ArtifactCommand {
 
 /// `plugin …`
 #[derive(Debug, Subcommand)]
-pub enum PluginCommand {
+pub(crate) enum PluginCommand {
     /// List the built-in plugins.
     Ls {
         /// Print JSON.
@@ -337,28 +337,28 @@ pub enum PluginCommand {
 
 /// Flags of `doctor`.
 #[derive(Debug, Args)]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// Where.
     #[command(flatten)]
-    pub place: Place,
+    pub(crate) place: Place,
     /// The model, as for `run`.
     #[arg(long, env = "NECRO_LLM", value_name = "BACK-END")]
-    pub llm: Option<String>,
+    pub(crate) llm: Option<String>,
     /// Base URL of an OpenAI-compatible server.
     #[arg(long, env = "OPENAI_BASE_URL", value_name = "URL")]
-    pub base_url: Option<String>,
+    pub(crate) base_url: Option<String>,
     /// Print JSON.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// Flags of `init`.
 #[derive(Debug, Args)]
-pub struct InitArgs {
+pub(crate) struct InitArgs {
     /// The repository.
     #[arg(long, default_value = ".", value_name = "PATH")]
-    pub repo: PathBuf,
+    pub(crate) repo: PathBuf,
     /// Replace a file that exists.
     #[arg(long)]
-    pub force: bool,
+    pub(crate) force: bool,
 }
