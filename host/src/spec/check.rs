@@ -190,7 +190,7 @@ pub fn check_read_tasks(
 fn own_severity(d: &Diagnostic) -> Severity {
     match d.code.as_str() {
         "tasks/malformed-checkbox" | "tasks/bullet" | "tasks/task-heading" | "tasks/no-title" | "tasks/graph-json"
-        | "tasks/graph-unknown-task" | "tasks/spec-kit" | "tasks/depends-on-optional" | "file/unclosed-fence" => {
+        | "tasks/graph-unknown-task" | "tasks/spec-kit" | "tasks/depends-on-optional" | "tasks/depends-on-parent" | "file/unclosed-fence" => {
             Severity::Error
         }
         "tasks/unnumbered" | "tasks/number-dot" => Severity::Warning,

@@ -53,7 +53,10 @@ fn list(text: &str) -> Vec<String> {
     let plain = without_remarks(text).replace(" and ", ",").replace(" & ", ",");
     plain
         .split([',', ';', '、', '，', '；', '|'])
-        .map(|token| token.trim().trim_matches(['`', '[', ']', '*', '#', '"']).trim().to_owned())
+        .map(|token| {
+            let token = token.trim().trim_end_matches(['.', '。']);
+            token.trim_matches(['`', '[', ']', '*', '#', '"']).trim().to_owned()
+        })
         .filter(|token| !token.is_empty())
         .collect()
 }

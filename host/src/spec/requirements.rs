@@ -227,7 +227,7 @@ impl<'d, 'b> Reader<'d, 'b> {
         } else if is_criteria_label(found.text) {
             self.place = if self.file.items.is_empty() { Place::Outside } else { Place::Criteria };
         } else if let Some((id, title)) = requirement_heading(found) {
-            let nested = found.level > self.level && id.contains('.') && !self.file.items.is_empty();
+            let nested = found.level > self.level && id.contains('.') && is_sentence(title);
             if nested && self.place != Place::Outside {
                 // `#### 1.1 WHEN …`: a criterion written as a heading.
                 self.add(id.to_owned(), title.to_owned(), line);

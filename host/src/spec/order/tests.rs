@@ -149,7 +149,6 @@ fn dependencies_that_cannot_be_are_errors_with_their_line() {
         ("- [ ] 1. a\n  - _Depends: 1_\n", "tasks/self-dependency", 2),
         ("- [ ] 1. a\n  - _Depends: the other_\n", "tasks/unreadable-dependency", 2),
         ("- [ ] 1. a\n  - _Depends: 2_\n- [ ] 2. b\n  - _Depends: 1_\n", "tasks/dependency-cycle", 4),
-        ("- [ ] 1. a\n  - [ ] 1.1 b\n    - _Depends: 1_\n", "tasks/dependency-cycle", 3),
         ("- [ ] 1. a\n  - _Depends: 5-9_\n", "tasks/unknown-dependency", 2),
     ] {
         let plan = plan(text.as_bytes());
@@ -157,6 +156,13 @@ fn dependencies_that_cannot_be_are_errors_with_their_line() {
         assert_eq!(errors.len(), 1, "{text:?}: {errors:?}");
         assert_eq!((errors[0].code.as_str(), errors[0].line), (code, line), "{text:?}: {errors:?}");
     }
+}
+
+#[test]
+fn a_part_that_waits_for_its_parent_waits_for_the_parts_before_it() {
+    let text = "- [ ] 1. a\n  - [ ] 1.1 b\n    - _Depends: none_\n  - [ ] 1.2 c\n    - _Depends: 1_\n";
+    assert_eq!(codes(text), [(5, "tasks/depends-on-parent".to_owned())]);
+    assert_eq!(of(&waits(text), "1.2"), ["1.1"]);
 }
 
 #[test]
