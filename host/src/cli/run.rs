@@ -114,10 +114,8 @@ fn options(args: RunArgs, extent: Extent) -> Result<(RunOptions, Place), Service
         options.goal = Goal::Job(made.job);
         options.repository = made.repository.display().to_string();
         options.llm.get_or_insert(LlmChoice::Scripted(made.replies));
-        let place = Place {
-            flags: format!(" --repo {}", made.repository.display()),
-            repository: Some(made.repository),
-        };
+        let place =
+            Place { flags: format!(" --repo {}", made.repository.display()), repository: Some(made.repository) };
         return Ok((options, place));
     }
     options.goal = match (args.spec, args.job) {
@@ -189,16 +187,20 @@ fn words(summary: &RunSummary, place: &Place, style: Style) -> String {
         |microusd| format!("${}.{:06}", microusd / 1_000_000, microusd % 1_000_000),
     );
     let scripted = if summary.scripted { " (replies were scripted: no model was asked)" } else { "" };
-    text.push_str(&format!(
-        "cost:   {} tokens in, {} out, {money}{scripted}\n",
-        cost.input_tokens, cost.output_tokens
-    ));
+    text.push_str(&format!("cost:   {} tokens in, {} out, {money}{scripted}\n", cost.input_tokens, cost.output_tokens));
     for problem in &summary.problems {
         text.push_str(&format!("  {} {problem}\n", style.red("·")));
     }
-    text.push_str(&format!("branch: {} at {}, kept in {}\n", summary.branch, short(&summary.commit), summary.state.display()));
+    text.push_str(&format!(
+        "branch: {} at {}, kept in {}\n",
+        summary.branch,
+        short(&summary.commit),
+        summary.state.display()
+    ));
     let flags = &place.flags;
-    text.push_str(&format!("look:   necro-host status{flags}   ·   necro-host tasks{flags}   ·   necro-host show <task>{flags}\n"));
+    text.push_str(&format!(
+        "look:   necro-host status{flags}   ·   necro-host tasks{flags}   ·   necro-host show <task>{flags}\n"
+    ));
     match summary.outcome.as_str() {
         "interrupted" => text.push_str("go on:  run the same command again\n"),
         "planned" => text.push_str("go on:  `necro-host run` with the same job\n"),

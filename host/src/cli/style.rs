@@ -12,6 +12,7 @@ pub(crate) struct Style {
 
 impl Style {
     /// No colours.
+    #[cfg(test)]
     pub(crate) const fn plain() -> Self {
         Self { coloured: false }
     }

@@ -191,12 +191,7 @@ impl Drop for Writer {
     }
 }
 
-fn serve(
-    conn: &Connection,
-    mut jobs: mpsc::Receiver<Box<dyn Job>>,
-    clock: &dyn Clock,
-    announce: &watch::Sender<u64>,
-) {
+fn serve(conn: &Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>, clock: &dyn Clock, announce: &watch::Sender<u64>) {
     while let Some(first) = jobs.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH {

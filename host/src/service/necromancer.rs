@@ -263,8 +263,11 @@ async fn finish(ready: &Ready, outcome: &str, problems: Vec<String>) -> Result<R
         .registry
         .read(move |reader| {
             let mut findings = 0;
-            let attempts: Vec<_> =
-                reader.attempts_of_spec(&spec)?.into_iter().filter(|attempt| attempt.run.as_ref() == Some(&run)).collect();
+            let attempts: Vec<_> = reader
+                .attempts_of_spec(&spec)?
+                .into_iter()
+                .filter(|attempt| attempt.run.as_ref() == Some(&run))
+                .collect();
             for attempt in &attempts {
                 let of_task = reader.findings(&attempt.key.key)?;
                 findings += of_task.iter().filter(|finding| finding.attempt == Some(attempt.key.attempt)).count();

@@ -159,7 +159,10 @@ mod tests {
             (r#"{"waves":[["1.1","3"],["2"]]}"#, false),
             (r#"{"waves":[{"tasks":["1.1","3"]},{"tasks":["2"]}]}"#, false),
             (r#"{"waves":[{"id":0,"tasks":[1.1,3]},{"id":1,"tasks":[2]}]}"#, false),
-            (r#"{"waves":[{"id":0,"name":"n","parallel":true,"tasks":["1.1","3"],"dependsOn":[]},{"id":1,"tasks":["2"]}]}"#, true),
+            (
+                r#"{"waves":[{"id":0,"name":"n","parallel":true,"tasks":["1.1","3"],"dependsOn":[]},{"id":1,"tasks":["2"]}]}"#,
+                true,
+            ),
         ];
         for (json, accepted) in table {
             let (graph, codes) = graph(json);

@@ -23,8 +23,9 @@ pub(crate) enum RequirementRef<'a> {
     Unreadable,
 }
 
-const NONE: &[&str] =
-    &["none", "n/a", "na", "-", "—", "–", "nothing", "no", "null", "なし", "無し", "無", "无", "없음", "нет", "ninguno"];
+const NONE: &[&str] = &[
+    "none", "n/a", "na", "-", "—", "–", "nothing", "no", "null", "なし", "無し", "無", "无", "없음", "нет", "ninguno",
+];
 
 const ALL: &[&str] = &["all", "すべて", "全て", "全部", "所有", "모두", "все", "todos", "alle", "tous"];
 
@@ -141,7 +142,8 @@ pub(crate) fn task_refs(value: &str) -> Vec<TaskRef> {
 
 /// The references of a `_Requirements:_` value as cleaned texts, in order, without repetition.
 pub(crate) fn requirement_tokens(value: &str) -> Vec<String> {
-    const WORDS: &[&str] = &["requirements", "requirement", "reqs", "req", "要件", "需求", "要求", "요구사항", "criteria"];
+    const WORDS: &[&str] =
+        &["requirements", "requirement", "reqs", "req", "要件", "需求", "要求", "요구사항", "criteria"];
     let mut out: Vec<String> = Vec::new();
     for token in list(value) {
         let token = strip_words(&token, WORDS);

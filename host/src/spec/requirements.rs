@@ -117,10 +117,11 @@ impl Requirements {
                 unknown.push(reference.clone());
             }
         }
-        let criteria = all.iter().zip(&chosen).filter(|(_, chosen)| **chosen).map(|((_, c), _)| assignment::Criterion {
-            id: c.id.clone(),
-            text: c.text.clone(),
-        });
+        let criteria = all
+            .iter()
+            .zip(&chosen)
+            .filter(|(_, chosen)| **chosen)
+            .map(|((_, c), _)| assignment::Criterion { id: c.id.clone(), text: c.text.clone() });
         Resolved { criteria: criteria.collect(), unknown }
     }
 }
@@ -331,8 +332,19 @@ impl<'d, 'b> Reader<'d, 'b> {
 }
 
 const WORDS: &[&str] = &[
-    "Requirement", "requirement", "REQUIREMENT", "Req", "REQ", "需求", "要求", "要件", "요구사항", "Требование", "Requisito",
-    "Anforderung", "Exigence",
+    "Requirement",
+    "requirement",
+    "REQUIREMENT",
+    "Req",
+    "REQ",
+    "需求",
+    "要求",
+    "要件",
+    "요구사항",
+    "Требование",
+    "Requisito",
+    "Anforderung",
+    "Exigence",
 ];
 
 /// What follows a word that means "requirement".
@@ -419,13 +431,24 @@ fn is_criteria_label(text: &str) -> bool {
     let plain = text.trim_matches(['*', '#', ' ', ':', '：', '_']);
     let lower = plain.to_lowercase();
     lower.starts_with("acceptance criteria")
-        || ["受け入れ基準", "受け入れ条件", "受入基準", "受入条件", "验收标准", "인수 기준", "критерии приёмки"].iter().any(|w| lower.starts_with(w))
+        || ["受け入れ基準", "受け入れ条件", "受入基準", "受入条件", "验收标准", "인수 기준", "критерии приёмки"]
+            .iter()
+            .any(|w| lower.starts_with(w))
 }
 
 fn is_story(text: &str) -> bool {
     let lower = text.trim_start_matches(['*', '-', ' ', '_']).to_lowercase();
-    let words =
-        ["user story", "objective", "ユーザーストーリー", "目的", "用户故事", "사용자 스토리", "ユーザストーリー", "as a ", "as an "];
+    let words = [
+        "user story",
+        "objective",
+        "ユーザーストーリー",
+        "目的",
+        "用户故事",
+        "사용자 스토리",
+        "ユーザストーリー",
+        "as a ",
+        "as an ",
+    ];
     words.iter().any(|word| lower.starts_with(word))
 }
 
@@ -446,8 +469,24 @@ fn bugfix_section(text: &str) -> Option<&'static str> {
 /// Words that oblige, in the languages that are in use.
 pub(super) fn obliges(text: &str) -> bool {
     const MUST: &[&str] = &[
-        "なければなら", "ねばなら", "すること", "こと。", "ものとする", "してはならない", "てはならない", "必须", "必須", "应", "應", "해야", "должен", "должна",
-        "должно", "DEBE", "MUSS", "DOIT",
+        "なければなら",
+        "ねばなら",
+        "すること",
+        "こと。",
+        "ものとする",
+        "してはならない",
+        "てはならない",
+        "必须",
+        "必須",
+        "应",
+        "應",
+        "해야",
+        "должен",
+        "должна",
+        "должно",
+        "DEBE",
+        "MUSS",
+        "DOIT",
     ];
     text.contains("SHALL") || text.contains("shall ") || MUST.iter().any(|word| text.contains(word))
 }
