@@ -36,7 +36,7 @@ fn check(conn: &Connection, subject: &Subject, body: &Body) -> Result<(), Regist
             let run = run_of(subject, body)?;
             if run_exists(conn, run)? { Err(RegistryError::DuplicateRun(run.clone())) } else { Ok(()) }
         }
-        Body::RunFinished { .. } => {
+        Body::TeamAssembled { .. } | Body::RunFinished { .. } => {
             let run = run_of(subject, body)?;
             if run_exists(conn, run)? { Ok(()) } else { Err(RegistryError::UnknownRun(run.clone())) }
         }

@@ -92,12 +92,20 @@ impl Dispatcher {
                 self.fail(error);
             }
             let tasks = self.tasks().await?;
-            let wanted = dispatch::wanted(&tasks, false);
+            let wanted = dispatch::wanted(&tasks, self.shop.config.run.optional_tasks);
             let active = self.jobs.len() + self.queue.len();
             if let Some(outcome) = dispatch::run_outcome(&tasks, &wanted, active, self.shop.stopping()) {
                 return self.trouble.map_or(Ok(outcome), Err);
             }
             let stopping = self.shop.stopping();
+            if active == 0 && !stopping {
+                self.fail(ServiceError::Usage(format!(
+                    "tasks are ready, but nobody of the team ({}) takes them; see [team] in {}",
+                    self.team.iter().map(|spirit| spirit.instance.as_str()).collect::<Vec<_>>().join(", "),
+                    crate::config::FILE_NAME
+                )));
+                continue;
+            }
             let mut stop = self.shop.stop.clone();
             tokio::select! {
                 ended = self.jobs.join_next(), if !self.jobs.is_empty() => {
@@ -111,8 +119,6 @@ impl Dispatcher {
                     }
                 }
                 _ = stop.wait_for(|asked| *asked), if !stopping => {}
-                // Nothing runs and nothing may start: a policy that places nothing would wait for ever.
-                () = std::future::ready(()), if self.jobs.is_empty() && stopping => {}
             }
         }
     }
@@ -122,7 +128,6 @@ impl Dispatcher {
         tracing::error!("{}", chain(&error));
         self.trouble.get_or_insert(error);
         self.stop.send_replace(true);
-        self.queue.clear();
     }
 
     async fn tasks(&self) -> Result<Vec<Task>, ServiceError> {
@@ -133,7 +138,11 @@ impl Dispatcher {
     /// Starts what can be started.
     async fn round(&mut self) -> Result<(), ServiceError> {
         if self.shop.stopping() {
-            self.queue.clear();
+            // Their commits are kept under their own refs; the tasks wait for the next run.
+            for candidate in std::mem::take(&mut self.queue) {
+                self.running.remove(&candidate.attempt.key);
+                self.settle(&candidate.attempt.key, candidate.attempt.attempt, AttemptEnd::Interrupted).await?;
+            }
             return Ok(());
         }
         self.next_integration().await?;
@@ -145,7 +154,7 @@ impl Dispatcher {
         if running >= self.max_parallel {
             return Ok(());
         }
-        let wanted: HashSet<TaskId> = dispatch::wanted(&tasks, false);
+        let wanted: HashSet<TaskId> = dispatch::wanted(&tasks, self.shop.config.run.optional_tasks);
         let weights = Graph::new(&tasks).map_err(|problems| ServiceError::Internal(problems.to_string()))?.weights();
         let open = tasks.iter().filter(|task| wanted.contains(&task.key.task));
         let ready = dispatch::ready_tasks(open, &weights, self.shop.clock.now());
@@ -376,7 +385,9 @@ impl Dispatcher {
         let attempts = self.shop.registry.read(move |reader| reader.attempts(&wanted)).await?;
         let failed_before = attempts
             .iter()
-            .filter(|attempt| attempt.key.attempt < number && attempt.outcome != Some(Outcome::Interrupted))
+            .filter(|attempt| attempt.key.attempt < number)
+            // One without an end was cut off with its process: that is nobody's failure.
+            .filter(|attempt| matches!(attempt.outcome, Some(Outcome::Failed | Outcome::Success)))
             .count();
         let failed_before = u32::try_from(failed_before).unwrap_or(u32::MAX);
         let body = match dispatch::after_attempt(failed_before, end, self.shop.max_attempts) {
