@@ -34,7 +34,8 @@ fn index(corpus: &Path) -> Vec<Row> {
         .map(|line| {
             let cells: Vec<&str> = line.split('\t').collect();
             let folder = corpus.join("kiro").join(cells[0].replace('/', "__")).join(cells[1]);
-            let numbers = head.iter().zip(&cells).filter_map(|(key, cell)| Some(((*key).to_owned(), cell.parse().ok()?)));
+            let numbers =
+                head.iter().zip(&cells).filter_map(|(key, cell)| Some(((*key).to_owned(), cell.parse().ok()?)));
             Row { folder, counts: numbers.collect() }
         })
         .collect()

@@ -88,7 +88,8 @@ fn a_container_is_done_when_its_required_parts_are() {
     assert!(plan.diagnostics.iter().any(|d| d.code == "tasks/parent-ticked" && d.line == 4));
 }
 
-const WAVES: &str = "\n```json\n{\"waves\":[{\"id\":0,\"tasks\":[\"1.1\",\"3.1\"]},{\"id\":1,\"tasks\":[\"1.2\",\"2\"]}]}\n```\n";
+const WAVES: &str =
+    "\n```json\n{\"waves\":[{\"id\":0,\"tasks\":[\"1.1\",\"3.1\"]},{\"id\":1,\"tasks\":[\"1.2\",\"2\"]}]}\n```\n";
 
 #[test]
 fn waves_run_one_after_another_and_parents_stand_for_their_parts() {
