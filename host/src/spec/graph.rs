@@ -94,7 +94,7 @@ fn closes(opening: &[u8], line: &[u8]) -> bool {
 }
 
 fn read(value: &Value, line: u32, found: &mut Collector) -> Option<Graph> {
-    let Some(waves) = value.get("waves") else { return None };
+    let waves = value.get("waves")?;
     let Some(entries) = waves.as_array().filter(|w| !w.is_empty()) else {
         found.warning(line, "tasks/graph-shape", "`waves` must be a list that is not empty; the graph is not used");
         return None;

@@ -51,7 +51,12 @@ fn without_remarks(text: &str) -> String {
 }
 
 fn list(text: &str) -> Vec<String> {
-    let plain = without_remarks(text).replace(" and ", ",").replace(" & ", ",");
+    let mut plain = without_remarks(text);
+    for word in [" and ", " & "] {
+        if plain.contains(word) {
+            plain = plain.replace(word, ",");
+        }
+    }
     plain
         .split([',', ';', '、', '，', '；', '|'])
         .map(|token| {
@@ -146,6 +151,12 @@ pub(crate) fn requirement_tokens(value: &str) -> Vec<String> {
         &["requirements", "requirement", "reqs", "req", "要件", "需求", "要求", "요구사항", "criteria"];
     let mut out: Vec<String> = Vec::new();
     for token in list(value) {
+        if is_requirement_number(&token) {
+            if !out.contains(&token) {
+                out.push(token);
+            }
+            continue;
+        }
         let token = strip_words(&token, WORDS);
         let token = strip_words(token, &["supports"]);
         let token = token.strip_suffix(['.', '。']).unwrap_or(token);
@@ -162,15 +173,15 @@ pub(crate) fn requirement_tokens(value: &str) -> Vec<String> {
 
 /// What one token of [`requirement_tokens`] means.
 pub(crate) fn requirement_ref(token: &str) -> RequirementRef<'_> {
+    if is_requirement_number(token) {
+        return RequirementRef::One(token);
+    }
     if says_none(token) {
         return RequirementRef::Nothing;
     }
     let lower = token.to_lowercase();
     if ALL.iter().any(|word| lower == *word || lower.strip_prefix(word).is_some_and(|r| r.starts_with([' ', 'の']))) {
         return RequirementRef::All;
-    }
-    if is_requirement_number(token) {
-        return RequirementRef::One(token);
     }
     if let Some((from, to)) = range(token, is_requirement_number) {
         return RequirementRef::Range(from, to);

@@ -87,6 +87,16 @@ fn written_numbers_are_kept() {
             "### Requirement 1: T\n#### Acceptance Criteria\n- THE SYSTEM SHALL a\n- THE SYSTEM SHALL b\n",
             vec![("1.1", "THE SYSTEM SHALL a"), ("1.2", "THE SYSTEM SHALL b")],
         ),
+        (
+            "### Requirement 1: T\n- Add a registry.\n- Keep the old one.\n### AC-4.1: U\n- [ ] a\n- [ ] b\n",
+            vec![
+                ("1.1", "Add a registry."),
+                ("1.2", "Keep the old one."),
+                ("AC-4.1.1", "[ ] a"),
+                ("AC-4.1.2", "[ ] b"),
+            ],
+        ),
+        ("## 3. Acceptance Criteria\n### 3.2 Root\n**AC 3.2.1**: Clean it\n", vec![("3.2.1", "Clean it")]),
     ] {
         assert_eq!(ids(text), pairs(&expected), "{text}");
     }
