@@ -370,6 +370,8 @@ async fn finish(
         duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
     };
     shop.registry.append(Subject::attempt(&shop.run, &work.attempt), vec![finished]).await?;
+    // Locks belong to the attempt, not to its component.
+    shop.registry.release_leases_of(&work.attempt.to_string()).await?;
     shop.tell(&Progress::AttemptFinished {
         attempt: work.attempt.clone(),
         instance: work.instance.clone(),

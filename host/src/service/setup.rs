@@ -20,11 +20,12 @@ use crate::artifact::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::domain::budget::{Amount, Budget};
-use crate::domain::event::{Body, Subject};
+use crate::domain::call::Cost;
+use crate::domain::event::{Body, Outcome, Subject};
 use crate::domain::id::{CommitId, Digest};
 use crate::domain::mask::Mask;
 use crate::domain::protocol;
-use crate::domain::task::TaskState;
+use crate::domain::task::{Task, TaskState};
 use crate::domain::team::Language;
 use crate::plugin::{Engine, EngineOptions};
 use crate::registry::Registry;
@@ -243,6 +244,26 @@ async fn announce(options: &RunOptions, ready: &Ready, base_branch: &str, base: 
     Ok(())
 }
 
+/// An attempt whose process is gone has no end of its own: it gets one.
+async fn close_attempt(shop: &Arc<Workshop>, task: &Task) -> Result<(), ServiceError> {
+    let key = task.key.clone();
+    let attempts = shop.registry.read(move |reader| reader.attempts(&key)).await?;
+    for attempt in attempts.into_iter().filter(|attempt| attempt.outcome.is_none()) {
+        let body = Body::RunnerFinished {
+            runner: attempt.runner,
+            outcome: Outcome::Interrupted,
+            reason: Some("the host ended before the attempt did".to_owned()),
+            summary: None,
+            commit: None,
+            files: Vec::new(),
+            cost: Cost::default(),
+            duration_ms: 0,
+        };
+        shop.registry.append(Subject::attempt(&shop.run, &attempt.key), vec![body]).await?;
+    }
+    Ok(())
+}
+
 /// Takes back what an earlier process of this state directory left: this process owns it now, so
 /// whatever is marked as running is not.
 pub(crate) async fn reclaim(shop: &Arc<Workshop>) -> Result<(), ServiceError> {
@@ -252,6 +273,7 @@ pub(crate) async fn reclaim(shop: &Arc<Workshop>) -> Result<(), ServiceError> {
     let spec = shop.spec.clone();
     for task in shop.registry.read(move |reader| reader.tasks(&spec)).await? {
         if task.state == TaskState::Running {
+            close_attempt(shop, &task).await?;
             let body = Body::TaskReady { from: TaskState::Running, last_failure: task.last_failure.clone() };
             shop.registry.transition(&shop.run, &task.key, task.version, Some(task.attempts), body).await?;
         }

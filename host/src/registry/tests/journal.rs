@@ -107,6 +107,8 @@ async fn a_decision_is_one_commit_with_its_new_state() {
     assert_eq!(remembered.as_deref(), Some("{\"n\":1}"));
     let late = decision.observed(read("a"), json!(1)).await;
     assert!(matches!(late, Err(RegistryError::Ended(_))));
+    let late = decision.answered(1, json!(1), Cost::default()).await;
+    assert!(matches!(late, Err(RegistryError::Ended(_))));
     let big = PolicyState { name: "x".to_owned(), state: "x".repeat(4097) };
     let other = fixture.registry.begin_execution(new("s", ExecutionKind::Scheduling)).await.unwrap();
     let refused = other.end(json!(1), json!({}), Some(big)).await;
