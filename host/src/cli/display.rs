@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::style::Style;
+use super::{neutral, out};
 use crate::domain::assignment::WorkKind;
 use crate::domain::event::Outcome;
 use crate::domain::id::Instance;
@@ -50,8 +51,8 @@ impl Display {
 
     fn print(&self, line: &str) {
         match &self.lines {
-            Some(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).all.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).all.suspend(|| out::tell(line)),
+            None => out::tell(line),
         }
     }
 
@@ -70,7 +71,7 @@ impl Display {
             Progress::AttemptStarted { instance, title, .. } => {
                 let bar = lines.all.insert_before(&lines.tasks, ProgressBar::new_spinner());
                 bar.set_prefix(instance.to_string());
-                bar.set_message(title.clone());
+                bar.set_message(neutral::line(title));
                 if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:24} {wide_msg}") {
                     bar.set_style(style);
                 }
@@ -78,7 +79,7 @@ impl Display {
             }
             Progress::Activity { instance, text } => {
                 if let Some(bar) = lines.spirits.get(instance) {
-                    bar.set_message(text.clone());
+                    bar.set_message(neutral::line(text));
                     bar.tick();
                 }
             }
@@ -106,17 +107,19 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
     Some(match progress {
         Progress::Started { spec, title, llm, scripted, gate, .. } => {
             let gate = if gate.is_empty() { "none".to_owned() } else { gate.join(", ") };
-            let model = if *scripted { "scripted replies, no model is asked".to_owned() } else { llm.clone() };
+            let model = if *scripted { "scripted replies, no model is asked".to_owned() } else { neutral::line(llm) };
+            let title = neutral::line(title);
             format!("{} {title}\n  spec {spec} · model: {model} · gate: {gate}", style.bold("necro-host"))
         }
         Progress::Planned { tasks, done } => format!("  plan: {tasks} tasks, {done} done"),
         Progress::AttemptStarted { attempt, kind, title, instance, reason } => {
+            let title = neutral::line(title);
             let what = match kind {
                 WorkKind::Implement => format!("task {} {title}", attempt.key.task),
-                WorkKind::Specify | WorkKind::Plan => title.clone(),
+                WorkKind::Specify | WorkKind::Plan => title,
             };
             let again = if attempt.attempt > 1 { format!(" (attempt {})", attempt.attempt) } else { String::new() };
-            let why = if reason.is_empty() { String::new() } else { style.dim(&format!("  {reason}")) };
+            let why = if reason.is_empty() { String::new() } else { style.dim(&format!("  {}", neutral::line(reason))) };
             format!("{} {instance}  {what}{again}{why}", style.cyan("▸"))
         }
         Progress::AttemptFinished { attempt, instance, outcome, reason } => {
@@ -130,20 +133,21 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
                     style.red("✗"),
                     attempt.key.task,
                     attempt.attempt,
-                    first.unwrap_or("no reason was given").trim()
+                    neutral::line(first.unwrap_or("no reason was given").trim())
                 ),
                 Outcome::Interrupted => format!("{} {instance}  {} interrupted", style.yellow("‖"), attempt.key.task),
             }
         }
         Progress::Merged { task, title, commit, done, total } => {
-            let short: String = commit.chars().take(10).collect();
+            let (short, title): (String, _) = (commit.chars().take(10).collect(), neutral::line(title));
             format!("{} task {task} merged as {short}  {title}  ({done}/{total})", style.green("✓"))
         }
         Progress::Failed { task, title, .. } => format!(
             "{} task {task} failed: every attempt is used up  {title}  (see `necro-host show {task}`)",
-            style.red("✗")
+            style.red("✗"),
+            title = neutral::line(title),
         ),
-        Progress::Warning { text } => format!("{} {text}", style.yellow("warning:")),
+        Progress::Warning { text } => format!("{} {}", style.yellow("warning:"), neutral::line(text)),
         Progress::Stopping => {
             "stopping: nothing new is started, journals are being closed (interrupt again to quit at once)".to_owned()
         }

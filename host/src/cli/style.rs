@@ -27,6 +27,11 @@ impl Style {
         Self::choose(colour, std::io::stderr().is_terminal())
     }
 
+    /// Whether there are any colours.
+    pub(crate) const fn is_coloured(self) -> bool {
+        self.coloured
+    }
+
     fn choose(colour: Colour, terminal: bool) -> Self {
         let coloured = match colour {
             Colour::Always => true,

@@ -48,6 +48,11 @@ impl BaseFiles {
         })
     }
 
+    /// Whether there is a `necro.toml`.
+    pub(crate) fn is_configured(&self) -> bool {
+        self.settings.is_some()
+    }
+
     /// The settings of the base commit; defaults when it has none.
     pub(crate) fn config(&self) -> Result<Config, ServiceError> {
         let Some(bytes) = &self.settings else { return Ok(Config::default()) };

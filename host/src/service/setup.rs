@@ -11,7 +11,7 @@ use super::basefiles::BaseFiles;
 use super::error::ServiceError;
 use super::gate::{Gate, GateCommand};
 use super::necromancer::{Goal, RunOptions};
-use super::plugins::PluginSet;
+use super::plugins::{self, PluginSet};
 use super::progress::{Observer, Progress};
 use super::state_dir::{DEFAULT_NAME, StateDir, StateLock};
 use super::workshop::{SpiritCommand, Workshop};
@@ -83,7 +83,12 @@ pub(crate) async fn prepare(
     if !options.allow_dirty && seen.dirty_count > 0 {
         return Err(dirty(&seen));
     }
+    check_branches(&seen)?;
     llm_access::config(options, &early)?;
+    let engine = Engine::new(EngineOptions { cache_dir: options.cache.clone(), ..EngineOptions::default() })?;
+    for choice in &options.plugins {
+        plugins::load(&engine, choice.kind, &choice.source).await?;
+    }
 
     let state = StateDir::create(&state_path(&source, &options.cwd, options.state.as_deref()))?;
     let lock = state.lock(clock.now())?;
@@ -99,7 +104,6 @@ pub(crate) async fn prepare(
 
     let blobs = BlobStore::open(state.blobs())?;
     let registry = Registry::open(&state.registry(), Arc::clone(&clock), blobs.clone())?;
-    let engine = Engine::new(EngineOptions { cache_dir: options.cache.clone(), ..EngineOptions::default() })?;
     let plugins = PluginSet::load(&engine, &config, &options.plugins).await?;
     let spec = specname::choose(&options.goal, &registry, &found.specs).await?;
     seen.check_branch_free(&protocol::spec_branch(&spec))?;
@@ -167,6 +171,15 @@ fn commands(
     (Gate { commands: deciding, sandbox, mask: Arc::clone(mask) }, allowed)
 }
 
+/// Refuses a branch that stands where a folder of branches is needed, before anything is written. A
+/// spec's full name is checked when it is known.
+pub(crate) fn check_branches(seen: &Inspection) -> Result<(), ServiceError> {
+    for wanted in ["necro/<spec>", "feature/task-<spec>-<number>"] {
+        seen.check_branch_free(wanted)?;
+    }
+    Ok(())
+}
+
 fn dirty(seen: &Inspection) -> ServiceError {
     let named: Vec<&str> = seen.dirty.iter().take(5).map(|dirty| dirty.path.as_str()).collect();
     let more = if seen.dirty_count > named.len() { ", …" } else { "" };
@@ -178,7 +191,7 @@ fn dirty(seen: &Inspection) -> ServiceError {
     ))
 }
 
-fn early_config(source: &Source) -> Result<Config, ServiceError> {
+pub(crate) fn early_config(source: &Source) -> Result<Config, ServiceError> {
     let Source::Path(root) = source else { return Ok(Config::default()) };
     match std::fs::read_to_string(root.join(config::FILE_NAME)) {
         Ok(text) => Ok(Config::parse(&text, config::FILE_NAME)?),
