@@ -2,6 +2,7 @@
 //! attempt, an attempt becomes a commit on the spec branch. `necromancer` is the way in.
 
 mod assignment;
+mod basefiles;
 mod capabilities;
 pub mod demo;
 mod doctor;
@@ -12,6 +13,7 @@ mod gate;
 mod integration;
 mod journal;
 mod land;
+mod llm_access;
 mod necromancer;
 mod planning;
 mod plugins;

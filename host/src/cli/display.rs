@@ -125,7 +125,9 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
         Progress::AttemptFinished { attempt, instance, outcome, reason } => {
             let first = reason.as_deref().and_then(|text| text.lines().find(|line| !line.trim().is_empty()));
             match outcome {
-                Outcome::Success => format!("{} {instance}  {} passed gate and review", style.green("✓"), attempt.key.task),
+                Outcome::Success => {
+                    format!("{} {instance}  {} passed gate and review", style.green("✓"), attempt.key.task)
+                }
                 Outcome::Failed => format!(
                     "{} {instance}  {} attempt {} failed: {}",
                     style.red("✗"),

@@ -6,7 +6,7 @@ use super::style::Style;
 use super::table::{Cell, Table};
 use super::{open, out, words};
 use crate::domain::event::{Body, Event, TaskChange};
-use crate::domain::id::SpecName;
+use crate::domain::id::{Instance, SpecName};
 use crate::registry::EventFilter;
 use crate::service::ServiceError;
 
@@ -87,6 +87,7 @@ fn known_kind(records: &Records, spec: &SpecName, kind: &str) -> Result<(), Serv
 fn what(body: &Body) -> String {
     match body {
         Body::RunStarted { title, llm, branch, .. } => format!("{title} · {llm} · {branch}"),
+        Body::TeamAssembled { team } => team.iter().map(Instance::as_str).collect::<Vec<_>>().join(", "),
         Body::RunFinished { outcome, commit, reason, .. } => {
             let at = commit.as_ref().map_or_else(String::new, |commit| format!(" at {}", words::short(commit)));
             format!("{outcome}{at}{}", reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}")))

@@ -160,8 +160,8 @@ impl Report {
         let (Some(Source::Path(root)), Some(seen)) = (source, seen) else { return none };
         let (objects, base) = (Objects::of_work_tree(root), seen.base_commit.clone());
         let read = tokio::task::spawn_blocking(move || {
-            let found = setup::BaseFiles::read(&objects, &base)?;
-            Ok::<_, ServiceError>((found.config()?, found.is_configured(), found.detected()))
+            let found = super::basefiles::BaseFiles::read(&objects, &base)?;
+            Ok::<_, ServiceError>((found.config()?, found.is_configured(), found.detected))
         });
         match read.await.map_err(|error| ServiceError::Internal(error.to_string())).flatten() {
             Ok((config, is_configured, detected)) => {
@@ -195,7 +195,7 @@ impl Report {
         };
         let key_env = config.llm.key_env.as_deref().unwrap_or(DEFAULT_KEY_ENV);
         let has_key = options.env.get(key_env).is_some_and(|key| !key.is_empty());
-        let llm = match setup::llm_config(&run, config) {
+        let llm = match super::llm_access::config(&run, config) {
             Ok(llm) => llm,
             Err(error) => {
                 let advice = format!("`export {key_env}=…`, or choose another model with --llm and --base-url");

@@ -92,11 +92,7 @@ pub(crate) struct PluginSet {
 
 impl PluginSet {
     /// Loads what the configuration and `choices` name, and the built-in set for the rest.
-    pub(crate) async fn load(
-        engine: &Engine,
-        config: &Config,
-        choices: &[PluginChoice],
-    ) -> Result<Self, ServiceError> {
+    pub(crate) async fn load(engine: &Engine, config: &Config, choices: &[PluginChoice]) -> Result<Self, ServiceError> {
         let mut wanted: Vec<(PluginKind, PluginSource)> = builtin::ALL
             .iter()
             .filter(|entry| matches!(entry.kind, PluginKind::Spirit | PluginKind::Review))
@@ -209,7 +205,11 @@ pub async fn load_builtin(entry: &Builtin, cache: Option<PathBuf>) -> Result<Arc
 }
 
 /// Loads one component and checks that it is of `kind`.
-pub(crate) async fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Arc<Plugin>, ServiceError> {
+pub(crate) async fn load(
+    engine: &Engine,
+    kind: PluginKind,
+    source: &PluginSource,
+) -> Result<Arc<Plugin>, ServiceError> {
     match source {
         PluginSource::Builtin(name) => {
             let entry = builtin::find(kind, name).ok_or_else(|| {

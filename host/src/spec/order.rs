@@ -220,9 +220,12 @@ impl<'f> Net<'f> {
                     found.note(line, "tasks/needless-dependency", message);
                 }
                 Some(on) if self.is_below(at, *on) && self.container[*on] => {
-                    let message =
-                        format!("task {id} depends on task {name}, which waits for {id}: {id} → {name} → {id}");
-                    found.error(line, "tasks/dependency-cycle", message);
+                    let message = format!(
+                        "task {id} is a part of task {name}, which waits for it; read as the parts of {name} before it"
+                    );
+                    found.warning(line, "tasks/depends-on-parent", message);
+                    let before = self.children[*on].iter().filter(|c| **c < at && !self.is_below(at, **c));
+                    gates.extend(before.filter(|c| !self.items[**c].optional).map(|c| Gate { on: *c, line }));
                 }
                 Some(on) => {
                     if self.optional[*on] && !self.optional[at] {
