@@ -12,7 +12,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("plan", &["--llm", "--json"]),
     ("land", &["--json", "git merge"]),
     ("status", &["--spec", "--json", "JSON:"]),
-    ("tasks", &["--state", "JSON:"]),
+    ("tasks", &["--only", "--state", "JSON:"]),
     ("show", &["--attempt", "--conversation", "JSON:"]),
     ("logs", &["--follow", "--lines", "JSON:"]),
     ("events", &["--after", "--kind", "JSON:"]),
@@ -53,7 +53,7 @@ fn a_wrong_command_line_ends_with_2() {
     let place = Place::new();
     place.run("", &[]).refused(2, &["Usage: necro-host"]);
     place.run("", &["rum"]).refused(2, &["rum", "run"]);
-    place.run("", &["tasks", "--state", "open"]).refused(2, &["ready, running, blocked, done, failed, cancelled"]);
+    place.run("", &["tasks", "--only", "open"]).refused(2, &["ready, running, blocked, done, failed, cancelled"]);
     place.run("", &["run", "x.md", "--max-parallel", "0"]).refused(2, &["--max-parallel"]);
     place.run("", &["--log", "necro_host=loud", "plugin", "ls"]).refused(2, &["is no log filter"]);
 }
@@ -134,8 +134,9 @@ fn what_is_no_plugin_is_said_to_be_something_else() {
     let newer = guests::guest("next-contract");
     let newer = newer.to_str().unwrap();
     place.run("", &["plugin", "inspect", newer]).refused(2, &["needs necro:plugin@0.2, this host has 0.1"]);
-    let file = guests::guest("last-candidate");
-    let inspected = place.run("", &["plugin", "inspect", file.to_str().unwrap(), "--json"]).json();
+    place.write("mine.wasm", guests::guest_bytes("last-candidate"));
+    let inspected = place.run("", &["plugin", "inspect", "mine.wasm", "--json"]).json();
+    assert_eq!(inspected["name"], "mine");
     assert_eq!(inspected["kind"], "routing");
 }
 

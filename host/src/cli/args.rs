@@ -211,7 +211,7 @@ pub(crate) struct QueryArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   necro-host tasks
-  necro-host tasks --state failed --json
+  necro-host tasks --only failed --json
 
 JSON: a list of objects with `spec`, `task`, `title`, `text`, `state`, `depends`, `skill`, `optional`,
 `container`, `priority`, `requirements`, `attempts`, `assigned`, `last_failure`, `merged_commit`,
@@ -219,7 +219,7 @@ JSON: a list of objects with `spec`, `task`, `title`, `text`, `state`, `depends`
 pub(crate) struct TasksArgs {
     /// Only tasks in this state.
     #[arg(long, value_name = "STATE", value_parser = task_state())]
-    pub state: Option<TaskState>,
+    pub only: Option<TaskState>,
     /// What and where.
     #[command(flatten)]
     pub query: QueryArgs,
@@ -454,4 +454,16 @@ pub(crate) struct InitArgs {
     /// Replace a file that exists.
     #[arg(long)]
     pub force: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_has_no_contradictions() {
+        Cli::command().debug_assert();
+    }
 }

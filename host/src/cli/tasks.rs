@@ -9,7 +9,7 @@ use crate::service::ServiceError;
 
 /// Runs `tasks`.
 pub(crate) async fn run(args: TasksArgs, style: Style) -> Result<(), ServiceError> {
-    let TasksArgs { state, query } = args;
+    let TasksArgs { only: state, query } = args;
     let named = query.spec;
     let (spec, tasks) = open::read(&query.place, move |records| {
         let spec = records.spec(named.as_deref())?;
