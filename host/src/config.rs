@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use crate::domain::budget;
 use crate::domain::id::Role;
+use crate::domain::llm::Dialect;
 use crate::domain::review::Severity;
 
 pub mod detect;
@@ -92,27 +93,6 @@ pub struct RunSettings {
 impl Default for RunSettings {
     fn default() -> Self {
         Self { max_parallel: 4, max_attempts: 3, base_branch: None, land: false, optional_tasks: false }
-    }
-}
-
-/// How a model is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dialect {
-    /// `OpenAI` Responses.
-    Responses,
-    /// Chat Completions.
-    Chat,
-}
-
-impl Dialect {
-    /// As it is written in the file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Responses => "responses",
-            Self::Chat => "chat",
-        }
     }
 }
 

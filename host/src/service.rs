@@ -30,6 +30,7 @@ mod taskset;
 mod workshop;
 
 pub use doctor::{DoctorOptions, Examined, Health, examine};
+pub(crate) use error::chain;
 pub use error::{ServiceError, Trouble};
 pub use land::{LandOptions, LandSummary, land};
 pub use necromancer::{Extent, Goal, RunOptions, RunSummary, TaskCounts, run};

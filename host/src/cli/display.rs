@@ -123,19 +123,22 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
             format!("{} {instance}  {what}{again}{why}", style.cyan("▸"))
         }
         Progress::AttemptFinished { attempt, instance, outcome, reason } => {
-            let first = reason.as_deref().and_then(|text| text.lines().find(|line| !line.trim().is_empty()));
+            let step = attempt.key.task.is_planning_step();
             match outcome {
+                Outcome::Success if step => format!("{} {instance}  passed the spec check", style.green("✓")),
                 Outcome::Success => {
-                    format!("{} {instance}  {} passed gate and review", style.green("✓"), attempt.key.task)
+                    format!("{} {instance}  task {} passed gate and review", style.green("✓"), attempt.key.task)
                 }
                 Outcome::Failed => format!(
-                    "{} {instance}  {} attempt {} failed: {}",
+                    "{} {instance}  task {} attempt {} failed: {}",
                     style.red("✗"),
                     attempt.key.task,
                     attempt.attempt,
-                    neutral::line(first.unwrap_or("no reason was given").trim())
+                    neutral::line(&gist(reason.as_deref().unwrap_or("no reason was given")))
                 ),
-                Outcome::Interrupted => format!("{} {instance}  {} interrupted", style.yellow("‖"), attempt.key.task),
+                Outcome::Interrupted => {
+                    format!("{} {instance}  task {} interrupted", style.yellow("‖"), attempt.key.task)
+                }
             }
         }
         Progress::Merged { task, title, commit, done, total } => {
@@ -155,6 +158,16 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
     })
 }
 
+/// A reason's first line, and the next one where the first only announces it.
+fn gist(reason: &str) -> String {
+    let mut lines = reason.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    match lines.next() {
+        Some(next) if first.ends_with(':') => format!("{first} {}", next.trim_start_matches("- ")),
+        _ => first.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,10 +180,10 @@ mod tests {
             attempt: AttemptKey { key, attempt: 2 },
             instance: Instance::new("qa_spirit_1").unwrap(),
             outcome: Outcome::Failed,
-            reason: Some("\nThe command `test` failed:\nmore".into()),
+            reason: Some("\nThe command `test` failed:\nexit code 101\n\nmore".into()),
         };
         let text = line(&progress, &Style::plain()).unwrap();
-        assert_eq!(text, "✗ qa_spirit_1  2.1 attempt 2 failed: The command `test` failed:");
+        assert_eq!(text, "✗ qa_spirit_1  task 2.1 attempt 2 failed: The command `test` failed: exit code 101");
     }
 
     #[test]

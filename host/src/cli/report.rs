@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::style::Style;
 use super::{neutral, out};
-use crate::service::{ServiceError, StateDirError, Trouble};
+use crate::service::{ServiceError, StateDirError, Trouble, chain};
 
 /// Work failed.
 pub(crate) const WORK_FAILED: u8 = 1;
@@ -32,20 +32,6 @@ pub(crate) const fn code(error: &ServiceError) -> u8 {
         Trouble::Environment => MISSING,
         Trouble::Interrupted => INTERRUPTED,
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let part = source.to_string();
-        if !text.contains(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        next = source.source();
-    }
-    text
 }
 
 fn hint(error: &ServiceError) -> Option<&'static str> {

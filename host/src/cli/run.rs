@@ -186,8 +186,12 @@ fn words(summary: &RunSummary, place: &Place, style: Style) -> String {
         other => style.red(other),
     };
     let mut text = format!(
-        "\n{headline}: {} of {} tasks merged, {} failed; {} attempts, {} findings\n",
-        tasks.done, tasks.total, tasks.failed, summary.attempts, summary.findings
+        "\n{headline}: {} of {} tasks merged, {} failed; {}, {}\n",
+        tasks.done,
+        tasks.total,
+        tasks.failed,
+        common::count(summary.attempts, "attempt"),
+        common::count(summary.findings, "finding")
     );
     let scripted = if summary.scripted { " (replies were scripted: no model was asked)" } else { "" };
     text.push_str(&format!("cost:   {}{scripted}\n", common::cost(cost)));

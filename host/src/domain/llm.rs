@@ -1,5 +1,7 @@
 //! The language of model calls, the same for every back end: conversation in, completion out.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 /// Who speaks.
@@ -148,4 +150,36 @@ pub struct Completion {
     pub model: String,
     /// Opaque state of the provider, to be given back.
     pub provider_state: Option<String>,
+}
+
+/// Which API a server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// `POST /responses`
+    Responses,
+    /// `POST /chat/completions`
+    Chat,
+}
+
+impl Dialect {
+    /// `responses` or `chat`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Responses => "responses",
+            Self::Chat => "chat",
+        }
+    }
+}
+
+impl FromStr for Dialect {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "responses" => Ok(Self::Responses),
+            "chat" => Ok(Self::Chat),
+            other => Err(format!("`{other}` is no dialect; there are `responses` and `chat`")),
+        }
+    }
 }

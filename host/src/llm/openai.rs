@@ -1,13 +1,12 @@
 //! The back end for OpenAI and compatible servers, in either dialect, through async-openai with our
 //! own request and answer types.
 
-use std::str::FromStr;
 
 use async_openai::Client;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::backend::{Backend, BackendCall, LlmError};
@@ -15,6 +14,7 @@ use super::http::{self, Endpoint, Transport};
 pub use super::http::{EndpointError, HttpLimits};
 use super::redact::excerpt;
 use super::{chat, estimate, responses};
+pub use crate::domain::llm::Dialect;
 use crate::domain::llm::{Completion, Request, Usage};
 use crate::domain::mask::Mask;
 
@@ -22,38 +22,6 @@ use crate::domain::mask::Mask;
 pub(crate) const MAX_STATE_BYTES: usize = 1024 * 1024;
 /// The host of OpenAI itself, which wants its newer names of fields.
 const OPENAI_HOST: &str = "api.openai.com";
-
-/// Which API a server speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dialect {
-    /// `POST /responses`
-    Responses,
-    /// `POST /chat/completions`
-    Chat,
-}
-
-impl Dialect {
-    /// `responses` or `chat`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Responses => "responses",
-            Self::Chat => "chat",
-        }
-    }
-}
-
-impl FromStr for Dialect {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "responses" => Ok(Self::Responses),
-            "chat" => Ok(Self::Chat),
-            other => Err(format!("`{other}` is no dialect; there are `responses` and `chat`")),
-        }
-    }
-}
 
 /// A server that speaks one of the dialects.
 #[derive(Debug)]

@@ -95,7 +95,8 @@ impl Desk {
         }
     }
 
-    fn says(&self, text: String) {
+    /// Tells what the spirit does at the moment, and keeps it in the attempt's log.
+    pub(crate) fn says(&self, text: String) {
         self.note(text.clone());
         self.shop.tell(&Progress::Activity { instance: self.instance.clone(), text });
     }

@@ -6,16 +6,11 @@ use crate::config::{self, Config};
 use crate::domain::mask::Mask;
 use crate::llm::config::{BASE_URL_ENV, DEFAULT_KEY_ENV, LlmChoice, LlmConfig, LlmOptions, ModelOptions};
 use crate::llm::gateway::{Gateway, Price};
-use crate::llm::openai::Dialect;
 
 /// LLM access by flag, then environment, then `necro.toml`.
 pub(crate) fn config(options: &RunOptions, config: &Config) -> Result<LlmConfig, ServiceError> {
     let settings = &config.llm;
     let env = |name: &str| options.env.get(name).cloned();
-    let dialect = |dialect: config::Dialect| match dialect {
-        config::Dialect::Responses => Dialect::Responses,
-        config::Dialect::Chat => Dialect::Chat,
-    };
     let key_env = settings.key_env.clone();
     let named = options.base_url.clone().or_else(|| env(BASE_URL_ENV));
     if let (None, Some(url)) = (&named, &settings.base_url)
@@ -30,7 +25,7 @@ pub(crate) fn config(options: &RunOptions, config: &Config) -> Result<LlmConfig,
     }
     let alias = |model: &config::ModelSettings| ModelOptions {
         model: model.model.clone(),
-        dialect: model.dialect.map(dialect),
+        dialect: model.dialect,
         max_output_tokens: model.max_output_tokens.or(settings.max_output_tokens),
         price: model.price.map(|price| Price {
             input_microusd: price.input_microusd,
@@ -43,7 +38,7 @@ pub(crate) fn config(options: &RunOptions, config: &Config) -> Result<LlmConfig,
         base_url: named.or_else(|| settings.base_url.clone()),
         key_env,
         model: settings.model.clone(),
-        dialect: settings.dialect.map(dialect),
+        dialect: settings.dialect,
         aliases: settings.models.iter().map(|(name, model)| (name.clone(), alias(model))).collect(),
         limits: None,
         max_concurrent: settings.max_concurrent.and_then(|calls| usize::try_from(calls).ok()),

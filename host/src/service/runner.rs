@@ -219,6 +219,7 @@ async fn judge(
         WorkKind::Implement => {
             // The gate sees what the commit holds and nothing else: no ignored or left-over file helps it.
             slots::prepare(shop, &work.slot, &commit).await?;
+            desk.says("is done; the gate runs".to_owned());
             judged.gate = shop.gate.run(&work.slot, &shop.stop).await?;
             if judged.gate.cancelled {
                 judged.outcome = Outcome::Interrupted;

@@ -303,9 +303,11 @@ impl<'f> Net<'f> {
         edges
     }
 
-    /// What `at` waits for by its own word, by its parents' and because its parent is work of its own.
+    /// What `at` waits for by its own word, by its parents' and because its parent is work of its own;
+    /// what such a parent waits for itself is then waited for already.
     fn gates(&self, at: usize) -> impl Iterator<Item = Gate> {
-        self.line_of(at).flat_map(move |a| {
+        let passed_on = std::iter::successors(Some(at), |a| self.parent[*a].filter(|p| self.container[*p]));
+        passed_on.flat_map(move |a| {
             let own = self.depends[a].iter().flatten().copied();
             let unit = self.parent[a].filter(|p| !self.container[*p]);
             let unit = unit.map(|on| Gate { on, line: self.items[a].line });

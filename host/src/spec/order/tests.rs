@@ -72,6 +72,8 @@ fn a_parent_of_optional_parts_only_is_work_of_its_own_and_comes_first() {
     assert_eq!(of(&waits, "1"), Vec::<&str>::new());
     assert_eq!(of(&waits, "1.1"), ["1"]);
     assert_eq!(of(&waits, "2"), ["2.1"]);
+    let later = "- [ ] 1. a\n- [ ] 3. b\n  - _Depends: 1_\n  - [ ]* 3.1 test\n";
+    assert_eq!(of(&self::waits(later), "3.1"), ["3"]);
 }
 
 #[test]
