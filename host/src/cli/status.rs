@@ -175,7 +175,9 @@ fn text(status: &Status, now: jiff::Timestamp, style: Style) -> String {
         }
     }
     line("kept in", state_dir);
-    text.push_str(&format!("\nlook: necro-host tasks{flags} · necro-host show <task>{flags} · necro-host logs -f{flags}\n"));
+    text.push_str(&format!(
+        "\nlook: necro-host tasks{flags} · necro-host show <task>{flags} · necro-host logs -f{flags}\n"
+    ));
     text
 }
 
