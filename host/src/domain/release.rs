@@ -185,7 +185,12 @@ mod tests {
     fn map(tasks: &[(&str, TaskState, &[&str])]) -> TaskMap {
         let mut map = TaskMap::default();
         for (task, state, needs) in tasks {
-            map.insert(id(task), *state, (task.ends_with('c'), task.ends_with('o')), needs.iter().map(|n| id(n)).collect());
+            map.insert(
+                id(task),
+                *state,
+                (task.ends_with('c'), task.ends_with('o')),
+                needs.iter().map(|n| id(n)).collect(),
+            );
         }
         map
     }

@@ -218,12 +218,7 @@ impl Execution {
     ///
     /// # Errors
     /// When it has ended already, or cannot be recorded.
-    pub async fn end(
-        &self,
-        outcome: Value,
-        usage: Value,
-        policy: Option<PolicyState>,
-    ) -> Result<(), RegistryError> {
+    pub async fn end(&self, outcome: Value, usage: Value, policy: Option<PolicyState>) -> Result<(), RegistryError> {
         if let Some(found) = policy.as_ref().map(|p| p.state.len() as u64).filter(|len| *len > MAX_STATE) {
             return Err(RegistryError::TooLarge { what: "a policy's state", found, limit: MAX_STATE, unit: "bytes" });
         }
@@ -318,10 +313,8 @@ impl Execution {
         }
         // From here to the send nothing waits: a caller that goes away leaves no hole in the numbers.
         let place = self.shared.writer.place().await?;
-        let backlog = Arc::new(Backlog {
-            begin: progress.begin.take(),
-            pending: std::mem::take(&mut progress.pending),
-        });
+        let backlog =
+            Arc::new(Backlog { begin: progress.begin.take(), pending: std::mem::take(&mut progress.pending) });
         let numbered = u64::from(entry.is_some());
         progress.next += numbered;
         let (id, kept) = (self.id.clone(), backlog.clone());
@@ -405,12 +398,7 @@ fn insert_call(tx: &Tx<'_>, id: &ExecutionId, entry: &Entry) -> Result<(), Regis
 }
 
 /// Completes the row of a local call with its answer, inside the same transaction.
-pub(super) fn answer_local(
-    tx: &Tx<'_>,
-    id: &ExecutionId,
-    sequence: u64,
-    answer: &Value,
-) -> Result<(), RegistryError> {
+pub(super) fn answer_local(tx: &Tx<'_>, id: &ExecutionId, sequence: u64, answer: &Value) -> Result<(), RegistryError> {
     let mut parts = Parts::default();
     let form = parts.take(answer)?;
     parts::insert_whole(tx.conn, &parts)?;

@@ -59,10 +59,8 @@ pub(super) fn acquire(tx: &Tx<'_>, id: String, request: LeaseRequest) -> Result<
 /// Makes it last `ttl` from now.
 pub(super) fn renew(tx: &Tx<'_>, id: &str, ttl: Duration) -> Result<Lease, RegistryError> {
     let expires = until(tx.now(), ttl);
-    let changed = tx
-        .conn
-        .prepare_cached("UPDATE leases SET expires_at = ?2 WHERE id = ?1")?
-        .execute((id, time_text(expires)))?;
+    let changed =
+        tx.conn.prepare_cached("UPDATE leases SET expires_at = ?2 WHERE id = ?1")?.execute((id, time_text(expires)))?;
     if changed == 0 {
         return Err(RegistryError::LostLease(id.to_owned()));
     }

@@ -247,15 +247,15 @@ fn send(
     }
     let unread: u64 = tx
         .conn
-        .prepare_cached(
-            "SELECT count(*) FROM messages WHERE workspace = ?1 AND receiver = ?2 AND received_at IS NULL",
-        )?
+        .prepare_cached("SELECT count(*) FROM messages WHERE workspace = ?1 AND receiver = ?2 AND received_at IS NULL")?
         .query_row((&context.workspace, receiver.as_str()), |row| row.get(0))?;
     if unread >= MAX_UNREAD {
         return Ok(Err(HostError::Conflict(format!("{unread} messages wait for {receiver} already"))));
     }
     tx.conn
-        .prepare_cached("INSERT INTO messages (id, workspace, receiver, envelope, sent_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .prepare_cached(
+            "INSERT INTO messages (id, workspace, receiver, envelope, sent_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
         .execute((&message.message_id, &context.workspace, receiver.as_str(), text, time_text(tx.now())))?;
     Ok(Ok(LocalAnswer::Done))
 }
@@ -267,9 +267,7 @@ fn receive(tx: &Tx<'_>, context: &LocalContext) -> Result<Answer, RegistryError>
             "SELECT number, envelope FROM messages
              WHERE workspace = ?1 AND receiver = ?2 AND received_at IS NULL ORDER BY number LIMIT ?3",
         )?
-        .query_map((&context.workspace, context.instance.as_str(), MAX_RECEIVED), |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?
+        .query_map((&context.workspace, context.instance.as_str(), MAX_RECEIVED), |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
     let mut messages = Vec::with_capacity(waiting.len());
     for (number, text) in waiting {

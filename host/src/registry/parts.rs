@@ -47,8 +47,11 @@ fn insert_up_to(conn: &Connection, parts: &Parts, row_bytes: usize) -> Result<()
             .execute((digest.as_str(), form.len(), content))?;
     }
     for ListItem { digest, previous, item } in &parts.lists {
-        conn.prepare_cached("INSERT OR IGNORE INTO lists (digest, previous, item) VALUES (?1, ?2, ?3)")?
-            .execute((digest.as_str(), previous.as_ref().map(Digest::as_str), item))?;
+        conn.prepare_cached("INSERT OR IGNORE INTO lists (digest, previous, item) VALUES (?1, ?2, ?3)")?.execute((
+            digest.as_str(),
+            previous.as_ref().map(Digest::as_str),
+            item,
+        ))?;
     }
     Ok(())
 }
@@ -90,8 +93,7 @@ impl PartSource for StoredParts<'_> {
                 })
                 .optional()?
                 .ok_or_else(|| RegistryError::Damaged(format!("item {digest} of the journal is missing")))?;
-            let previous =
-                previous.map(Digest::new).transpose().map_err(|e| RegistryError::Damaged(e.to_string()))?;
+            let previous = previous.map(Digest::new).transpose().map_err(|e| RegistryError::Damaged(e.to_string()))?;
             let node = ListItem::new(previous, item);
             if node.digest != digest || items.len() >= MAX_ITEMS {
                 return Err(RegistryError::Damaged(format!("item {digest} of the journal has other bytes")));

@@ -34,10 +34,7 @@ pub(super) fn runs(conn: &Connection) -> Answer<Vec<Run>> {
 }
 
 pub(super) fn run(conn: &Connection, id: &RunId) -> Answer<Option<Run>> {
-    conn.prepare_cached("SELECT * FROM runs WHERE id = ?1")?
-        .query_and_then([id.as_str()], run_row)?
-        .next()
-        .transpose()
+    conn.prepare_cached("SELECT * FROM runs WHERE id = ?1")?.query_and_then([id.as_str()], run_row)?.next().transpose()
 }
 
 pub(super) fn latest_run(conn: &Connection) -> Answer<Option<Run>> {
@@ -97,9 +94,7 @@ pub(super) fn ready(conn: &Connection, spec: &SpecName) -> Answer<Vec<Task>> {
         .prepare_cached("SELECT * FROM tasks WHERE spec = ?1 AND state = 'ready'")?
         .query_and_then([spec.as_str()], task_row)?
         .collect::<Answer<_>>()?;
-    tasks.sort_by(|a, b| {
-        b.definition.priority.cmp(&a.definition.priority).then_with(|| a.key.task.cmp(&b.key.task))
-    });
+    tasks.sort_by(|a, b| b.definition.priority.cmp(&a.definition.priority).then_with(|| a.key.task.cmp(&b.key.task)));
     Ok(tasks)
 }
 
@@ -107,12 +102,9 @@ fn task_row(row: &Row<'_>) -> Answer<Task> {
     let state: TaskState = row.id("state")?;
     let assigned = match row.id_or_null::<Instance>("instance")? {
         None => None,
-        Some(instance) => Some(Assigned {
-            instance,
-            slot: row.id("slot")?,
-            branch: row.get("branch")?,
-            runner: row.get("runner")?,
-        }),
+        Some(instance) => {
+            Some(Assigned { instance, slot: row.id("slot")?, branch: row.get("branch")?, runner: row.get("runner")? })
+        }
     };
     Ok(Task {
         key: TaskKey { spec: row.id("spec")?, task: row.id("task")? },

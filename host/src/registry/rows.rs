@@ -51,11 +51,7 @@ impl Columns for Row<'_> {
         T: std::str::FromStr,
         T::Err: std::fmt::Display,
     {
-        self.get_ref(column)?
-            .as_str()
-            .map_err(|e| misfit(column, &e))?
-            .parse()
-            .map_err(|e: T::Err| misfit(column, &e))
+        self.get_ref(column)?.as_str().map_err(|e| misfit(column, &e))?.parse().map_err(|e: T::Err| misfit(column, &e))
     }
 
     fn id_or_null<T>(&self, column: &str) -> Result<Option<T>, RegistryError>

@@ -1,7 +1,10 @@
-//! The one thread that writes. Requests wait in a bounded queue; those that wait together are
-//! committed together, and each is answered only after its commit.
+//! The one connection that writes. Requests wait in a bounded queue; those that wait together are
+//! committed together by the writer's thread, and each is answered only after its commit. A request
+//! that finds nobody waiting commits on its own thread: waking another one would cost as much as the
+//! commit itself.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use jiff::Timestamp;
@@ -123,46 +126,71 @@ where
 }
 
 /// A place in the queue; what is sent through it is carried out even when nobody waits for the answer.
-pub(super) struct Place<'w>(mpsc::Permit<'w, Box<dyn Job>>);
+pub(super) struct Place<'w> {
+    writer: &'w Writer,
+    permit: mpsc::Permit<'w, Box<dyn Job>>,
+}
 
 impl Place<'_> {
-    /// Queues `work`. The answer comes after the commit.
+    /// Commits `work`, here or on the writer's thread. The answer comes after the commit.
     pub(super) fn send<T, F>(self, work: F) -> oneshot::Receiver<Result<T, RegistryError>>
     where
         F: FnOnce(&mut Tx<'_>) -> Result<T, RegistryError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.0.send(Box::new(Request { work: Some(work), done: None, reply }));
+        let job = Box::new(Request { work: Some(work), done: None, reply });
+        match self.writer.idle() {
+            Some(conn) => tokio::task::block_in_place(|| self.writer.core.commit(&conn, vec![job])),
+            None => {
+                self.writer.core.waiting.fetch_add(1, Ordering::SeqCst);
+                self.permit.send(job);
+            }
+        }
         answer
     }
 }
 
-/// The queue in front of the writer thread. Dropping the last one waits until the queue is empty and
-/// the database is closed.
+/// What the writer's thread and the senders share.
+#[derive(Debug)]
+struct Core {
+    conn: Mutex<Connection>,
+    clock: Arc<dyn Clock>,
+    /// Requests in the queue, and those that the thread has taken and not answered.
+    waiting: AtomicUsize,
+    newest: watch::Sender<u64>,
+}
+
+/// The queue in front of the database. Dropping it waits until the queue is empty and the database
+/// is closed.
 #[derive(Debug)]
 pub(super) struct Writer {
+    core: Arc<Core>,
     queue: Option<mpsc::Sender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
-    newest: watch::Receiver<u64>,
 }
 
 impl Writer {
-    /// Starts the thread, which owns `conn` from now on.
+    /// Starts the thread.
     pub(super) fn start(conn: Connection, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let (announce, newest) = watch::channel(Head::read(&conn)?.sequence);
+        let (newest, _) = watch::channel(Head::read(&conn)?.sequence);
+        let core = Arc::new(Core { conn: Mutex::new(conn), clock, waiting: AtomicUsize::new(0), newest });
         let thread = std::thread::Builder::new()
             .name("registry".to_owned())
-            .spawn(move || serve(&conn, jobs, &*clock, &announce))
+            .spawn({
+                let core = core.clone();
+                move || core.serve(jobs)
+            })
             .map_err(|e| RegistryError::Database(format!("cannot start the writer's thread: {e}")))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), newest })
+        Ok(Self { core, queue: Some(queue), thread: Some(thread) })
     }
 
     /// Waits for a place in the queue.
     pub(super) async fn place(&self) -> Result<Place<'_>, RegistryError> {
         let queue = self.queue.as_ref().ok_or(RegistryError::Closed)?;
-        queue.reserve().await.map(Place).map_err(|_| RegistryError::Closed)
+        let permit = queue.reserve().await.map_err(|_| RegistryError::Closed)?;
+        Ok(Place { writer: self, permit })
     }
 
     /// Carries `work` out in a transaction; durable on return.
@@ -177,7 +205,17 @@ impl Writer {
 
     /// Sequence number of the newest event that is durable.
     pub(super) fn newest(&self) -> watch::Receiver<u64> {
-        self.newest.clone()
+        self.core.newest.subscribe()
+    }
+
+    /// The connection, when nobody waits for it and this thread may block.
+    fn idle(&self) -> Option<MutexGuard<'_, Connection>> {
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        let may_block = runtime.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread;
+        if !may_block || self.core.waiting.load(Ordering::SeqCst) > 0 {
+            return None;
+        }
+        self.core.conn.try_lock().ok()
     }
 }
 
@@ -191,23 +229,29 @@ impl Drop for Writer {
     }
 }
 
-fn serve(
-    conn: &Connection,
-    mut jobs: mpsc::Receiver<Box<dyn Job>>,
-    clock: &dyn Clock,
-    announce: &watch::Sender<u64>,
-) {
-    while let Some(first) = jobs.blocking_recv() {
-        let mut batch = vec![first];
-        while batch.len() < BATCH {
-            match jobs.try_recv() {
-                Ok(job) => batch.push(job),
-                Err(_) => break,
+impl Core {
+    fn serve(&self, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
+        while let Some(first) = jobs.blocking_recv() {
+            let conn = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whatever came while the connection was busy goes into the same transaction.
+            let mut batch = vec![first];
+            while batch.len() < BATCH {
+                match jobs.try_recv() {
+                    Ok(job) => batch.push(job),
+                    Err(_) => break,
+                }
             }
+            let taken = batch.len();
+            self.commit(&conn, batch);
+            self.waiting.fetch_sub(taken, Ordering::SeqCst);
         }
-        let committed = commit(conn, clock, &mut batch);
+    }
+
+    /// One transaction for all of `batch`, then the answers.
+    fn commit(&self, conn: &Connection, mut batch: Vec<Box<dyn Job>>) {
+        let committed = commit(conn, &*self.clock, &mut batch);
         if let Ok(newest) = committed {
-            announce.send_if_modified(|seen| std::mem::replace(seen, newest) != newest);
+            self.newest.send_if_modified(|seen| std::mem::replace(seen, newest) != newest);
         }
         for job in batch {
             job.answer(committed.clone().map(|_| ()));
@@ -219,6 +263,10 @@ fn serve(
 /// fails, none does. Gives the end of the log.
 fn commit(conn: &Connection, clock: &dyn Clock, batch: &mut [Box<dyn Job>]) -> Result<u64, RegistryError> {
     let execute = |sql: &str| conn.prepare_cached(sql)?.execute([]).map(|_| ());
+    if !conn.is_autocommit() {
+        // A request panicked on another thread and left its transaction open.
+        execute("ROLLBACK")?;
+    }
     execute("BEGIN IMMEDIATE")?;
     let outcome = (|| {
         let head = Head::read(conn)?;

@@ -78,10 +78,8 @@ fn a_closed_database_can_be_read_where_nothing_can_be_written() {
 #[tokio::test]
 async fn a_full_disk_fails_the_request_and_loses_nothing() {
     let fixture = Fixture::new();
-    let allocated = |n: usize| Body::SlotAllocated {
-        slot: SlotId::new(format!("slot{n}")).unwrap(),
-        holder: "x".repeat(100_000),
-    };
+    let allocated =
+        |n: usize| Body::SlotAllocated { slot: SlotId::new(format!("slot{n}")).unwrap(), holder: "x".repeat(100_000) };
     fixture.registry.append(Subject::run(&run()), vec![allocated(0)]).await.unwrap();
     // The limit belongs to a connection: it is set inside the writer's own.
     let limit = |pages: Option<u32>| {
@@ -104,9 +102,8 @@ async fn a_full_disk_fails_the_request_and_loses_nothing() {
 async fn verify_finds_every_kind_of_difference_and_rebuild_mends_it() {
     let fixture = Fixture::new();
     fixture.create(vec![define("1", &[]), define("2", &["1"])]).await;
-    let tamper = |sql: &'static str| {
-        fixture.registry.shared.writer.run(move |tx| Ok(tx.conn.execute(sql, []).map(|_| ())?))
-    };
+    let tamper =
+        |sql: &'static str| fixture.registry.shared.writer.run(move |tx| Ok(tx.conn.execute(sql, []).map(|_| ())?));
     for sql in [
         "UPDATE tasks SET state = 'done' WHERE task = '1'",
         "DELETE FROM dependencies",

@@ -250,10 +250,12 @@ fn message(to: &str, text: &str) -> LocalEffect {
 async fn messages_reach_their_receiver_once_in_order_and_only_in_their_workspace() {
     let fixture = with_attempt().await;
     let execution = begin(&fixture, "e").await;
-    let send = |effect| execution.local(call(Function::MailboxSend, json!({})), effect, {
-        static CONTEXT: std::sync::LazyLock<LocalContext> = std::sync::LazyLock::new(context);
-        &CONTEXT
-    });
+    let send = |effect| {
+        execution.local(call(Function::MailboxSend, json!({})), effect, {
+            static CONTEXT: std::sync::LazyLock<LocalContext> = std::sync::LazyLock::new(context);
+            &CONTEXT
+        })
+    };
     send(message("qa_spirit_1", "one")).await.unwrap().unwrap();
     send(message("qa_spirit_1", "two")).await.unwrap().unwrap();
     assert!(matches!(send(message("nobody", "x")).await.unwrap(), Err(HostError::Invalid(_))));
@@ -358,10 +360,7 @@ async fn leases_belong_to_one_holder_run_out_and_are_given_back_by_id() {
     assert!(registry.acquire_lease(request("b", false)).await.is_err(), "run out is not given back");
     let second = registry.acquire_lease(request("b", true)).await.unwrap();
     assert!(!registry.release_lease(&first.id).await.unwrap(), "the old id is worth nothing");
-    assert!(matches!(
-        registry.renew_lease(&first.id, Duration::from_secs(1)).await,
-        Err(RegistryError::LostLease(_))
-    ));
+    assert!(matches!(registry.renew_lease(&first.id, Duration::from_secs(1)).await, Err(RegistryError::LostLease(_))));
     assert_eq!(registry.release_leases_of("b").await.unwrap(), [second.clone()]);
     assert!(!registry.release_lease(&second.id).await.unwrap(), "giving back twice is no error");
 }

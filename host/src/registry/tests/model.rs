@@ -92,9 +92,11 @@ async fn hold(fixture: &Fixture) {
     fixture.verified().await;
     let tasks = fixture.registry.read(|r| r.tasks(&spec())).await.unwrap();
     for task in &tasks {
-        let open = task.definition.depends.iter().any(|needs| {
-            tasks.iter().any(|other| other.key.task == *needs && other.state != TaskState::Done)
-        });
+        let open = task
+            .definition
+            .depends
+            .iter()
+            .any(|needs| tasks.iter().any(|other| other.key.task == *needs && other.state != TaskState::Done));
         assert!(!(task.state == TaskState::Ready && open), "{task:?} is ready before its dependencies are done");
         assert_eq!(task.assigned.is_some(), task.state == TaskState::Running, "{task:?}");
     }

@@ -45,8 +45,7 @@ async fn first_states_come_from_boxes_and_dependencies() {
     fixture
         .create(vec![done, define("2", &["1"]), container, child("3.1"), child("3.2"), define("10", &["2", "3"])])
         .await;
-    let expected =
-        [("1", Done), ("2", Ready), ("3", Blocked), ("3.1", Ready), ("3.2", Ready), ("10", Blocked)];
+    let expected = [("1", Done), ("2", Ready), ("3", Blocked), ("3.1", Ready), ("3.2", Ready), ("10", Blocked)];
     assert_eq!(states(&fixture).await, pairs(&expected), "a task whose dependencies are all done starts ready");
     let ready = fixture.registry.read(|r| r.ready(&spec())).await.unwrap();
     assert_eq!(ready.iter().map(|t| t.key.task.as_str()).collect::<Vec<_>>(), ["2", "3.1", "3.2"]);
@@ -60,10 +59,7 @@ async fn a_set_with_a_fault_is_refused_whole_and_the_fault_is_named() {
         fixture.registry.create_tasks(&run(), &spec(), set).await.unwrap_err().to_string()
     };
     assert_eq!(create(vec![define("1", &[]), define("1", &[])]).await, "task 1 is defined twice");
-    assert_eq!(
-        create(vec![define("1", &["7"])]).await,
-        "task 1 depends on 7, which is not a task of the spec"
-    );
+    assert_eq!(create(vec![define("1", &["7"])]).await, "task 1 depends on 7, which is not a task of the spec");
     assert_eq!(
         create(vec![define("1", &["3"]), define("2", &["1"]), define("3", &["2"]), define("4", &["1"])]).await,
         "the tasks depend on each other in a circle: 1 → 3 → 2 → 1"
@@ -253,10 +249,7 @@ async fn reopening_blocks_what_was_released() {
     let body = Body::TaskReopened { from: Done, reason: "un-ticked".to_owned() };
     let task = fixture.registry.transition(&run(), &key("1.1"), 1, None, body.clone()).await.unwrap();
     assert_eq!(task.state, Ready);
-    assert_eq!(
-        fixture.events(before).await,
-        ["TaskReopened 1.1", "TaskReady 1.1", "TaskReopened 1", "TaskBlocked 2"]
-    );
+    assert_eq!(fixture.events(before).await, ["TaskReopened 1.1", "TaskReady 1.1", "TaskReopened 1", "TaskBlocked 2"]);
     // The running task goes on; when it should become ready again, it has to wait.
     let retry = step(&fixture, "3", Ready).await.unwrap();
     assert_eq!(retry.state, Blocked);
