@@ -1,12 +1,13 @@
-//! Reads the real spec files of `../shared/corpus` beside the repository: counts, bytes and edits must
-//! come out as they stand there. Skips, and says so, where the folder is absent.
+//! Reads real spec files. This repository's own must have no finding. Of those in `../shared/corpus`
+//! beside the repository counts, bytes and edits must come out as they stand there; these tests skip,
+//! and say so, where the folder is absent.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use necro_host::domain::id::TaskId;
-use necro_host::spec::folder::SpecFiles;
+use necro_host::spec::folder::{self, SpecFiles};
 use necro_host::spec::report::report;
 use necro_host::spec::tasks::{BoxState, TaskFile};
 use necro_host::spec::tick::{Star, TickError, TickState, tick_with};
@@ -27,17 +28,36 @@ struct Row {
 }
 
 fn index(corpus: &Path) -> Vec<Row> {
-    let text = fs::read_to_string(corpus.join("kiro/INDEX.tsv")).unwrap();
+    let text = fs::read_to_string(corpus.join("kiro/INDEX.tsv")).expect("the index can be read");
     let mut lines = text.lines();
-    let head: Vec<&str> = lines.next().unwrap().split('\t').collect();
+    let head: Vec<&str> = lines.next().expect("the index has a head").split('\t').collect();
     lines
         .map(|line| {
             let cells: Vec<&str> = line.split('\t').collect();
             let folder = corpus.join("kiro").join(cells[0].replace('/', "__")).join(cells[1]);
-            let numbers = head.iter().zip(&cells).filter_map(|(key, cell)| Some(((*key).to_owned(), cell.parse().ok()?)));
+            let numbers =
+                head.iter().zip(&cells).filter_map(|(key, cell)| Some(((*key).to_owned(), cell.parse().ok()?)));
             Row { folder, counts: numbers.collect() }
         })
         .collect()
+}
+
+/// Roles of the built-in spirits.
+const ROLES: &[&str] =
+    &["architect", "scrum_master", "frontend", "backend", "database", "qa", "devops", "documentation"];
+
+#[test]
+fn this_repositorys_own_specs_have_no_finding() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let specs = folder::discover(&root).unwrap();
+    assert!(specs.contains(&"foundation".to_owned()), "{specs:?}");
+    for spec in specs {
+        let files = folder::load(&root, &spec).unwrap();
+        assert!(files.requirements.is_some() && files.design.is_some(), "{spec} is not complete");
+        let report = report(&files, Rules::own(Some(ROLES)));
+        assert_eq!(report.diagnostics, [], "{spec}");
+        assert!(!report.tasks.is_empty());
+    }
 }
 
 #[test]

@@ -13,13 +13,13 @@ use axum::body::Body;
 use axum::response::Response;
 use llm_server::{Answer, Api, LlmServer, Recorded};
 use necro_host::domain::budget::{Amount, Budget, Limits};
+use necro_host::domain::call::Refused;
 use necro_host::domain::call::{Cost, HostError};
 use necro_host::domain::id::{Role, TaskId};
 use necro_host::domain::llm::{
     Completion, FinishReason, Message, Request, ResponseFormat, Speaker, Tool, ToolCall, ToolChoice, Usage,
 };
 use necro_host::llm::config::{LlmConfig, LlmOptions};
-use necro_host::domain::call::Refused;
 use necro_host::llm::gateway::{Session, SharedBudget};
 use necro_host::llm::openai::{Dialect, HttpLimits};
 use necro_host::llm::scripted::Script;

@@ -1,18 +1,35 @@
 //! The command line: one file a command. `report` alone turns errors into words and exit codes.
 
-#![expect(clippy::print_stdout, reason = "the command line is where output goes to standard output")]
-
 mod args;
+mod artifact;
+mod completions;
 mod display;
+mod doctor;
+mod events;
+mod graph;
+mod init;
+mod land;
+mod log;
+mod logs;
+mod neutral;
+mod open;
+mod out;
+mod plugin;
 mod report;
 mod run;
+mod show;
+mod spec;
+mod status;
 mod style;
+mod table;
+mod tasks;
+mod words;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Cli, Command};
+use args::{ArtifactCommand, Cli, Command, PluginCommand, SpecCommand};
 use style::Style;
 
 use crate::service::{Extent, ServiceError};
@@ -33,9 +50,28 @@ pub fn main() -> ExitCode {
 
 async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
     let out = Style::stdout(cli.color);
+    log::start(cli.log.as_deref(), cli.log_format, err)?;
     match cli.command {
-        Command::Run(args) => run::run(args, Extent::Run, out, err).await,
-        Command::Plan(args) => run::run(args, Extent::Plan, out, err).await,
-        _ => Err(ServiceError::Usage("not yet".to_owned())),
+        Command::Run(args) => return run::run(args, Extent::Run, out, err).await,
+        Command::Plan(args) => return run::run(args, Extent::Plan, out, err).await,
+        Command::Doctor(args) => return doctor::run(args, out).await,
+        Command::Spec(SpecCommand::Check { path, strict, json }) => {
+            return spec::check(path, strict, json, out).await;
+        }
+        Command::Spec(SpecCommand::Tick { path, task, undo }) => spec::tick(path, task, undo).await?,
+        Command::Land(args) => land::run(args, out).await?,
+        Command::Status(args) => status::run(args.query, out).await?,
+        Command::Tasks(args) => tasks::run(args, out).await?,
+        Command::Show(args) => show::run(args, out).await?,
+        Command::Logs(args) => logs::run(args, out).await?,
+        Command::Events(args) => events::run(args, out).await?,
+        Command::Graph(args) => graph::run(args).await?,
+        Command::Artifact(ArtifactCommand::Ls { task, query }) => artifact::ls(task, query, out).await?,
+        Command::Artifact(ArtifactCommand::Get { uri, output, place }) => artifact::get(uri, output, place).await?,
+        Command::Plugin(PluginCommand::Ls { json }) => plugin::ls(json, out)?,
+        Command::Plugin(PluginCommand::Inspect { plugin, json }) => plugin::inspect(plugin, json, out).await?,
+        Command::Init(args) => init::run(args).await?,
+        Command::Completions { shell } => completions::run(shell)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -2,8 +2,10 @@
 //! attempt, an attempt becomes a commit on the spec branch. `necromancer` is the way in.
 
 mod assignment;
+mod basefiles;
 mod capabilities;
 pub mod demo;
+mod doctor;
 mod dispatcher;
 mod error;
 mod executions;
@@ -11,11 +13,13 @@ mod gate;
 mod integration;
 mod journal;
 mod land;
+mod llm_access;
 mod necromancer;
 mod planning;
 mod plugins;
 mod policies;
 mod progress;
+mod records;
 mod review;
 mod runner;
 mod setup;
@@ -25,9 +29,11 @@ mod state_dir;
 mod taskset;
 mod workshop;
 
+pub use doctor::{DoctorOptions, Examined, Health, examine};
 pub use error::{ServiceError, Trouble};
 pub use land::{LandOptions, LandSummary, land};
 pub use necromancer::{Extent, Goal, RunOptions, RunSummary, TaskCounts, run};
-pub use plugins::{PluginChoice, PluginSource};
+pub use plugins::{PluginChoice, PluginSource, load_builtin, load_plugin_file};
 pub use progress::{Observer, Progress, Silent};
+pub use records::{Owner, existing_state, owner, root_of};
 pub use state_dir::{DEFAULT_NAME as STATE_DIR_NAME, StateDir, StateDirError};

@@ -2,26 +2,32 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::domain::task::TaskState;
 
 /// Turns a job description into reviewed, merged commits.
 #[derive(Debug, Parser)]
 #[command(name = "necro-host", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done, 1 work failed, 2 wrong usage or configuration, \
-3 something missing in the environment, 130 interrupted.")]
+#[command(after_help = "Begin with: necro-host run --demo
+
+Exit codes: 0 done, 1 work failed, 2 wrong usage or configuration, 3 something missing in the \
+environment, 130 interrupted. Results go to standard output, progress, logs and errors to standard \
+error. Times are UTC.")]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub(crate) command: Command,
-    /// How much to log to standard error, such as `info` or `necro_host=debug`.
-    #[arg(long, global = true, env = "NECRO_LOG", value_name = "FILTER", hide_env_values = true)]
-    pub(crate) log: Option<String>,
+    pub command: Command,
+    /// How much to log to standard error, such as `info` or `necro_host=debug` [default: warn].
+    #[arg(long, global = true, env = "NECRO_LOG", value_name = "FILTER", hide_env_values = true, help_heading = "Output")]
+    pub log: Option<String>,
     /// How log records look.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log_format: LogFormat,
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, help_heading = "Output")]
+    pub log_format: LogFormat,
     /// When to use colours.
-    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
-    pub(crate) color: Colour,
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, help_heading = "Output")]
+    pub color: Colour,
 }
 
 /// How log records look.
@@ -54,7 +60,7 @@ pub(crate) enum Command {
     /// Bring the spec branch into your repository as `necro/<spec>`; your checkout is not touched.
     Land(LandArgs),
     /// Say how far a run is.
-    Status(QueryArgs),
+    Status(StatusArgs),
     /// List tasks.
     Tasks(TasksArgs),
     /// Show one task: why it was routed there, attempts, findings, diff, gate output, conversation.
@@ -79,6 +85,7 @@ pub(crate) enum Command {
     /// Write a commented `necro.toml`.
     Init(InitArgs),
     /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  necro-host completions bash > ~/.local/share/bash-completion/completions/necro-host")]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
@@ -90,10 +97,10 @@ pub(crate) enum Command {
 pub(crate) struct Place {
     /// The repository: a path, or a URL to clone.
     #[arg(long, default_value = ".", value_name = "PATH|URL")]
-    pub(crate) repo: String,
+    pub repo: String,
     /// The state directory [default: `.necro` at the root of the repository; for a URL, in the current directory].
     #[arg(long, env = "NECRO_STATE", value_name = "DIR")]
-    pub(crate) state: Option<PathBuf>,
+    pub state: Option<PathBuf>,
 }
 
 /// Flags of `run` and `plan`.
@@ -108,40 +115,40 @@ pub(crate) struct Place {
 pub(crate) struct RunArgs {
     /// The job: a text file, or `-` for standard input.
     #[arg(value_name = "JOB", conflicts_with_all = ["spec", "demo"])]
-    pub(crate) job: Option<PathBuf>,
+    pub job: Option<PathBuf>,
     /// Execute this spec of the repository instead of a job.
     #[arg(long, value_name = "NAME", conflicts_with = "demo")]
-    pub(crate) spec: Option<String>,
+    pub spec: Option<String>,
     /// Play the built-in demo job on a temporary repository, with scripted replies.
     #[arg(long)]
-    pub(crate) demo: bool,
+    pub demo: bool,
     /// Language of the demo job.
     #[arg(long, value_enum, default_value_t = Language::En, requires = "demo")]
-    pub(crate) lang: Language,
+    pub lang: Language,
     /// Where.
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub place: Place,
     /// The branch to start from [default: the repository's current branch].
     #[arg(long, value_name = "BRANCH")]
-    pub(crate) base: Option<String>,
+    pub base: Option<String>,
     /// The model: `openai`, `responses:MODEL`, `chat:MODEL` or `scripted:FILE` [default: openai].
     #[arg(long, env = "NECRO_LLM", value_name = "BACK-END")]
-    pub(crate) llm: Option<String>,
+    pub llm: Option<String>,
     /// Base URL of an OpenAI-compatible server.
     #[arg(long, env = "OPENAI_BASE_URL", value_name = "URL")]
-    pub(crate) base_url: Option<String>,
+    pub base_url: Option<String>,
     /// At most this many attempts at the same time.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) max_parallel: Option<u32>,
+    pub max_parallel: Option<u32>,
     /// Use this plugin for the run: a name of the built-in set or a component file.
     #[arg(long, value_name = "KIND=NAME|PATH")]
-    pub(crate) plugin: Vec<String>,
+    pub plugin: Vec<String>,
     /// Work from the last commit although the checkout has changes that are not committed.
     #[arg(long)]
-    pub(crate) allow_dirty: bool,
+    pub allow_dirty: bool,
     /// Print one JSON object at the end instead of words.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
 }
 
 /// A language of the demo.
@@ -155,16 +162,35 @@ pub(crate) enum Language {
 
 /// Flags of `land`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  necro-host land login-ui && git merge necro/login-ui")]
+#[command(after_help = "Your work tree, index, configuration and other branches stay as they are. A branch of that name \
+that is checked out, or has commits that the spec branch has not, is refused.
+
+Example:
+  necro-host land login-ui && git merge necro/login-ui
+
+JSON: an object with `branch`, `commit`, `from` (null for a new branch), `unchanged`.")]
 pub(crate) struct LandArgs {
     /// The spec [default: the newest run's].
-    pub(crate) spec: Option<String>,
+    pub spec: Option<String>,
     /// Where.
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub place: Place,
     /// Print JSON.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
+}
+
+/// Flags of `status`.
+#[derive(Debug, Args)]
+#[command(after_help = "Works while the run goes on, too.
+
+JSON: an object with `spec`, `state_dir`, `run` (its record), `going_on` (a process works in the state
+directory), `tasks` (`total`, `done`, `failed`, `running`, `ready`, `blocked`, `cancelled`; containers
+are not counted), `active` and `failed` (lists), `cost`.")]
+pub(crate) struct StatusArgs {
+    /// What and where.
+    #[command(flatten)]
+    pub query: QueryArgs,
 }
 
 /// Flags of commands that only read.
@@ -172,85 +198,126 @@ pub(crate) struct LandArgs {
 pub(crate) struct QueryArgs {
     /// The spec [default: the newest run's].
     #[arg(long, value_name = "NAME")]
-    pub(crate) spec: Option<String>,
+    pub spec: Option<String>,
     /// Where.
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub place: Place,
     /// Print JSON.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
 }
 
 /// Flags of `tasks`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  necro-host tasks
+  necro-host tasks --state failed --json
+
+JSON: a list of objects with `spec`, `task`, `title`, `text`, `state`, `depends`, `skill`, `optional`,
+`container`, `priority`, `requirements`, `attempts`, `assigned`, `last_failure`, `merged_commit`,
+`version`, `created_at`, `updated_at`.")]
 pub(crate) struct TasksArgs {
     /// Only tasks in this state.
-    #[arg(long, value_name = "STATE")]
-    pub(crate) state: Option<String>,
+    #[arg(long, value_name = "STATE", value_parser = task_state())]
+    pub state: Option<TaskState>,
     /// What and where.
     #[command(flatten)]
-    pub(crate) query: QueryArgs,
+    pub query: QueryArgs,
+}
+
+fn task_state() -> impl clap::builder::TypedValueParser<Value = TaskState> {
+    PossibleValuesParser::new(TaskState::ALL.map(TaskState::as_str)).try_map(|text| text.parse::<TaskState>())
 }
 
 /// Flags of `show`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  necro-host show 2.1\n  necro-host show 2.1 --attempt 1 --conversation")]
+#[command(after_help = "Diff and gate output are those of the last attempt, or of the one that is named.
+
+Examples:
+  necro-host show 2.1
+  necro-host show 2.1 --attempt 1 --conversation
+  necro-host show 0.1                                   what the architect did
+
+JSON: an object with `key`, `task` (null for planning steps), `notes` and `attempts`; each attempt has
+`attempt`, `instance`, `outcome`, `reason`, `routing` (`plugin`, `decision` with `scores`, `candidates`),
+`summary`, `failure`, `commit`, `files`, `cost`, `gates`, `findings`, `artifacts`, `diff`, `checks`,
+`conversation` (with --conversation).")]
 pub(crate) struct ShowArgs {
     /// The task's number; `0.1` and `0.2` are the planning steps.
-    pub(crate) task: String,
+    pub task: String,
     /// Only this attempt.
     #[arg(long, value_name = "N")]
-    pub(crate) attempt: Option<u32>,
+    pub attempt: Option<u32>,
     /// With the whole conversation.
     #[arg(long)]
-    pub(crate) conversation: bool,
+    pub conversation: bool,
     /// What and where.
     #[command(flatten)]
-    pub(crate) query: QueryArgs,
+    pub query: QueryArgs,
 }
 
 /// Flags of `logs`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  necro-host logs                                       every call of every spirit, in order of time
+  necro-host logs backend                               of one role
+  necro-host logs qa_spirit_1 -f                        of one spirit, as it happens
+
+JSON: a list of objects with `at`, `task`, `attempt`, `instance`, `execution`, `sequence`, `function`,
+`text`, `failed` (null: no answer was recorded), `cost`; with --follow one object a line.")]
 pub(crate) struct LogsArgs {
     /// Only this spirit, such as `backend_spirit_1`, or all of a role.
-    pub(crate) spirit: Option<String>,
+    pub spirit: Option<String>,
     /// Go on until interrupted.
     #[arg(short, long)]
-    pub(crate) follow: bool,
+    pub follow: bool,
+    /// Only the last lines of what there is already [default: all].
+    #[arg(short = 'n', long, value_name = "N")]
+    pub lines: Option<usize>,
     /// What and where.
     #[command(flatten)]
-    pub(crate) query: QueryArgs,
+    pub query: QueryArgs,
 }
 
 /// Flags of `events`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  necro-host events --task 2.1
+  necro-host events --kind TaskCompleted --json
+
+JSON: a list of objects with `sequence`, `time`, `event`, `details`, and `run`, `spec`, `task`, `attempt`
+where the event has them.")]
 pub(crate) struct EventsArgs {
     /// Only events of this task.
     #[arg(long, value_name = "ID")]
-    pub(crate) task: Option<String>,
+    pub task: Option<String>,
     /// Only events of this kind, such as `TaskCompleted`.
     #[arg(long, value_name = "NAME")]
-    pub(crate) kind: Option<String>,
+    pub kind: Option<String>,
     /// Only events after this sequence number.
     #[arg(long, default_value_t = 0, value_name = "N")]
-    pub(crate) after: u64,
+    pub after: u64,
     /// At most this many.
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) limit: u32,
+    pub limit: u32,
     /// What and where.
     #[command(flatten)]
-    pub(crate) query: QueryArgs,
+    pub query: QueryArgs,
 }
 
 /// Flags of `graph`.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  necro-host graph --format dot | dot -Tsvg > graph.svg
+
+JSON: an object with `tasks` (`id`, `title`, `state`, `optional`, `depends`) and `edges` (`from`, `to`).")]
 pub(crate) struct GraphArgs {
-    /// In which language.
+    /// In which language; --json is the same as json.
     #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
-    pub(crate) format: GraphFormat,
+    pub format: GraphFormat,
     /// What and where.
     #[command(flatten)]
-    pub(crate) query: QueryArgs,
+    pub query: QueryArgs,
 }
 
 /// A graph's language.
@@ -267,7 +334,13 @@ pub(crate) enum GraphFormat {
 /// `spec …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum SpecCommand {
-    /// Check a spec's folder, a folder of specs, or one tasks.md.
+    /// Check a spec's folder, a folder of specs, or one tasks.md; exit code 1 when there are errors.
+    #[command(after_help = "Examples:
+  necro-host spec check
+  necro-host spec check .kiro/specs/login-ui --strict
+
+JSON: a list of objects with `spec`, `mode`, `tasks`, `boxes`, `diagnostics` (`file`, `line`, `code`,
+`severity`, `message`).")]
     Check {
         /// The path [default: .kiro/specs].
         #[arg(default_value = ".kiro/specs")]
@@ -280,6 +353,9 @@ pub(crate) enum SpecCommand {
         json: bool,
     },
     /// Tick a task in a tasks.md: changes its state byte, and its parent's when that is done with it.
+    #[command(after_help = "Examples:
+  necro-host spec tick .kiro/specs/login-ui 2.1
+  necro-host spec tick tasks.md 2.1 --undo")]
     Tick {
         /// The tasks.md, or the spec's folder.
         path: PathBuf,
@@ -295,6 +371,8 @@ pub(crate) enum SpecCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ArtifactCommand {
     /// List artifacts.
+    #[command(after_help = "JSON: a list of objects with `uri`, `spec`, `task`, `attempt`, `kind`, `name`, \
+`media_type`, `size_bytes`, `digest`, `created_at`.")]
     Ls {
         /// Only this task's.
         #[arg(long, value_name = "ID")]
@@ -304,6 +382,8 @@ pub(crate) enum ArtifactCommand {
         query: QueryArgs,
     },
     /// Get an artifact's bytes.
+    #[command(after_help = "Example:
+  necro-host artifact get artifact:0199… | git apply --check")]
     Get {
         /// Its address, from `artifact ls`.
         uri: String,
@@ -320,14 +400,21 @@ pub(crate) enum ArtifactCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
     /// List the built-in plugins.
+    #[command(after_help = "JSON: a list of objects with `kind`, `name`, `size_bytes`, `digest`.")]
     Ls {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
     /// Show a plugin's kind, digest, imports and limits.
+    #[command(after_help = "Examples:
+  necro-host plugin inspect routing/least-busy
+  necro-host plugin inspect target/wasm32-wasip2/release/mine.wasm
+
+JSON: an object with `name`, `kind`, `world`, `digest`, `size_bytes`, `imports`, `capabilities`, `limits`,
+`says` (what the plugin says of itself; null for policies).")]
     Inspect {
-        /// A built-in name, such as `routing/least-busy`, or a component file.
+        /// A built-in plugin, such as `routing/least-busy` or `qa`, or a component file.
         plugin: String,
         /// Print JSON.
         #[arg(long)]
@@ -337,28 +424,34 @@ pub(crate) enum PluginCommand {
 
 /// Flags of `doctor`.
 #[derive(Debug, Args)]
+#[command(after_help = "Changes nothing and asks the model nothing that costs. Exit code 3 when something that a run needs is \
+missing.
+
+JSON: a list of objects with `name`, `state` (ok, warn, fail), `text`, `advice` (null when there is
+nothing to do).")]
 pub(crate) struct DoctorArgs {
     /// Where.
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub place: Place,
     /// The model, as for `run`.
     #[arg(long, env = "NECRO_LLM", value_name = "BACK-END")]
-    pub(crate) llm: Option<String>,
+    pub llm: Option<String>,
     /// Base URL of an OpenAI-compatible server.
     #[arg(long, env = "OPENAI_BASE_URL", value_name = "URL")]
-    pub(crate) base_url: Option<String>,
+    pub base_url: Option<String>,
     /// Print JSON.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
 }
 
 /// Flags of `init`.
 #[derive(Debug, Args)]
+#[command(after_help = "Every setting stands in the file with its default, commented out.")]
 pub(crate) struct InitArgs {
     /// The repository.
     #[arg(long, default_value = ".", value_name = "PATH")]
-    pub(crate) repo: PathBuf,
+    pub repo: PathBuf,
     /// Replace a file that exists.
     #[arg(long)]
-    pub(crate) force: bool,
+    pub force: bool,
 }

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::style::Style;
+use super::{neutral, out};
 use crate::domain::assignment::WorkKind;
 use crate::domain::event::Outcome;
 use crate::domain::id::Instance;
@@ -50,8 +51,8 @@ impl Display {
 
     fn print(&self, line: &str) {
         match &self.lines {
-            Some(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).all.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).all.suspend(|| out::tell(line)),
+            None => out::tell(line),
         }
     }
 
@@ -70,7 +71,7 @@ impl Display {
             Progress::AttemptStarted { instance, title, .. } => {
                 let bar = lines.all.insert_before(&lines.tasks, ProgressBar::new_spinner());
                 bar.set_prefix(instance.to_string());
-                bar.set_message(title.clone());
+                bar.set_message(neutral::line(title));
                 if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:24} {wide_msg}") {
                     bar.set_style(style);
                 }
@@ -78,7 +79,7 @@ impl Display {
             }
             Progress::Activity { instance, text } => {
                 if let Some(bar) = lines.spirits.get(instance) {
-                    bar.set_message(text.clone());
+                    bar.set_message(neutral::line(text));
                     bar.tick();
                 }
             }
@@ -106,47 +107,65 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
     Some(match progress {
         Progress::Started { spec, title, llm, scripted, gate, .. } => {
             let gate = if gate.is_empty() { "none".to_owned() } else { gate.join(", ") };
-            let model = if *scripted { "scripted replies, no model is asked".to_owned() } else { llm.clone() };
+            let model = if *scripted { "scripted replies, no model is asked".to_owned() } else { neutral::line(llm) };
+            let title = neutral::line(title);
             format!("{} {title}\n  spec {spec} · model: {model} · gate: {gate}", style.bold("necro-host"))
         }
         Progress::Planned { tasks, done } => format!("  plan: {tasks} tasks, {done} done"),
         Progress::AttemptStarted { attempt, kind, title, instance, reason } => {
+            let title = neutral::line(title);
             let what = match kind {
                 WorkKind::Implement => format!("task {} {title}", attempt.key.task),
-                WorkKind::Specify | WorkKind::Plan => title.clone(),
+                WorkKind::Specify | WorkKind::Plan => title,
             };
             let again = if attempt.attempt > 1 { format!(" (attempt {})", attempt.attempt) } else { String::new() };
-            let why = if reason.is_empty() { String::new() } else { style.dim(&format!("  {reason}")) };
+            let why = if reason.is_empty() { String::new() } else { style.dim(&format!("  {}", neutral::line(reason))) };
             format!("{} {instance}  {what}{again}{why}", style.cyan("▸"))
         }
         Progress::AttemptFinished { attempt, instance, outcome, reason } => {
-            let first = reason.as_deref().and_then(|text| text.lines().find(|line| !line.trim().is_empty()));
+            let step = attempt.key.task.is_planning_step();
             match outcome {
-                Outcome::Success => format!("{} {instance}  {} passed gate and review", style.green("✓"), attempt.key.task),
+                Outcome::Success if step => format!("{} {instance}  passed the spec check", style.green("✓")),
+                Outcome::Success => {
+                    format!("{} {instance}  task {} passed gate and review", style.green("✓"), attempt.key.task)
+                }
                 Outcome::Failed => format!(
-                    "{} {instance}  {} attempt {} failed: {}",
+                    "{} {instance}  task {} attempt {} failed: {}",
                     style.red("✗"),
                     attempt.key.task,
                     attempt.attempt,
-                    first.unwrap_or("no reason was given").trim()
+                    neutral::line(&gist(reason.as_deref().unwrap_or("no reason was given")))
                 ),
-                Outcome::Interrupted => format!("{} {instance}  {} interrupted", style.yellow("‖"), attempt.key.task),
+                Outcome::Interrupted => {
+                    format!("{} {instance}  task {} interrupted", style.yellow("‖"), attempt.key.task)
+                }
             }
         }
         Progress::Merged { task, title, commit, done, total } => {
-            let short: String = commit.chars().take(10).collect();
+            let (short, title): (String, _) = (commit.chars().take(10).collect(), neutral::line(title));
             format!("{} task {task} merged as {short}  {title}  ({done}/{total})", style.green("✓"))
         }
         Progress::Failed { task, title, .. } => format!(
             "{} task {task} failed: every attempt is used up  {title}  (see `necro-host show {task}`)",
-            style.red("✗")
+            style.red("✗"),
+            title = neutral::line(title),
         ),
-        Progress::Warning { text } => format!("{} {text}", style.yellow("warning:")),
+        Progress::Warning { text } => format!("{} {}", style.yellow("warning:"), neutral::line(text)),
         Progress::Stopping => {
             "stopping: nothing new is started, journals are being closed (interrupt again to quit at once)".to_owned()
         }
         Progress::Activity { .. } => return None,
     })
+}
+
+/// A reason's first line, and the next one where the first only announces it.
+fn gist(reason: &str) -> String {
+    let mut lines = reason.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    match lines.next() {
+        Some(next) if first.ends_with(':') => format!("{first} {}", next.trim_start_matches("- ")),
+        _ => first.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -161,10 +180,10 @@ mod tests {
             attempt: AttemptKey { key, attempt: 2 },
             instance: Instance::new("qa_spirit_1").unwrap(),
             outcome: Outcome::Failed,
-            reason: Some("\nThe command `test` failed:\nmore".into()),
+            reason: Some("\nThe command `test` failed:\nexit code 101\n\nmore".into()),
         };
         let text = line(&progress, &Style::plain()).unwrap();
-        assert_eq!(text, "✗ qa_spirit_1  2.1 attempt 2 failed: The command `test` failed:");
+        assert_eq!(text, "✗ qa_spirit_1  task 2.1 attempt 2 failed: The command `test` failed: exit code 101");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::style::Style;
+use super::{neutral, out};
 use crate::service::{ServiceError, StateDirError, Trouble};
 
 /// Work failed.
@@ -16,9 +17,9 @@ pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Prints an error with its causes and what to do next; gives the exit code.
 pub(crate) fn report(error: &ServiceError, style: Style) -> ExitCode {
-    eprintln!("{} {}", style.red("error:"), chain(error));
+    out::tell(&format!("{} {}", style.red("error:"), neutral::block(&chain(error))));
     if let Some(hint) = hint(error) {
-        eprintln!("{} {hint}", style.cyan("hint:"));
+        out::tell(&format!("{} {hint}", style.cyan("hint:")));
     }
     ExitCode::from(code(error))
 }

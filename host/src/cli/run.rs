@@ -12,6 +12,7 @@ use super::args::{Language, RunArgs};
 use super::display::Display;
 use super::report::{INTERRUPTED, WORK_FAILED};
 use super::style::Style;
+use super::{args, neutral, open, out, words as common};
 use crate::clock::SystemClock;
 use crate::domain::id::SpecName;
 use crate::llm::config::LlmChoice;
@@ -21,7 +22,7 @@ use crate::service::{self, Extent, Goal, RunOptions, RunSummary, ServiceError, d
 const MAX_JOB_BYTES: u64 = 1 << 20;
 
 /// Runs `run` or `plan`.
-pub(crate) async fn run(args: RunArgs, extent: Extent, out: Style, err: Style) -> Result<ExitCode, ServiceError> {
+pub(crate) async fn run(args: RunArgs, extent: Extent, style: Style, err: Style) -> Result<ExitCode, ServiceError> {
     let json = args.json;
     let (options, place) = options(args, extent)?;
     let display = Arc::new(Display::new(err, !json && std::io::stderr().is_terminal()));
@@ -32,9 +33,9 @@ pub(crate) async fn run(args: RunArgs, extent: Extent, out: Style, err: Style) -
     display.clear();
     let summary = result?;
     if json {
-        println!("{}", serde_json::to_string(&summary).map_err(|error| ServiceError::Internal(error.to_string()))?);
+        out::json_line(&summary)?;
     } else {
-        print!("{}", words(&summary, &place, out));
+        out::print(&words(&summary, &place, style))?;
     }
     Ok(match summary.outcome.as_str() {
         "done" | "planned" => ExitCode::SUCCESS,
@@ -80,17 +81,10 @@ struct Place {
 }
 
 fn options(args: RunArgs, extent: Extent) -> Result<(RunOptions, Place), ServiceError> {
-    let cwd = std::env::current_dir().map_err(|source| ServiceError::Io { path: ".".into(), source })?;
-    let mut flags = String::new();
-    if args.place.repo != "." {
-        flags.push_str(&format!(" --repo {}", args.place.repo));
-    }
-    if let Some(state) = &args.place.state {
-        flags.push_str(&format!(" --state {}", state.display()));
-    }
+    let cwd = open::cwd()?;
+    let flags = open::flags(&args.place);
     let plugins = args.plugin.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>()?;
-    let llm = args.llm.as_deref().map(str::parse::<LlmChoice>).transpose();
-    let llm = llm.map_err(|error| ServiceError::Usage(error.to_string()))?;
+    let llm = llm(args.llm.as_deref())?;
     let mut options = RunOptions {
         goal: Goal::Job(String::new()),
         extent,
@@ -104,9 +98,7 @@ fn options(args: RunArgs, extent: Extent) -> Result<(RunOptions, Place), Service
         max_parallel: args.max_parallel,
         plugins,
         allow_dirty: args.allow_dirty,
-        env: std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect::<BTreeMap<_, _>>(),
+        env: environment(),
     };
     if args.demo {
         let language = if args.lang == Language::Ja { "ja" } else { "en" };
@@ -115,7 +107,7 @@ fn options(args: RunArgs, extent: Extent) -> Result<(RunOptions, Place), Service
         options.repository = made.repository.display().to_string();
         options.llm.get_or_insert(LlmChoice::Scripted(made.replies));
         let place = Place {
-            flags: format!(" --repo {}", made.repository.display()),
+            flags: open::flags(&args::Place { repo: options.repository.clone(), state: options.state.clone() }),
             repository: Some(made.repository),
         };
         return Ok((options, place));
@@ -163,6 +155,19 @@ fn job(path: &Path) -> Result<String, ServiceError> {
     Ok(text)
 }
 
+/// The model that `--llm` names.
+pub(crate) fn llm(text: Option<&str>) -> Result<Option<LlmChoice>, ServiceError> {
+    let choice = text.map(str::parse::<LlmChoice>).transpose();
+    choice.map_err(|error| ServiceError::Usage(error.to_string()))
+}
+
+/// The environment, as far as it is text.
+pub(crate) fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 /// Compiled components are the user's, not the repository's.
 pub(crate) fn cache_dir() -> Option<PathBuf> {
     let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -181,22 +186,19 @@ fn words(summary: &RunSummary, place: &Place, style: Style) -> String {
         other => style.red(other),
     };
     let mut text = format!(
-        "\n{headline}: {} of {} tasks merged, {} failed; {} attempts, {} findings\n",
-        tasks.done, tasks.total, tasks.failed, summary.attempts, summary.findings
-    );
-    let money = cost.cost_microusd.map_or_else(
-        || "price unknown".to_owned(),
-        |microusd| format!("${}.{:06}", microusd / 1_000_000, microusd % 1_000_000),
+        "\n{headline}: {} of {} tasks merged, {} failed; {}, {}\n",
+        tasks.done,
+        tasks.total,
+        tasks.failed,
+        common::count(summary.attempts, "attempt"),
+        common::count(summary.findings, "finding")
     );
     let scripted = if summary.scripted { " (replies were scripted: no model was asked)" } else { "" };
-    text.push_str(&format!(
-        "cost:   {} tokens in, {} out, {money}{scripted}\n",
-        cost.input_tokens, cost.output_tokens
-    ));
+    text.push_str(&format!("cost:   {}{scripted}\n", common::cost(cost)));
     for problem in &summary.problems {
-        text.push_str(&format!("  {} {problem}\n", style.red("·")));
+        text.push_str(&format!("  {} {}\n", style.red("·"), neutral::line(problem)));
     }
-    text.push_str(&format!("branch: {} at {}, kept in {}\n", summary.branch, short(&summary.commit), summary.state.display()));
+    text.push_str(&format!("branch: {} at {}, kept in {}\n", summary.branch, common::short(&summary.commit), summary.state.display()));
     let flags = &place.flags;
     text.push_str(&format!("look:   necro-host status{flags}   ·   necro-host tasks{flags}   ·   necro-host show <task>{flags}\n"));
     match summary.outcome.as_str() {
@@ -204,14 +206,10 @@ fn words(summary: &RunSummary, place: &Place, style: Style) -> String {
         "planned" => text.push_str("go on:  `necro-host run` with the same job\n"),
         _ => {}
     }
-    let repository = place.repository.as_ref().map_or_else(String::new, |path| format!(" -C {}", path.display()));
+    let repository = place.repository.as_ref().map_or_else(String::new, |path| format!(" -C {}", open::quoted_path(path)));
     text.push_str(&format!(
         "get it: necro-host land {}{flags} && git{repository} log --graph --oneline {}\n",
         summary.spec, summary.branch
     ));
     text
-}
-
-fn short(commit: &crate::domain::id::CommitId) -> String {
-    commit.as_str().chars().take(10).collect()
 }

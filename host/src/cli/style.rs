@@ -12,6 +12,7 @@ pub(crate) struct Style {
 
 impl Style {
     /// No colours.
+    #[cfg(test)]
     pub(crate) const fn plain() -> Self {
         Self { coloured: false }
     }
@@ -24,6 +25,11 @@ impl Style {
     /// For standard error.
     pub(crate) fn stderr(colour: Colour) -> Self {
         Self::choose(colour, std::io::stderr().is_terminal())
+    }
+
+    /// Whether there are any colours.
+    pub(crate) const fn is_coloured(self) -> bool {
+        self.coloured
     }
 
     fn choose(colour: Colour, terminal: bool) -> Self {

@@ -61,7 +61,8 @@ pub fn check(kind: &str, name: &str, media_type: &str, size_bytes: u64) -> Resul
     Ok(())
 }
 
-/// The reference that goes on a task, after [`check`] and after the bytes are stored.
+/// The reference that goes on a task, after [`check`] and after the bytes are stored. Its time has
+/// microseconds, as everything that the registry keeps.
 #[must_use]
 pub fn reference(
     uri: &ArtifactUri,
@@ -76,7 +77,7 @@ pub fn reference(
         media_type: media_type.to_owned(),
         size_bytes,
         digest,
-        created_at,
+        created_at: jiff::Timestamp::from_microsecond(created_at.as_microsecond()).unwrap_or(created_at),
     }
 }
 

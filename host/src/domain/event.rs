@@ -96,10 +96,15 @@ pub enum Body {
         llm: String,
         /// `en` or `ja`.
         language: String,
-        /// The team.
+        /// The spirits that are there from the start; [`Body::TeamAssembled`] brings the others.
         team: Vec<Instance>,
         /// Component digests by kind and name, such as `routing/least-busy`.
         plugins: std::collections::BTreeMap<String, Digest>,
+    },
+    /// The plan is known, and with it who works on it.
+    TeamAssembled {
+        /// All spirits of the run.
+        team: Vec<Instance>,
     },
     /// A run ended.
     RunFinished {
@@ -284,6 +289,7 @@ impl Body {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::RunStarted { .. } => "RunStarted",
+            Self::TeamAssembled { .. } => "TeamAssembled",
             Self::RunFinished { .. } => "RunFinished",
             Self::TaskCreated { .. } => "TaskCreated",
             Self::TaskUpdated { .. } => "TaskUpdated",

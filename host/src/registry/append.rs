@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use crate::domain::event::{Body, Event, Subject, TaskChange};
-use crate::domain::id::{ArtifactUri, AttemptKey, RunId, TaskId, TaskKey};
+use crate::domain::id::{ArtifactUri, AttemptKey, RunId, TaskKey};
 
 use super::error::RegistryError;
 use super::projection::artifact_exists;
@@ -36,19 +36,19 @@ fn check(conn: &Connection, subject: &Subject, body: &Body) -> Result<(), Regist
             let run = run_of(subject, body)?;
             if run_exists(conn, run)? { Err(RegistryError::DuplicateRun(run.clone())) } else { Ok(()) }
         }
-        Body::RunFinished { .. } => {
+        Body::TeamAssembled { .. } | Body::RunFinished { .. } => {
             let run = run_of(subject, body)?;
             if run_exists(conn, run)? { Ok(()) } else { Err(RegistryError::UnknownRun(run.clone())) }
         }
         Body::RunnerStarted { .. } | Body::RunnerFinished { .. } | Body::ReviewReported { .. } => {
             let missing = |missing| RegistryError::IncompleteSubject { event: body.name(), missing };
+            let (_, task) = subject.spec.as_ref().zip(subject.task.as_ref()).ok_or_else(|| missing("task"))?;
             subject.attempt.ok_or_else(|| missing("attempt"))?;
             // A planning step has no claim: its attempt begins with its runner.
-            let begins = matches!(body, Body::RunnerStarted { .. });
-            if begins && subject.task.as_ref().is_some_and(TaskId::is_planning_step) && subject.spec.is_some() {
+            if matches!(body, Body::RunnerStarted { .. }) && task.is_planning_step() {
                 return Ok(());
             }
-            known_task(conn, subject)?.then_some(()).ok_or_else(|| missing("task"))
+            known_task(conn, subject).map(|_| ())
         }
         Body::TaskUpdated { change: TaskChange::DefinitionChanged { .. } } => Err(wrong(body.name(), "create_tasks")),
         Body::TaskUpdated { change: TaskChange::ArtifactAdded { artifact } } => {

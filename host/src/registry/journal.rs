@@ -184,6 +184,7 @@ impl Execution {
     /// recorded: then the answer must not reach the guest.
     pub async fn answered(&self, sequence: u64, answer: Value, cost: Cost) -> Result<(), RegistryError> {
         let mut progress = self.progress.lock().await;
+        self.open(&progress)?;
         let mut parts = Parts::default();
         let answer = parts.take(&answer)?;
         self.store(&parts).await?;
@@ -223,6 +224,7 @@ impl Execution {
             return Err(RegistryError::TooLarge { what: "a policy's state", found, limit: MAX_STATE, unit: "bytes" });
         }
         let mut progress = self.progress.lock().await;
+        self.open(&progress)?;
         let mut parts = Parts::default();
         let (outcome, usage) = (parts.take(&outcome)?, parts.take(&usage)?);
         self.store(&parts).await?;
@@ -265,9 +267,7 @@ impl Execution {
 
     /// The next call's row, without an answer.
     pub(super) fn entry(&self, progress: &Progress, call: &CallRequest) -> Result<Entry, RegistryError> {
-        if progress.ended {
-            return Err(RegistryError::Ended(self.id.clone()));
-        }
+        self.open(progress)?;
         let mut parts = Parts::default();
         let request = parts.take(&call.arguments)?;
         Ok(Entry {
@@ -279,6 +279,10 @@ impl Execution {
             answer: None,
             parts,
         })
+    }
+
+    fn open(&self, progress: &Progress) -> Result<(), RegistryError> {
+        if progress.ended { Err(RegistryError::Ended(self.id.clone())) } else { Ok(()) }
     }
 
     /// Puts large parts into the blob store.

@@ -15,7 +15,7 @@ use super::rows::{json_text, time_text};
 /// Brings the projections from the state before `event` to the one after it.
 pub(super) fn apply(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
     match &event.body {
-        Body::RunStarted { .. } | Body::RunFinished { .. } => run(conn, event),
+        Body::RunStarted { .. } | Body::TeamAssembled { .. } | Body::RunFinished { .. } => run(conn, event),
         Body::TaskCreated { facts, state } => create(conn, event, facts, *state),
         Body::TaskUpdated { change } => update(conn, event, change),
         Body::TaskReady { from: _, last_failure } => {
@@ -121,6 +121,9 @@ fn run(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
                 time_text(event.time),
             );
             one(conn, sql, params)
+        }
+        Body::TeamAssembled { team } => {
+            one(conn, "UPDATE runs SET team = ?2 WHERE id = ?1", (id.as_str(), json_text(team)?))
         }
         Body::RunFinished { outcome, commit, tree, reason } => one(
             conn,

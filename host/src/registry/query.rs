@@ -353,12 +353,18 @@ fn execution_row(row: &Row<'_>, parts: &StoredParts<'_>) -> Answer<ExecutionReco
     })
 }
 
-pub(super) fn calls(conn: &Connection, blobs: &BlobStore, id: &ExecutionId) -> Answer<Vec<CallRecord>> {
+pub(super) fn calls(
+    conn: &Connection,
+    blobs: &BlobStore,
+    id: &ExecutionId,
+    after: u64,
+) -> Answer<Vec<CallRecord>> {
     let parts = StoredParts { conn, blobs };
     conn.prepare_cached(
-        "SELECT c.* FROM calls c JOIN executions e ON e.number = c.execution WHERE e.id = ?1 ORDER BY c.seq",
+        "SELECT c.* FROM calls c JOIN executions e ON e.number = c.execution
+         WHERE e.id = ?1 AND c.seq > ?2 ORDER BY c.seq",
     )?
-    .query_and_then([id.as_str()], |row| {
+    .query_and_then((id.as_str(), i64::try_from(after).unwrap_or(i64::MAX)), |row| {
         let name: String = row.get("function")?;
         let function = Function::by_name(&name)
             .ok_or_else(|| RegistryError::Damaged(format!("`{name}` is not a function of the contract")))?;

@@ -136,7 +136,12 @@ impl Reader {
 
     /// Calls of an execution in order.
     pub fn calls(&self, id: &ExecutionId) -> Result<Vec<CallRecord>, RegistryError> {
-        query::calls(&self.conn, &self.blobs, id)
+        query::calls(&self.conn, &self.blobs, id, 0)
+    }
+
+    /// Calls of an execution after the one with this sequence number.
+    pub fn calls_after(&self, id: &ExecutionId, after: u64) -> Result<Vec<CallRecord>, RegistryError> {
+        query::calls(&self.conn, &self.blobs, id, after)
     }
 
     /// What a run's model calls cost.

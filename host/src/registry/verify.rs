@@ -59,7 +59,7 @@ fn compare_table(
 ) -> Result<(), RegistryError> {
     let sql = format!("SELECT * FROM {table} ORDER BY {key}");
     let (mut live, mut rebuilt) = (live.prepare(&sql)?, rebuilt.prepare(&sql)?);
-    let columns: Vec<String> = live.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = live.column_names().map(str::to_owned).collect();
     let keys = key.split(", ").count();
     let (mut live, mut rebuilt) = (live.query([])?, rebuilt.query([])?);
     loop {

@@ -31,8 +31,15 @@ const POOL: &str = "default";
 
 /// Something that was started and has ended.
 enum Ended {
-    Attempt { task: Task, instance: Instance, base: CommitId, result: Result<Attempted, ServiceError> },
-    Integration { candidate: Candidate, result: Result<Integrated, ServiceError> },
+    Attempt(Box<EndedAttempt>),
+    Integration(Box<Candidate>, Result<Integrated, ServiceError>),
+}
+
+struct EndedAttempt {
+    task: Task,
+    instance: Instance,
+    /// With the commit that it started from.
+    result: Result<(Attempted, CommitId), ServiceError>,
 }
 
 /// One run's dispatcher.
@@ -85,12 +92,20 @@ impl Dispatcher {
                 self.fail(error);
             }
             let tasks = self.tasks().await?;
-            let wanted = dispatch::wanted(&tasks, false);
+            let wanted = dispatch::wanted(&tasks, self.shop.config.run.optional_tasks);
             let active = self.jobs.len() + self.queue.len();
             if let Some(outcome) = dispatch::run_outcome(&tasks, &wanted, active, self.shop.stopping()) {
                 return self.trouble.map_or(Ok(outcome), Err);
             }
             let stopping = self.shop.stopping();
+            if active == 0 && !stopping {
+                self.fail(ServiceError::Usage(format!(
+                    "tasks are ready, but nobody of the team ({}) takes them; see [team] in {}",
+                    self.team.iter().map(|spirit| spirit.instance.as_str()).collect::<Vec<_>>().join(", "),
+                    crate::config::FILE_NAME
+                )));
+                continue;
+            }
             let mut stop = self.shop.stop.clone();
             tokio::select! {
                 ended = self.jobs.join_next(), if !self.jobs.is_empty() => {
@@ -104,8 +119,6 @@ impl Dispatcher {
                     }
                 }
                 _ = stop.wait_for(|asked| *asked), if !stopping => {}
-                // Nothing runs and nothing may start: a policy that places nothing would wait for ever.
-                () = std::future::ready(()), if self.jobs.is_empty() && stopping => {}
             }
         }
     }
@@ -115,7 +128,6 @@ impl Dispatcher {
         tracing::error!("{}", chain(&error));
         self.trouble.get_or_insert(error);
         self.stop.send_replace(true);
-        self.queue.clear();
     }
 
     async fn tasks(&self) -> Result<Vec<Task>, ServiceError> {
@@ -126,7 +138,11 @@ impl Dispatcher {
     /// Starts what can be started.
     async fn round(&mut self) -> Result<(), ServiceError> {
         if self.shop.stopping() {
-            self.queue.clear();
+            // Their commits are kept under their own refs; the tasks wait for the next run.
+            for candidate in std::mem::take(&mut self.queue) {
+                self.running.remove(&candidate.attempt.key);
+                self.settle(&candidate.attempt.key, candidate.attempt.attempt, AttemptEnd::Interrupted).await?;
+            }
             return Ok(());
         }
         self.next_integration().await?;
@@ -138,15 +154,14 @@ impl Dispatcher {
         if running >= self.max_parallel {
             return Ok(());
         }
-        let wanted: HashSet<TaskId> = dispatch::wanted(&tasks, false);
+        let wanted: HashSet<TaskId> = dispatch::wanted(&tasks, self.shop.config.run.optional_tasks);
         let weights = Graph::new(&tasks).map_err(|problems| ServiceError::Internal(problems.to_string()))?.weights();
         let open = tasks.iter().filter(|task| wanted.contains(&task.key.task));
         let ready = dispatch::ready_tasks(open, &weights, self.shop.clock.now());
         if ready.is_empty() {
             return Ok(());
         }
-        let pools =
-            vec![Pool { name: POOL.to_owned(), capacity: self.max_parallel, running, skills: Vec::new() }];
+        let pools = vec![Pool { name: POOL.to_owned(), capacity: self.max_parallel, running, skills: Vec::new() }];
         let (mut placements, scheduling) = policies::schedule(&self.shop, &ready, &pools).await?;
         if placements.is_empty() && self.jobs.is_empty() && self.queue.is_empty() {
             let text = "the scheduling policy starts nothing although nothing runs; the built-in rule decides instead";
@@ -239,20 +254,11 @@ impl Dispatcher {
         Ok(protocol::task_branch(&task.key, &task.definition.title, instance, live))
     }
 
-    fn spawn_attempt(
-        &mut self,
-        task: Task,
-        attempt: AttemptKey,
-        instance: Instance,
-        branch: String,
-        lent: LentSlot,
-    ) {
+    fn spawn_attempt(&mut self, task: Task, attempt: AttemptKey, instance: Instance, branch: String, lent: LentSlot) {
         let shop = Arc::clone(&self.shop);
         self.jobs.spawn(async move {
-            let mut base = None;
             let worked = async {
                 let tip = assignment::tip(&shop).await?;
-                base = Some(tip.clone());
                 let assignment = assignment::for_task(&shop, &task, &attempt, &instance).await?;
                 let work = Work {
                     attempt,
@@ -260,16 +266,15 @@ impl Dispatcher {
                     runner: lent.holder.clone(),
                     slot: Arc::clone(&lent.slot),
                     branch: Some(branch),
-                    base: tip,
+                    base: tip.clone(),
                     assignment,
                 };
-                runner::attempt(&shop, work).await
+                Ok((runner::attempt(&shop, work).await?, tip))
             }
             .await;
             let returned = slots::give_back(&shop, lent).await;
             let result = worked.and_then(|attempted| returned.map(|()| attempted));
-            let none = || CommitId::new("none").expect("a constant without white space is an id");
-            Ended::Attempt { task, instance, base: base.unwrap_or_else(none), result }
+            Ended::Attempt(Box::new(EndedAttempt { task, instance, result }))
         });
     }
 
@@ -286,47 +291,51 @@ impl Dispatcher {
             let merged = integration::integrate(&shop, &lent.slot, &candidate).await;
             let returned = slots::give_back(&shop, lent).await;
             let result = merged.and_then(|merged| returned.map(|()| merged));
-            Ended::Integration { candidate, result }
+            Ended::Integration(Box::new(candidate), result)
         });
         Ok(())
     }
 
     async fn ended(&mut self, ended: Ended) -> Result<(), ServiceError> {
         match ended {
-            Ended::Attempt { task, instance, base, result } => {
-                let number = task.attempts;
-                let attempted = match result {
-                    Ok(attempted) => attempted,
-                    Err(error) => {
-                        self.running.remove(&task.key);
-                        self.settle(&task.key, number, AttemptEnd::Interrupted).await?;
-                        return Err(error);
-                    }
-                };
-                let end = match (attempted.outcome, attempted.commit) {
-                    (Outcome::Success, Some(commit)) => {
-                        self.queue.push_back(Candidate {
-                            attempt: AttemptKey { key: task.key.clone(), attempt: number },
-                            instance,
-                            commit,
-                            base,
-                            scope: attempted.scope,
-                            spell: attempted.spell,
-                        });
-                        return Ok(());
-                    }
-                    (Outcome::Interrupted, _) => AttemptEnd::Interrupted,
-                    _ => AttemptEnd::Failed { reason: attempted.reason.unwrap_or_default() },
-                };
-                self.running.remove(&task.key);
-                self.settle(&task.key, number, end).await
-            }
-            Ended::Integration { candidate, result } => {
+            Ended::Attempt(ended) => self.attempted(*ended).await,
+            Ended::Integration(candidate, result) => {
                 self.integrating = false;
                 self.running.remove(&candidate.attempt.key);
-                self.integrated(candidate, result).await
+                self.integrated(*candidate, result).await
             }
         }
+    }
+
+    /// A gated commit is queued, and its spirit stays on the task until it is merged; everything else
+    /// ends the attempt here.
+    async fn attempted(&mut self, ended: EndedAttempt) -> Result<(), ServiceError> {
+        let EndedAttempt { task, instance, result } = ended;
+        let (attempted, base) = match result {
+            Ok(attempted) => attempted,
+            Err(error) => {
+                self.running.remove(&task.key);
+                self.settle(&task.key, task.attempts, AttemptEnd::Interrupted).await?;
+                return Err(error);
+            }
+        };
+        let end = match (attempted.outcome, attempted.commit) {
+            (Outcome::Success, Some(commit)) => {
+                self.queue.push_back(Candidate {
+                    attempt: AttemptKey { key: task.key, attempt: task.attempts },
+                    instance,
+                    commit,
+                    base,
+                    scope: attempted.scope,
+                    spell: attempted.spell,
+                });
+                return Ok(());
+            }
+            (Outcome::Interrupted, _) => AttemptEnd::Interrupted,
+            _ => AttemptEnd::Failed { reason: attempted.reason.unwrap_or_default() },
+        };
+        self.running.remove(&task.key);
+        self.settle(&task.key, task.attempts, end).await
     }
 
     async fn integrated(
@@ -376,14 +385,14 @@ impl Dispatcher {
         let attempts = self.shop.registry.read(move |reader| reader.attempts(&wanted)).await?;
         let failed_before = attempts
             .iter()
-            .filter(|attempt| attempt.key.attempt < number && attempt.outcome != Some(Outcome::Interrupted))
+            .filter(|attempt| attempt.key.attempt < number)
+            // One without an end was cut off with its process: that is nobody's failure.
+            .filter(|attempt| matches!(attempt.outcome, Some(Outcome::Failed | Outcome::Success)))
             .count();
         let failed_before = u32::try_from(failed_before).unwrap_or(u32::MAX);
         let body = match dispatch::after_attempt(failed_before, end, self.shop.max_attempts) {
             NextStep::Integrate => return Ok(()),
-            NextStep::Retry { reason } => {
-                Body::TaskReady { from: TaskState::Running, last_failure: Some(reason) }
-            }
+            NextStep::Retry { reason } => Body::TaskReady { from: TaskState::Running, last_failure: Some(reason) },
             NextStep::Release => Body::TaskReady { from: TaskState::Running, last_failure: task.last_failure.clone() },
             NextStep::Fail { reason } => {
                 self.shop.tell(&Progress::Failed {

@@ -91,7 +91,7 @@ impl Begun {
             Ok(value) => json!({ "ok": value }),
             Err(error) => json!({ "error": error.name(), "message": chain(error) }),
         };
-        let usage = serde_json::to_value(&ended.usage).map_err(|error| ServiceError::Internal(error.to_string()))?;
+        let usage = serde_json::to_value(ended.usage).map_err(|error| ServiceError::Internal(error.to_string()))?;
         Ok(self.execution.end(outcome, usage, policy).await?)
     }
 }

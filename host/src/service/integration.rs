@@ -97,14 +97,9 @@ async fn merge_commit(
 ) -> Result<CommitId, ServiceError> {
     let path = shop.spec_path("tasks.md");
     let task = candidate.attempt.key.task.clone();
-    let message = Commit::new(
-        &candidate.scope,
-        &candidate.spell,
-        candidate.attempt.clone(),
-        candidate.instance.clone(),
-        None,
-    )
-    .message();
+    let message =
+        Commit::new(&candidate.scope, &candidate.spell, candidate.attempt.clone(), candidate.instance.clone(), None)
+            .message();
     let parents = vec![tip.clone(), candidate.commit.clone()];
     let time = shop.clock.now();
     let commit = shop

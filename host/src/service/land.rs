@@ -58,12 +58,17 @@ pub async fn land(options: &LandOptions) -> Result<LandSummary, ServiceError> {
     let commit = mirror.objects(move |objects| objects.read_ref(&name)).await?.ok_or_else(|| {
         ServiceError::Usage(format!("no run of this state directory has worked on the spec `{spec}`"))
     })?;
-    let (from, unchanged) = match mirror.land(&commit, &branch).await? {
+    land_branch(&mirror, &commit, &branch).await
+}
+
+/// Lands one branch.
+pub(crate) async fn land_branch(mirror: &Mirror, commit: &CommitId, branch: &str) -> Result<LandSummary, ServiceError> {
+    let (from, unchanged) = match mirror.land(commit, branch).await? {
         Landed::Created => (None, false),
         Landed::Moved { from } => (Some(from), false),
         Landed::AlreadyThere => (None, true),
     };
-    Ok(LandSummary { branch, commit, from, unchanged })
+    Ok(LandSummary { branch: branch.to_owned(), commit: commit.clone(), from, unchanged })
 }
 
 async fn newest_spec(state: &StateDir) -> Result<SpecName, ServiceError> {

@@ -130,6 +130,8 @@ pub struct RunSummary {
     pub scripted: bool,
     /// What is left to do, in words: failed and waiting tasks.
     pub problems: Vec<String>,
+    /// The spec branch was brought into the repository (`run.land`).
+    pub landed: bool,
     /// The state directory.
     pub state: PathBuf,
     /// The repository, as the operator named it and without credentials.
@@ -157,7 +159,12 @@ pub async fn run(
     };
     let finished = finish(&ready, &outcome, problems).await;
     result?;
-    finished
+    let mut summary = finished?;
+    if ready.shop.config.run.land && summary.outcome == "done" {
+        super::land::land_branch(&ready.shop.mirror, &summary.commit, &summary.branch).await?;
+        summary.landed = true;
+    }
+    Ok(summary)
 }
 
 async fn forward(mut asked: watch::Receiver<bool>, stop: watch::Sender<bool>) {
@@ -190,6 +197,9 @@ async fn work(
         return Ok(("planned".to_owned(), Vec::new()));
     }
     let team = team(ready, &definitions)?;
+    let instances = team.iter().map(|spirit| spirit.instance.clone()).collect();
+    let body = Body::TeamAssembled { team: instances };
+    shop.registry.append(Subject { spec: Some(shop.spec.clone()), ..Subject::run(&shop.run) }, vec![body]).await?;
     let dispatcher = Dispatcher::new(Arc::clone(shop), pool, team, ready.max_parallel, stop.clone());
     let mut asked = shop.stop.clone();
     let late = async {
@@ -263,8 +273,11 @@ async fn finish(ready: &Ready, outcome: &str, problems: Vec<String>) -> Result<R
         .registry
         .read(move |reader| {
             let mut findings = 0;
-            let attempts: Vec<_> =
-                reader.attempts_of_spec(&spec)?.into_iter().filter(|attempt| attempt.run.as_ref() == Some(&run)).collect();
+            let attempts: Vec<_> = reader
+                .attempts_of_spec(&spec)?
+                .into_iter()
+                .filter(|attempt| attempt.run.as_ref() == Some(&run))
+                .collect();
             for attempt in &attempts {
                 let of_task = reader.findings(&attempt.key.key)?;
                 findings += of_task.iter().filter(|finding| finding.attempt == Some(attempt.key.attempt)).count();
@@ -285,6 +298,7 @@ async fn finish(ready: &Ready, outcome: &str, problems: Vec<String>) -> Result<R
         cost: cost.cost,
         scripted: ready.scripted,
         problems,
+        landed: false,
         state: ready.state.clone(),
         repository: ready.repository.clone(),
     })

@@ -70,12 +70,7 @@ pub(crate) async fn plan(shop: &Arc<Workshop>, pool: &SlotPool, job: &str) -> Re
 }
 
 /// One planning step with its attempts.
-async fn step(
-    shop: &Arc<Workshop>,
-    pool: &SlotPool,
-    kind: WorkKind,
-    job: &str,
-) -> Result<Planned, ServiceError> {
+async fn step(shop: &Arc<Workshop>, pool: &SlotPool, kind: WorkKind, job: &str) -> Result<Planned, ServiceError> {
     let internal = |error: crate::domain::id::InvalidId| ServiceError::Internal(error.to_string());
     let key = TaskKey { spec: shop.spec.clone(), task: TaskId::new(pseudo_task(kind)).map_err(internal)? };
     let instance = Instance::of(&Role::new(planner(kind)).map_err(internal)?, 1);

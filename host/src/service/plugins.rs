@@ -1,7 +1,7 @@
 //! The components of a run: the built-in set, with the operator's choices put in its place.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use super::error::ServiceError;
 use crate::config::Config;
 use crate::domain::assignment::RoleInfo;
 use crate::domain::id::{Digest, Role};
-use crate::plugin::{Engine, Expectation, Limits, Plugin, PluginKind, builtin};
+use crate::plugin::builtin::Builtin;
+use crate::plugin::{Engine, EngineOptions, Expectation, Limits, Plugin, PluginKind, builtin};
 
 /// The largest component file that is read, in bytes.
 const MAX_COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -91,11 +92,7 @@ pub(crate) struct PluginSet {
 
 impl PluginSet {
     /// Loads what the configuration and `choices` name, and the built-in set for the rest.
-    pub(crate) async fn load(
-        engine: &Engine,
-        config: &Config,
-        choices: &[PluginChoice],
-    ) -> Result<Self, ServiceError> {
+    pub(crate) async fn load(engine: &Engine, config: &Config, choices: &[PluginChoice]) -> Result<Self, ServiceError> {
         let mut wanted: Vec<(PluginKind, PluginSource)> = builtin::ALL
             .iter()
             .filter(|entry| matches!(entry.kind, PluginKind::Spirit | PluginKind::Review))
@@ -189,8 +186,30 @@ fn describe(plugin: &Plugin, error: &dyn std::error::Error) -> ServiceError {
     ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name))
 }
 
+/// Loads a component's file, whatever its kind; `cache` keeps it compiled.
+///
+/// # Errors
+/// When it cannot be read, or is no plugin of this host.
+pub async fn load_plugin_file(path: &Path, cache: Option<PathBuf>) -> Result<Arc<Plugin>, ServiceError> {
+    let engine = Engine::new(EngineOptions { cache_dir: cache, ..EngineOptions::default() })?;
+    from_file(&engine, path, Expectation::Any).await
+}
+
+/// Loads a component of the built-in set; `cache` keeps it compiled.
+///
+/// # Errors
+/// When the engine does not start here.
+pub async fn load_builtin(entry: &Builtin, cache: Option<PathBuf>) -> Result<Arc<Plugin>, ServiceError> {
+    let engine = Engine::new(EngineOptions { cache_dir: cache, ..EngineOptions::default() })?;
+    Ok(engine.load(entry.name, entry.bytes, Expectation::Kind(entry.kind)).await?)
+}
+
 /// Loads one component and checks that it is of `kind`.
-pub(crate) async fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Arc<Plugin>, ServiceError> {
+pub(crate) async fn load(
+    engine: &Engine,
+    kind: PluginKind,
+    source: &PluginSource,
+) -> Result<Arc<Plugin>, ServiceError> {
     match source {
         PluginSource::Builtin(name) => {
             let entry = builtin::find(kind, name).ok_or_else(|| {
@@ -204,20 +223,30 @@ pub(crate) async fn load(engine: &Engine, kind: PluginKind, source: &PluginSourc
             })?;
             Ok(engine.load(entry.name, entry.bytes, Expectation::Kind(kind)).await?)
         }
-        PluginSource::File(path) => {
-            let fail = |source| ServiceError::Io { path: path.clone(), source };
-            let size = std::fs::metadata(path).map_err(fail)?.len();
-            if size > MAX_COMPONENT_BYTES {
-                return Err(ServiceError::Usage(format!(
-                    "`{}` has {size} bytes; a component may have {MAX_COMPONENT_BYTES}",
-                    path.display()
-                )));
-            }
-            let bytes = std::fs::read(path).map_err(fail)?;
-            let name = path.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy());
-            Ok(engine.load(&name, bytes, Expectation::Kind(kind)).await?)
-        }
+        PluginSource::File(path) => from_file(engine, path, Expectation::Kind(kind)).await,
     }
+}
+
+/// A name that leads to no file is a slip, not a fault of the machine.
+async fn from_file(engine: &Engine, path: &Path, expectation: Expectation) -> Result<Arc<Plugin>, ServiceError> {
+    let fail = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => ServiceError::Usage(format!("there is no plugin file `{}`", path.display())),
+        _ => ServiceError::Io { path: path.to_owned(), source },
+    };
+    let metadata = std::fs::metadata(path).map_err(fail)?;
+    if !metadata.is_file() {
+        return Err(ServiceError::Usage(format!("`{}` is no file of a plugin", path.display())));
+    }
+    let size = metadata.len();
+    if size > MAX_COMPONENT_BYTES {
+        return Err(ServiceError::Usage(format!(
+            "`{}` has {size} bytes; a component may have {MAX_COMPONENT_BYTES}",
+            path.display()
+        )));
+    }
+    let bytes = std::fs::read(path).map_err(fail)?;
+    let name = path.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy());
+    Ok(engine.load(&name, bytes, expectation).await?)
 }
 
 #[cfg(test)]

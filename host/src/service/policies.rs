@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::workshop::Workshop;
 use crate::domain::dispatch;
 use crate::domain::id::{AttemptKey, ExecutionId};
-use crate::domain::policy::{Candidate, Decision, Issue, Plan, Placement, Pool, ReadyTask};
+use crate::domain::policy::{Candidate, Decision, Issue, Placement, Plan, Pool, ReadyTask};
 use crate::plugin::capability::{Capabilities, Log};
 use crate::registry::{ExecutionKind, PolicyState};
 

@@ -25,6 +25,9 @@ use crate::plugin::ExecutionError;
 use crate::registry::ExecutionKind;
 use crate::workspace::{Identity, NewCommit, Slot, TreeDiff, TreeId};
 
+/// At most this many paths that cannot be committed are named.
+const MAX_NAMED_PATHS: usize = 20;
+
 /// What an attempt has to work with.
 pub(crate) struct Work {
     /// Which attempt.
@@ -175,8 +178,11 @@ async fn judge(
     report: &Report,
 ) -> Result<Judged, ServiceError> {
     let snapshot = work.slot.snapshot().await?;
-    for skipped in &snapshot.skipped {
-        desk.note(format!("left out of the commit: {} ({})", skipped.path, skipped.reason.text()));
+    if !snapshot.skipped.is_empty() {
+        // Committing the rest would lose this work without a word; cleaning the slot keeps it.
+        let named = snapshot.skipped.iter().take(MAX_NAMED_PATHS);
+        let named: Vec<String> = named.map(|path| format!("{} {}", path.path, path.reason.text())).collect();
+        return Ok(Judged::failed(format!("The work tree cannot be committed as it is:\n{}", named.join("\n"))));
     }
     let (tree, base) = (snapshot.tree.clone(), base_tree.clone());
     let keep = planning::protected_paths(work.assignment.kind, &shop.spec);
@@ -274,10 +280,7 @@ async fn commit(
     spell: &str,
 ) -> Result<CommitId, ServiceError> {
     let message = Commit::new(scope, spell, work.attempt.clone(), work.instance.clone(), None).message();
-    let author = Identity {
-        name: work.instance.to_string(),
-        email: format!("{}@necrocode.invalid", work.instance),
-    };
+    let author = Identity { name: work.instance.to_string(), email: format!("{}@necrocode.invalid", work.instance) };
     let request = NewCommit { tree, parents: vec![work.base.clone()], message, author, time: shop.clock.now() };
     let kept = protocol::attempt_ref(&work.attempt);
     let branch = work.branch.as_ref().map(|branch| format!("refs/heads/{branch}"));
@@ -315,18 +318,14 @@ async fn keep_unfinished(shop: &Arc<Workshop>, work: &Work, base_tree: &TreeId) 
 }
 
 /// Diff, log and test result, whatever the outcome.
-async fn store_artifacts(
-    shop: &Arc<Workshop>,
-    work: &Work,
-    desk: &Desk,
-    judged: &Judged,
-) -> Result<(), ServiceError> {
+async fn store_artifacts(shop: &Arc<Workshop>, work: &Work, desk: &Desk, judged: &Judged) -> Result<(), ServiceError> {
     let name = |suffix: &str| format!("{}-{}-{suffix}", work.attempt.key.task, work.attempt.attempt);
     let diff = judged.diff.as_ref().map_or("", |diff| diff.text.as_str());
     let mut log = desk.log_text();
     log.push('\n');
     log.push_str(&String::from_utf8_lossy(&judged.gate.log));
-    let test = json!({ "passed": judged.gate.passed() && judged.outcome == Outcome::Success, "checks": judged.gate.checks });
+    let test =
+        json!({ "passed": judged.gate.passed() && judged.outcome == Outcome::Success, "checks": judged.gate.checks });
     let parts = [
         ("diff", name("change.diff"), "text/x-diff", shop.mask.apply(diff)),
         ("log", name("attempt.log"), "text/plain; charset=utf-8", shop.mask.apply(&log)),
@@ -371,6 +370,8 @@ async fn finish(
         duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
     };
     shop.registry.append(Subject::attempt(&shop.run, &work.attempt), vec![finished]).await?;
+    // Locks belong to the attempt, not to its component.
+    shop.registry.release_leases_of(&work.attempt.to_string()).await?;
     shop.tell(&Progress::AttemptFinished {
         attempt: work.attempt.clone(),
         instance: work.instance.clone(),

@@ -16,11 +16,7 @@ pub(crate) fn title(text: &str) -> String {
 }
 
 /// The spec's name. `existing` are the specs of the base commit.
-pub(crate) async fn choose(
-    goal: &Goal,
-    registry: &Registry,
-    existing: &[SpecName],
-) -> Result<SpecName, ServiceError> {
+pub(crate) async fn choose(goal: &Goal, registry: &Registry, existing: &[SpecName]) -> Result<SpecName, ServiceError> {
     let text = match goal {
         Goal::Spec(spec) => {
             let known = registry.read(|reader| reader.specs()).await?;

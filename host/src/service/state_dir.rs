@@ -63,7 +63,8 @@ impl StateDir {
         let root = root.canonicalize().map_err(fail(root))?;
         let ignore = root.join(".gitignore");
         if !ignore.exists() {
-            fs::write(&ignore, "# Written by necro-host: its state is nothing to commit.\n*\n").map_err(fail(&ignore))?;
+            fs::write(&ignore, "# Written by necro-host: its state is nothing to commit.\n*\n")
+                .map_err(fail(&ignore))?;
         }
         Ok(Self { root })
     }

@@ -109,7 +109,12 @@ fn is_ears(text: &str) -> bool {
 const DESIGN: &[&[&str]] = &[
     &["Overview", "概要"],
     &["Architecture", "アーキテクチャ", "構成"],
-    &["Components and Interfaces", "コンポーネントとインターフェース", "コンポーネントとインタフェース", "コンポーネント"],
+    &[
+        "Components and Interfaces",
+        "コンポーネントとインターフェース",
+        "コンポーネントとインタフェース",
+        "コンポーネント",
+    ],
     &["Data Models", "データモデル"],
     &["Error Handling", "エラー処理", "エラーハンドリング"],
     &["Testing Strategy", "テスト戦略", "テスト方針"],
@@ -135,7 +140,12 @@ pub fn check_design(text: &str, rules: Rules<'_>) -> Vec<Diagnostic> {
     }
     let sections = design::sections(text);
     if !sections.iter().any(|s| s.level == 1) {
-        found.add(rules.severity(Error, Note), 1, "design/title", "the document has no title; begin with `# Design Document`");
+        found.add(
+            rules.severity(Error, Note),
+            1,
+            "design/title",
+            "the document has no title; begin with `# Design Document`",
+        );
     }
     if sections.iter().all(|s| s.level < 2) {
         let message = "the design has no section; write at least `## Overview` and `## Architecture`";
@@ -161,11 +171,7 @@ pub fn check_tasks(text: &str, requirements: Option<&Requirements>, rules: Rules
 
 /// Checks tasks that were read already.
 #[must_use]
-pub fn check_read_tasks(
-    file: &TaskFile,
-    requirements: Option<&Requirements>,
-    rules: Rules<'_>,
-) -> Vec<Diagnostic> {
+pub fn check_read_tasks(file: &TaskFile, requirements: Option<&Requirements>, rules: Rules<'_>) -> Vec<Diagnostic> {
     let mut found = Collector::default();
     for d in plan_file(file).diagnostics {
         let severity = if rules.strict { own_severity(&d) } else { d.severity };
@@ -189,10 +195,16 @@ pub fn check_read_tasks(
 /// What is only odd in a foreign file is an error in one that was written for this host.
 fn own_severity(d: &Diagnostic) -> Severity {
     match d.code.as_str() {
-        "tasks/malformed-checkbox" | "tasks/bullet" | "tasks/task-heading" | "tasks/no-title" | "tasks/graph-json"
-        | "tasks/graph-unknown-task" | "tasks/spec-kit" | "tasks/depends-on-optional" | "file/unclosed-fence" => {
-            Severity::Error
-        }
+        "tasks/malformed-checkbox"
+        | "tasks/bullet"
+        | "tasks/task-heading"
+        | "tasks/no-title"
+        | "tasks/graph-json"
+        | "tasks/graph-unknown-task"
+        | "tasks/spec-kit"
+        | "tasks/depends-on-optional"
+        | "tasks/depends-on-parent"
+        | "file/unclosed-fence" => Severity::Error,
         "tasks/unnumbered" | "tasks/number-dot" => Severity::Warning,
         _ => d.severity,
     }
@@ -214,10 +226,14 @@ fn references(file: &TaskFile, requirements: &Requirements, rules: Rules<'_>, fo
             for unknown in requirements.resolve(&tokens).unknown {
                 let readable = refs::requirement_ref(&unknown) != RequirementRef::Unreadable;
                 let (code, message) = if readable {
-                    let message = format!("task {} names requirement {unknown}, which requirements.md does not have", item.id);
+                    let message =
+                        format!("task {} names requirement {unknown}, which requirements.md does not have", item.id);
                     ("tasks/unknown-requirement", message)
                 } else {
-                    ("tasks/unreadable-requirement", format!("task {}: `{unknown:.60}` is no requirement number", item.id))
+                    (
+                        "tasks/unreadable-requirement",
+                        format!("task {}: `{unknown:.60}` is no requirement number", item.id),
+                    )
                 };
                 let foreign = if readable { Severity::Warning } else { Severity::Note };
                 found.add(rules.severity(Severity::Error, foreign), field.line, code, message);

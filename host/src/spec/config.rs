@@ -65,11 +65,10 @@ mod tests {
     #[test]
     fn only_the_field_with_an_unknown_value_is_dropped() {
         let config = read_kiro(br#"{"specId":"x","workflowType":"odd","specType":"bugfix","more":1}"#).unwrap();
-        assert_eq!(config, KiroConfig {
-            spec_id: Some("x".into()),
-            workflow_type: None,
-            spec_type: Some("bugfix".into()),
-        });
+        assert_eq!(
+            config,
+            KiroConfig { spec_id: Some("x".into()), workflow_type: None, spec_type: Some("bugfix".into()) }
+        );
         let old = read_kiro(br#"{"generationMode": "requirements-first"}"#).unwrap();
         assert_eq!(old.workflow_type.as_deref(), Some("requirements-first"));
         assert_eq!(read_kiro(b""), None);
@@ -78,7 +77,8 @@ mod tests {
 
     #[test]
     fn cc_sdd_tells_its_language() {
-        let read = read_cc_sdd(br#"{"language":"ja","phase":"tasks-generated","ready_for_implementation":true}"#).unwrap();
+        let read =
+            read_cc_sdd(br#"{"language":"ja","phase":"tasks-generated","ready_for_implementation":true}"#).unwrap();
         assert_eq!(read.language.as_deref(), Some("ja"));
         assert_eq!(read.ready_for_implementation, Some(true));
     }

@@ -40,7 +40,8 @@ pub fn sections(text: &str) -> Vec<Section> {
 }
 
 /// Words that are too common to tell sections apart.
-const COMMON: &[&str] = &["and", "the", "for", "with", "from", "into", "that", "this", "add", "write", "implement", "test", "tests"];
+const COMMON: &[&str] =
+    &["and", "the", "for", "with", "from", "into", "that", "this", "add", "write", "implement", "test", "tests"];
 
 /// The parts of a design that matter for a task: the overview, then the sections that share most words
 /// with `about` (the task's title and text), in file order, at most `budget_bytes` in all.
@@ -92,9 +93,12 @@ fn words(text: &str) -> Vec<String> {
 fn score(section: &Section, words: &[String]) -> usize {
     let title = section.title.to_lowercase();
     let text = section.text.to_lowercase();
-    let overview = usize::from(["overview", "概要", "architecture", "アーキテクチャ"].iter().any(|w| title.contains(w)));
-    let hits: usize =
-        words.iter().map(|word| if title.contains(word.as_str()) { 5 } else { usize::from(text.contains(word.as_str())) }).sum();
+    let overview =
+        usize::from(["overview", "概要", "architecture", "アーキテクチャ"].iter().any(|w| title.contains(w)));
+    let hits: usize = words
+        .iter()
+        .map(|word| if title.contains(word.as_str()) { 5 } else { usize::from(text.contains(word.as_str())) })
+        .sum();
     overview * 20 + hits
 }
 

@@ -149,10 +149,10 @@ mod tests {
 
     #[test]
     fn errors_are_shown_first() {
-        let text = render("t.md", &[
-            Diagnostic::new(Severity::Note, 1, "a", "first"),
-            Diagnostic::new(Severity::Error, 9, "b", "second"),
-        ]);
+        let text = render(
+            "t.md",
+            &[Diagnostic::new(Severity::Note, 1, "a", "first"), Diagnostic::new(Severity::Error, 9, "b", "second")],
+        );
         assert_eq!(text, "t.md:9: error b: second\nt.md:1: note a: first\n");
     }
 }

@@ -14,6 +14,9 @@ pub const SPECS: &str = ".kiro/specs";
 /// Where steering documents stand in a repository.
 pub const STEERING: &str = ".kiro/steering";
 
+/// Files that make a folder a spec.
+pub const DOCUMENTS: [&str; 4] = ["requirements.md", "bugfix.md", "design.md", "tasks.md"];
+
 /// Spec folders nest no deeper than this.
 const MAX_DEPTH: usize = 6;
 
@@ -85,9 +88,18 @@ pub fn load(root: &Path, name: &str) -> io::Result<SpecFiles> {
     if !inside {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("`{name}` is no folder of {SPECS}")));
     }
+    load_from(&root.join(SPECS).join(name), name)
+}
+
+/// Reads the spec in `folder`, wherever that is, and calls it `name`.
+///
+/// # Errors
+/// Like [`load`].
+pub fn load_from(folder: &Path, name: &str) -> io::Result<SpecFiles> {
     let mut failed = None;
     let files = SpecFiles::read(name, |path| {
-        read_file(&root.join(path)).unwrap_or_else(|error| {
+        let file = path.rsplit('/').next().unwrap_or(path);
+        read_file(&folder.join(file)).unwrap_or_else(|error| {
             failed.get_or_insert(error);
             None
         })
@@ -102,7 +114,9 @@ pub fn load(root: &Path, name: &str) -> io::Result<SpecFiles> {
 fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     if !kind.is_file() {
@@ -120,10 +134,17 @@ fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// # Errors
 /// When a folder cannot be listed, or there are more than 20,000 entries.
 pub fn discover(root: &Path) -> io::Result<Vec<String>> {
-    let base = root.join(SPECS);
+    discover_in(&root.join(SPECS))
+}
+
+/// Names of all specs below the folder `base`, as [`discover`] gives them.
+///
+/// # Errors
+/// Like [`discover`].
+pub fn discover_in(base: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     let mut seen = 0;
-    let mut open: Vec<(PathBuf, String, usize)> = vec![(base, String::new(), 0)];
+    let mut open: Vec<(PathBuf, String, usize)> = vec![(base.to_owned(), String::new(), 0)];
     while let Some((folder, name, depth)) = open.pop() {
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
@@ -144,7 +165,7 @@ pub fn discover(root: &Path) -> io::Result<Vec<String>> {
                 let below = if name.is_empty() { file } else { format!("{name}/{file}") };
                 open.push((entry.path(), below, depth + 1));
             } else if kind.is_file() {
-                is_spec |= matches!(file.as_str(), "tasks.md" | "requirements.md" | "bugfix.md" | "design.md");
+                is_spec |= DOCUMENTS.contains(&file.as_str());
             }
         }
         if is_spec && !name.is_empty() {

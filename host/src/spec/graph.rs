@@ -94,7 +94,7 @@ fn closes(opening: &[u8], line: &[u8]) -> bool {
 }
 
 fn read(value: &Value, line: u32, found: &mut Collector) -> Option<Graph> {
-    let Some(waves) = value.get("waves") else { return None };
+    let waves = value.get("waves")?;
     let Some(entries) = waves.as_array().filter(|w| !w.is_empty()) else {
         found.warning(line, "tasks/graph-shape", "`waves` must be a list that is not empty; the graph is not used");
         return None;
@@ -159,7 +159,10 @@ mod tests {
             (r#"{"waves":[["1.1","3"],["2"]]}"#, false),
             (r#"{"waves":[{"tasks":["1.1","3"]},{"tasks":["2"]}]}"#, false),
             (r#"{"waves":[{"id":0,"tasks":[1.1,3]},{"id":1,"tasks":[2]}]}"#, false),
-            (r#"{"waves":[{"id":0,"name":"n","parallel":true,"tasks":["1.1","3"],"dependsOn":[]},{"id":1,"tasks":["2"]}]}"#, true),
+            (
+                r#"{"waves":[{"id":0,"name":"n","parallel":true,"tasks":["1.1","3"],"dependsOn":[]},{"id":1,"tasks":["2"]}]}"#,
+                true,
+            ),
         ];
         for (json, accepted) in table {
             let (graph, codes) = graph(json);

@@ -40,7 +40,9 @@ fn is_japanese(c: char) -> bool {
 #[must_use]
 pub fn spec_name(job: &str, digest: &Digest) -> SpecName {
     let hex = &digest.as_str()[..8];
-    SpecName::new(slug(&title(job))).or_else(|_| SpecName::new(format!("job-{hex}"))).expect("`job-` and hexadecimal digits are a spec name")
+    SpecName::new(slug(&title(job)))
+        .or_else(|_| SpecName::new(format!("job-{hex}")))
+        .expect("`job-` and hexadecimal digits are a spec name")
 }
 
 /// `text` as a part of a name: see [`spec_name`]. May be empty; giving it a slug again changes nothing.

@@ -52,11 +52,34 @@ impl Key {
     fn of(text: &str) -> Self {
         let plain: String = text.to_lowercase().replace(['_', '-'], " ");
         match plain.trim() {
-            "requirements" | "requirement" | "reqs" | "req" | "需求" | "要求" | "要件" | "対応要件" | "関連要件"
-            | "要件番号" | "요구사항" | "требования" | "requisitos" | "anforderungen" | "exigences" => Self::Requirements,
+            "requirements"
+            | "requirement"
+            | "reqs"
+            | "req"
+            | "需求"
+            | "要求"
+            | "要件"
+            | "対応要件"
+            | "関連要件"
+            | "要件番号"
+            | "요구사항"
+            | "требования"
+            | "requisitos"
+            | "anforderungen"
+            | "exigences" => Self::Requirements,
             "validates" | "验证" | "検証" | "検証対象" => Self::Validates,
-            "depends" | "depends on" | "blocked by" | "依存" | "依存タスク" | "依存関係" | "依赖" | "依赖任务" | "前置任务"
-            | "의존성" | "зависимости" | "depende de" => Self::Depends,
+            "depends"
+            | "depends on"
+            | "blocked by"
+            | "依存"
+            | "依存タスク"
+            | "依存関係"
+            | "依赖"
+            | "依赖任务"
+            | "前置任务"
+            | "의존성"
+            | "зависимости"
+            | "depende de" => Self::Depends,
             "dependencies" | "dependency" => Self::Dependencies,
             "skill" | "skills" | "role" | "スキル" | "役割" | "ロール" | "角色" | "技能" => Self::Skill,
             "priority" | "優先度" | "优先级" => Self::Priority,
@@ -151,7 +174,8 @@ fn may_be_metadata(raw: &[u8]) -> bool {
     match rest.first() {
         Some(b'_' | b'*') => true,
         Some(first) if first.is_ascii_alphabetic() || *first >= 0x80 => {
-            rest.iter().take(4 * MAX_KEY_CHARS).any(|b| *b == b':') || rest.windows(3).take(60).any(|w| w == "：".as_bytes())
+            rest.iter().take(4 * MAX_KEY_CHARS).any(|b| *b == b':')
+                || rest.windows(3).take(60).any(|w| w == "：".as_bytes())
         }
         _ => false,
     }
@@ -160,7 +184,11 @@ fn may_be_metadata(raw: &[u8]) -> bool {
 /// The line without white space and list bullet.
 fn content(line: &str) -> &str {
     let line = line.trim();
-    line.strip_prefix("- ").or_else(|| line.strip_prefix("* ")).or_else(|| line.strip_prefix("+ ")).unwrap_or(line).trim()
+    line.strip_prefix("- ")
+        .or_else(|| line.strip_prefix("* "))
+        .or_else(|| line.strip_prefix("+ "))
+        .unwrap_or(line)
+        .trim()
 }
 
 fn opens_known_key(text: &str) -> bool {
@@ -397,7 +425,9 @@ mod tests {
 
     #[test]
     fn packages_are_no_task_dependencies() {
-        for line in ["- Dependencies: add serde to Cargo.toml", "- **Dependencies**: serde", "- Depends: on the weather"] {
+        for line in
+            ["- Dependencies: add serde to Cargo.toml", "- **Dependencies**: serde", "- Depends: on the weather"]
+        {
             let (text, fields) = read(line);
             assert!(fields.depends.is_empty(), "{line}");
             assert_eq!(text, line);

@@ -220,9 +220,12 @@ impl<'f> Net<'f> {
                     found.note(line, "tasks/needless-dependency", message);
                 }
                 Some(on) if self.is_below(at, *on) && self.container[*on] => {
-                    let message =
-                        format!("task {id} depends on task {name}, which waits for {id}: {id} → {name} → {id}");
-                    found.error(line, "tasks/dependency-cycle", message);
+                    let message = format!(
+                        "task {id} is a part of task {name}, which waits for it; read as the parts of {name} before it"
+                    );
+                    found.warning(line, "tasks/depends-on-parent", message);
+                    let before = self.children[*on].iter().filter(|c| **c < at && !self.is_below(at, **c));
+                    gates.extend(before.filter(|c| !self.items[**c].optional).map(|c| Gate { on: *c, line }));
                 }
                 Some(on) => {
                     if self.optional[*on] && !self.optional[at] {
@@ -300,9 +303,11 @@ impl<'f> Net<'f> {
         edges
     }
 
-    /// What `at` waits for by its own word, by its parents' and because its parent is work of its own.
+    /// What `at` waits for by its own word, by its parents' and because its parent is work of its own;
+    /// what such a parent waits for itself is then waited for already.
     fn gates(&self, at: usize) -> impl Iterator<Item = Gate> {
-        self.line_of(at).flat_map(move |a| {
+        let passed_on = std::iter::successors(Some(at), |a| self.parent[*a].filter(|p| self.container[*p]));
+        passed_on.flat_map(move |a| {
             let own = self.depends[a].iter().flatten().copied();
             let unit = self.parent[a].filter(|p| !self.container[*p]);
             let unit = unit.map(|on| Gate { on, line: self.items[a].line });

@@ -23,8 +23,9 @@ pub(crate) enum RequirementRef<'a> {
     Unreadable,
 }
 
-const NONE: &[&str] =
-    &["none", "n/a", "na", "-", "—", "–", "nothing", "no", "null", "なし", "無し", "無", "无", "없음", "нет", "ninguno"];
+const NONE: &[&str] = &[
+    "none", "n/a", "na", "-", "—", "–", "nothing", "no", "null", "なし", "無し", "無", "无", "없음", "нет", "ninguno",
+];
 
 const ALL: &[&str] = &["all", "すべて", "全て", "全部", "所有", "모두", "все", "todos", "alle", "tous"];
 
@@ -50,10 +51,18 @@ fn without_remarks(text: &str) -> String {
 }
 
 fn list(text: &str) -> Vec<String> {
-    let plain = without_remarks(text).replace(" and ", ",").replace(" & ", ",");
+    let mut plain = without_remarks(text);
+    for word in [" and ", " & "] {
+        if plain.contains(word) {
+            plain = plain.replace(word, ",");
+        }
+    }
     plain
         .split([',', ';', '、', '，', '；', '|'])
-        .map(|token| token.trim().trim_matches(['`', '[', ']', '*', '#', '"']).trim().to_owned())
+        .map(|token| {
+            let token = token.trim().trim_end_matches(['.', '。']);
+            token.trim_matches(['`', '[', ']', '*', '#', '"']).trim().to_owned()
+        })
         .filter(|token| !token.is_empty())
         .collect()
 }
@@ -138,9 +147,16 @@ pub(crate) fn task_refs(value: &str) -> Vec<TaskRef> {
 
 /// The references of a `_Requirements:_` value as cleaned texts, in order, without repetition.
 pub(crate) fn requirement_tokens(value: &str) -> Vec<String> {
-    const WORDS: &[&str] = &["requirements", "requirement", "reqs", "req", "要件", "需求", "要求", "요구사항", "criteria"];
+    const WORDS: &[&str] =
+        &["requirements", "requirement", "reqs", "req", "要件", "需求", "要求", "요구사항", "criteria"];
     let mut out: Vec<String> = Vec::new();
     for token in list(value) {
+        if is_requirement_number(&token) {
+            if !out.contains(&token) {
+                out.push(token);
+            }
+            continue;
+        }
         let token = strip_words(&token, WORDS);
         let token = strip_words(token, &["supports"]);
         let token = token.strip_suffix(['.', '。']).unwrap_or(token);
@@ -157,15 +173,15 @@ pub(crate) fn requirement_tokens(value: &str) -> Vec<String> {
 
 /// What one token of [`requirement_tokens`] means.
 pub(crate) fn requirement_ref(token: &str) -> RequirementRef<'_> {
+    if is_requirement_number(token) {
+        return RequirementRef::One(token);
+    }
     if says_none(token) {
         return RequirementRef::Nothing;
     }
     let lower = token.to_lowercase();
     if ALL.iter().any(|word| lower == *word || lower.strip_prefix(word).is_some_and(|r| r.starts_with([' ', 'の']))) {
         return RequirementRef::All;
-    }
-    if is_requirement_number(token) {
-        return RequirementRef::One(token);
     }
     if let Some((from, to)) = range(token, is_requirement_number) {
         return RequirementRef::Range(from, to);

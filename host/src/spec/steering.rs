@@ -176,10 +176,22 @@ mod tests {
             ("text", Inclusion::Always),
             ("---\ninclusion: always\n---\ntext", Inclusion::Always),
             ("---\r\ninclusion: manual\r\n---\r\ntext", Inclusion::Manual),
-            ("---\ninclusion: fileMatch\nfileMatchPattern: \"**/*.{ts,tsx}\"\n---\n\ntext", Inclusion::FileMatch(vec!["**/*.{ts,tsx}".into()])),
-            ("---\ninclusion: fileMatch\nfileMatchPattern: ['a/*', \"b\"]\n---\ntext", Inclusion::FileMatch(vec!["a/*".into(), "b".into()])),
-            ("---\ninclusion: fileMatch\nfileMatchPattern:\n  - a/*\n  - b\n---\ntext", Inclusion::FileMatch(vec!["a/*".into(), "b".into()])),
-            ("---\ninclusion: fileMatch\nfileMatchPattern: \"*.py,*.rs\"\n---\ntext", Inclusion::FileMatch(vec!["*.py".into(), "*.rs".into()])),
+            (
+                "---\ninclusion: fileMatch\nfileMatchPattern: \"**/*.{ts,tsx}\"\n---\n\ntext",
+                Inclusion::FileMatch(vec!["**/*.{ts,tsx}".into()]),
+            ),
+            (
+                "---\ninclusion: fileMatch\nfileMatchPattern: ['a/*', \"b\"]\n---\ntext",
+                Inclusion::FileMatch(vec!["a/*".into(), "b".into()]),
+            ),
+            (
+                "---\ninclusion: fileMatch\nfileMatchPattern:\n  - a/*\n  - b\n---\ntext",
+                Inclusion::FileMatch(vec!["a/*".into(), "b".into()]),
+            ),
+            (
+                "---\ninclusion: fileMatch\nfileMatchPattern: \"*.py,*.rs\"\n---\ntext",
+                Inclusion::FileMatch(vec!["*.py".into(), "*.rs".into()]),
+            ),
             ("\u{feff}---\ninclusion: never\n---\ntext", Inclusion::Never),
         ];
         for (text, inclusion) in table {

@@ -418,7 +418,8 @@ impl<'d, 'b> Reader<'d, 'b> {
             let kit = rest.len() >= 4 && rest[0] == b'T' && rest[1..4].iter().all(u8::is_ascii_digit);
             if kit && !self.spec_kit {
                 self.spec_kit = true;
-                let message = "tasks numbered T001, T002 … are spec-kit's format, which is not read; number them 1., 1.1";
+                let message =
+                    "tasks numbered T001, T002 … are spec-kit's format, which is not read; number them 1., 1.1";
                 self.found.warning(line, "tasks/spec-kit", message);
             } else if !kit && indent(raw) == 0 {
                 self.found.note(line, "tasks/unnumbered", "this check box has no number, so it is no task");

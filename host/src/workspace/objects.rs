@@ -128,6 +128,11 @@ impl Objects {
         Self { git_dir, refs: Arc::default() }
     }
 
+    /// The objects of somebody's repository, to be read: nothing there is changed or run.
+    pub(crate) fn of_work_tree(root: &Path) -> Self {
+        Self::new(Repository::open(root).map_or_else(|_| root.join(".git"), |found| found.commondir().to_owned()))
+    }
+
     pub(crate) fn open(&self) -> Result<Repository, WorkspaceError> {
         Repository::open_bare(&self.git_dir).map_err(|e| WorkspaceError::objects("the mirror", &e))
     }

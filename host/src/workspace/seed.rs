@@ -11,7 +11,12 @@ use super::WorkspaceError;
 ///
 /// # Errors
 /// [`WorkspaceError`] when the directory cannot be written.
-pub fn seed_repository(dir: &Path, files: &[(&str, &str)], message: &str, at: jiff::Timestamp) -> Result<(), WorkspaceError> {
+pub fn seed_repository(
+    dir: &Path,
+    files: &[(&str, &str)],
+    message: &str,
+    at: jiff::Timestamp,
+) -> Result<(), WorkspaceError> {
     for (path, text) in files {
         let target = dir.join(path);
         if let Some(parent) = target.parent() {

@@ -107,6 +107,8 @@ async fn a_decision_is_one_commit_with_its_new_state() {
     assert_eq!(remembered.as_deref(), Some("{\"n\":1}"));
     let late = decision.observed(read("a"), json!(1)).await;
     assert!(matches!(late, Err(RegistryError::Ended(_))));
+    let late = decision.answered(1, json!(1), Cost::default()).await;
+    assert!(matches!(late, Err(RegistryError::Ended(_))));
     let big = PolicyState { name: "x".to_owned(), state: "x".repeat(4097) };
     let other = fixture.registry.begin_execution(new("s", ExecutionKind::Scheduling)).await.unwrap();
     let refused = other.end(json!(1), json!({}), Some(big)).await;
@@ -361,7 +363,7 @@ async fn leases_belong_to_one_holder_run_out_and_are_given_back_by_id() {
     let second = registry.acquire_lease(request("b", true)).await.unwrap();
     assert!(!registry.release_lease(&first.id).await.unwrap(), "the old id is worth nothing");
     assert!(matches!(registry.renew_lease(&first.id, Duration::from_secs(1)).await, Err(RegistryError::LostLease(_))));
-    assert_eq!(registry.release_leases_of("b").await.unwrap(), [second.clone()]);
+    assert_eq!(registry.release_leases_of("b").await.unwrap(), std::slice::from_ref(&second));
     assert!(!registry.release_lease(&second.id).await.unwrap(), "giving back twice is no error");
 }
 

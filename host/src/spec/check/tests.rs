@@ -55,13 +55,43 @@ fn japanese_documents_pass_as_well() {
 #[test]
 fn broken_requirements_are_errors_in_own_documents_only() {
     for (text, code, own, foreign) in [
-        ("## Requirements\n### Requirement 1: T\n**User Story:** x\n#### Acceptance Criteria\n1. THE SYSTEM SHALL x\n", "requirements/title", Severity::Error, Some(Severity::Note)),
+        (
+            "## Requirements\n### Requirement 1: T\n**User Story:** x\n#### Acceptance Criteria\n1. THE SYSTEM SHALL x\n",
+            "requirements/title",
+            Severity::Error,
+            Some(Severity::Note),
+        ),
         ("# R\ntext\n", "requirements/none", Severity::Error, Some(Severity::Warning)),
-        ("# R\n### Requirement 1\n**User Story:** x\n#### Acceptance Criteria\n1. THE SYSTEM SHALL x\n", "requirements/requirement-title", Severity::Error, Some(Severity::Note)),
-        ("# R\n### Requirement 1: T\n**User Story:** x\n", "requirements/no-criteria", Severity::Error, Some(Severity::Warning)),
-        ("# R\n### Requirement 1: T\n#### Acceptance Criteria\n1. THE SYSTEM SHALL x\n", "requirements/user-story", Severity::Warning, None),
-        ("# R\n### Requirement 1: T\n**User Story:** x\n#### Acceptance Criteria\n1. It is fast\n", "requirements/shall", Severity::Error, Some(Severity::Note)),
-        ("# R\n### Requirement 1: T\n**User Story:** x\n#### Acceptance Criteria\n1. Servers SHALL be fast\n", "requirements/ears", Severity::Warning, None),
+        (
+            "# R\n### Requirement 1\n**User Story:** x\n#### Acceptance Criteria\n1. THE SYSTEM SHALL x\n",
+            "requirements/requirement-title",
+            Severity::Error,
+            Some(Severity::Note),
+        ),
+        (
+            "# R\n### Requirement 1: T\n**User Story:** x\n",
+            "requirements/no-criteria",
+            Severity::Error,
+            Some(Severity::Warning),
+        ),
+        (
+            "# R\n### Requirement 1: T\n#### Acceptance Criteria\n1. THE SYSTEM SHALL x\n",
+            "requirements/user-story",
+            Severity::Warning,
+            None,
+        ),
+        (
+            "# R\n### Requirement 1: T\n**User Story:** x\n#### Acceptance Criteria\n1. It is fast\n",
+            "requirements/shall",
+            Severity::Error,
+            Some(Severity::Note),
+        ),
+        (
+            "# R\n### Requirement 1: T\n**User Story:** x\n#### Acceptance Criteria\n1. Servers SHALL be fast\n",
+            "requirements/ears",
+            Severity::Warning,
+            None,
+        ),
     ] {
         let found = check_requirements(text, Rules::own(None));
         assert_eq!(codes(&found), [code], "{text}");
@@ -99,7 +129,8 @@ fn broken_tasks_are_found_with_their_line() {
 #[test]
 fn a_requirement_that_no_task_names_is_a_warning() {
     let requirements = Requirements::read(REQUIREMENTS.as_bytes());
-    let found = check_tasks(&TASKS.replace("  - _Requirements: 1.1, 1.2_\n", ""), Some(&requirements), Rules::own(None));
+    let found =
+        check_tasks(&TASKS.replace("  - _Requirements: 1.1, 1.2_\n", ""), Some(&requirements), Rules::own(None));
     assert_eq!(codes(&found), ["tasks/uncovered-requirement"]);
 }
 

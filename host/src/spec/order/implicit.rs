@@ -214,9 +214,8 @@ mod tests {
         for n in 1..=1_200 {
             text.push_str(&format!("- [ ] {n}. t\n"));
         }
-        let list = |range: std::ops::RangeInclusive<u32>| {
-            range.map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(",")
-        };
+        let list =
+            |range: std::ops::RangeInclusive<u32>| range.map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(",");
         text.push_str(&format!("```json\n{{\"waves\":[[{}],[{}]]}}\n```\n", list(1..=600), list(601..=1_200)));
         let plan = plan(text.as_bytes());
         let edges: usize = plan.tasks.iter().map(|t| t.depends.len()).sum();

@@ -72,6 +72,8 @@ fn a_parent_of_optional_parts_only_is_work_of_its_own_and_comes_first() {
     assert_eq!(of(&waits, "1"), Vec::<&str>::new());
     assert_eq!(of(&waits, "1.1"), ["1"]);
     assert_eq!(of(&waits, "2"), ["2.1"]);
+    let later = "- [ ] 1. a\n- [ ] 3. b\n  - _Depends: 1_\n  - [ ]* 3.1 test\n";
+    assert_eq!(of(&self::waits(later), "3.1"), ["3"]);
 }
 
 #[test]
@@ -88,7 +90,8 @@ fn a_container_is_done_when_its_required_parts_are() {
     assert!(plan.diagnostics.iter().any(|d| d.code == "tasks/parent-ticked" && d.line == 4));
 }
 
-const WAVES: &str = "\n```json\n{\"waves\":[{\"id\":0,\"tasks\":[\"1.1\",\"3.1\"]},{\"id\":1,\"tasks\":[\"1.2\",\"2\"]}]}\n```\n";
+const WAVES: &str =
+    "\n```json\n{\"waves\":[{\"id\":0,\"tasks\":[\"1.1\",\"3.1\"]},{\"id\":1,\"tasks\":[\"1.2\",\"2\"]}]}\n```\n";
 
 #[test]
 fn waves_run_one_after_another_and_parents_stand_for_their_parts() {
@@ -149,7 +152,6 @@ fn dependencies_that_cannot_be_are_errors_with_their_line() {
         ("- [ ] 1. a\n  - _Depends: 1_\n", "tasks/self-dependency", 2),
         ("- [ ] 1. a\n  - _Depends: the other_\n", "tasks/unreadable-dependency", 2),
         ("- [ ] 1. a\n  - _Depends: 2_\n- [ ] 2. b\n  - _Depends: 1_\n", "tasks/dependency-cycle", 4),
-        ("- [ ] 1. a\n  - [ ] 1.1 b\n    - _Depends: 1_\n", "tasks/dependency-cycle", 3),
         ("- [ ] 1. a\n  - _Depends: 5-9_\n", "tasks/unknown-dependency", 2),
     ] {
         let plan = plan(text.as_bytes());
@@ -157,6 +159,13 @@ fn dependencies_that_cannot_be_are_errors_with_their_line() {
         assert_eq!(errors.len(), 1, "{text:?}: {errors:?}");
         assert_eq!((errors[0].code.as_str(), errors[0].line), (code, line), "{text:?}: {errors:?}");
     }
+}
+
+#[test]
+fn a_part_that_waits_for_its_parent_waits_for_the_parts_before_it() {
+    let text = "- [ ] 1. a\n  - [ ] 1.1 b\n    - _Depends: none_\n  - [ ] 1.2 c\n    - _Depends: 1_\n";
+    assert_eq!(codes(text), [(5, "tasks/depends-on-parent".to_owned())]);
+    assert_eq!(of(&waits(text), "1.2"), ["1.1"]);
 }
 
 #[test]

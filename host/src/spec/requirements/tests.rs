@@ -44,7 +44,8 @@ const KIRO: &str = "\
 fn kiro_numbers_criteria_by_their_place() {
     let read = Requirements::read(KIRO.as_bytes());
     assert!(read.diagnostics.is_empty(), "{:?}", read.diagnostics);
-    let heads: Vec<(&str, &str, bool)> = read.items.iter().map(|i| (i.id.as_str(), i.title.as_str(), i.story)).collect();
+    let heads: Vec<(&str, &str, bool)> =
+        read.items.iter().map(|i| (i.id.as_str(), i.title.as_str(), i.story)).collect();
     assert_eq!(heads, [("1", "Log in", true), ("4A", "Log out", false)]);
     assert_eq!(
         ids(KIRO),
@@ -61,13 +62,41 @@ fn kiro_numbers_criteria_by_their_place() {
 #[test]
 fn written_numbers_are_kept() {
     for (text, expected) in [
-        ("### 1. 検索\n**受け入れ条件:**\n- 1.1 X は Y しなければならない。\n- 1.2 Z\n\n**依存要件:** 1, 2。\n", vec![("1.1", "X は Y しなければならない。"), ("1.2", "Z")]),
-        ("## Bug Analysis\n### Current Behavior (Defect)\n\n1.1 WHEN x THEN y\n\n1.2 WHEN z\n### Expected Behavior (Correct)\n2.1 WHEN x THEN it SHALL y\n", vec![("1.1", "WHEN x THEN y"), ("1.2", "WHEN z"), ("2.1", "WHEN x THEN it SHALL y")]),
-        ("## 2. Functional\n### 2.1 Detection\n**FR-2.1.1**: Detect it\n- more\n\n**FR-2.1.2**: Analyse\n", vec![("FR-2.1.1", "Detect it - more"), ("FR-2.1.2", "Analyse")]),
+        (
+            "### 1. 検索\n**受け入れ条件:**\n- 1.1 X は Y しなければならない。\n- 1.2 Z\n\n**依存要件:** 1, 2。\n",
+            vec![("1.1", "X は Y しなければならない。"), ("1.2", "Z")],
+        ),
+        (
+            "## Bug Analysis\n### Current Behavior (Defect)\n\n1.1 WHEN x THEN y\n\n1.2 WHEN z\n### Expected Behavior (Correct)\n2.1 WHEN x THEN it SHALL y\n",
+            vec![("1.1", "WHEN x THEN y"), ("1.2", "WHEN z"), ("2.1", "WHEN x THEN it SHALL y")],
+        ),
+        (
+            "## 2. Functional\n### 2.1 Detection\n**FR-2.1.1**: Detect it\n- more\n\n**FR-2.1.2**: Analyse\n",
+            vec![("FR-2.1.1", "Detect it - more"), ("FR-2.1.2", "Analyse")],
+        ),
         ("### 需求 1：重试\n#### 验收标准\n1. WHEN a THEN b\n", vec![("1.1", "WHEN a THEN b")]),
-        ("### Requirement 1\n#### 1.1 THE SYSTEM SHALL x\n#### 1.2 THE SYSTEM SHALL y\n", vec![("1.1", "THE SYSTEM SHALL x"), ("1.2", "THE SYSTEM SHALL y")]),
-        ("### Requirement 2: T\n1. WHEN a THE SYSTEM SHALL b\n2. THE SYSTEM SHALL c\n", vec![("2.1", "WHEN a THE SYSTEM SHALL b"), ("2.2", "THE SYSTEM SHALL c")]),
-        ("### Requirement 1: T\n#### Acceptance Criteria\n- THE SYSTEM SHALL a\n- THE SYSTEM SHALL b\n", vec![("1.1", "THE SYSTEM SHALL a"), ("1.2", "THE SYSTEM SHALL b")]),
+        (
+            "### Requirement 1\n#### 1.1 THE SYSTEM SHALL x\n#### 1.2 THE SYSTEM SHALL y\n",
+            vec![("1.1", "THE SYSTEM SHALL x"), ("1.2", "THE SYSTEM SHALL y")],
+        ),
+        (
+            "### Requirement 2: T\n1. WHEN a THE SYSTEM SHALL b\n2. THE SYSTEM SHALL c\n",
+            vec![("2.1", "WHEN a THE SYSTEM SHALL b"), ("2.2", "THE SYSTEM SHALL c")],
+        ),
+        (
+            "### Requirement 1: T\n#### Acceptance Criteria\n- THE SYSTEM SHALL a\n- THE SYSTEM SHALL b\n",
+            vec![("1.1", "THE SYSTEM SHALL a"), ("1.2", "THE SYSTEM SHALL b")],
+        ),
+        (
+            "### Requirement 1: T\n- Add a registry.\n- Keep the old one.\n### AC-4.1: U\n- [ ] a\n- [ ] b\n",
+            vec![
+                ("1.1", "Add a registry."),
+                ("1.2", "Keep the old one."),
+                ("AC-4.1.1", "[ ] a"),
+                ("AC-4.1.2", "[ ] b"),
+            ],
+        ),
+        ("## 3. Acceptance Criteria\n### 3.2 Root\n**AC 3.2.1**: Clean it\n", vec![("3.2.1", "Clean it")]),
     ] {
         assert_eq!(ids(text), pairs(&expected), "{text}");
     }

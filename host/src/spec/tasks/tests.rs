@@ -126,23 +126,28 @@ prose between tasks
 ";
     let file = TaskFile::read(text.as_bytes());
     let texts: Vec<(&str, &str)> = file.items.iter().map(|i| (i.id.as_str(), i.text.as_str())).collect();
-    assert_eq!(texts, [
-        ("1", "- parent's detail\n- of the parent again"),
-        (
-            "1.1",
-            "- detail after blank lines\n  - deeper\n- [ ] a sub-item without number\n```\n- [ ] 9. in a fence\n```"
-        ),
-        ("2.1", "paragraph\n- bullet"),
-        ("3", "- bullet at column 0"),
-    ]);
+    assert_eq!(
+        texts,
+        [
+            ("1", "- parent's detail\n- of the parent again"),
+            (
+                "1.1",
+                "- detail after blank lines\n  - deeper\n- [ ] a sub-item without number\n```\n- [ ] 9. in a fence\n```"
+            ),
+            ("2.1", "paragraph\n- bullet"),
+            ("3", "- bullet at column 0"),
+        ]
+    );
     assert_eq!(file.items[1].fields.requirement_refs(), ["1.1"]);
     assert_eq!(file.boxes.fenced, 1);
 }
 
 #[test]
 fn boxes_are_counted_as_they_are_written() {
-    let boxes = TaskFile::read(b"- [ ] 1. a\n- [x] b\n- [-] 1.1 c\n- [~]* 1.2 d\n- [ ]* 1.3 e\n- [X] 2. f\n```\n- [ ] g\n```\n")
-        .boxes;
+    let boxes = TaskFile::read(
+        b"- [ ] 1. a\n- [x] b\n- [-] 1.1 c\n- [~]* 1.2 d\n- [ ]* 1.3 e\n- [X] 2. f\n```\n- [ ] g\n```\n",
+    )
+    .boxes;
     let expected = BoxCounts {
         open: 2,
         done: 1,

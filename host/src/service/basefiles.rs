@@ -1,0 +1,96 @@
+//! What the base commit says about how to work: settings, gate, steering, specs. Never read from an
+//! attempt: a spirit cannot change its own judge.
+
+use super::error::ServiceError;
+use crate::config::{self, Config, Detected};
+use crate::domain::assignment::Document;
+use crate::domain::id::{CommitId, SpecName};
+use crate::domain::mask::Mask;
+use crate::spec;
+use crate::workspace::{Objects, TreeId, WorkspaceError};
+
+/// Steering documents that go into every assignment, in bytes together.
+const MAX_STEERING_BYTES: usize = 64 * 1024;
+
+/// What the base commit says about how to work.
+pub(crate) struct BaseFiles {
+    settings: Option<Vec<u8>>,
+    /// The gate that the files suggest.
+    pub(crate) detected: Option<Detected>,
+    steering: Vec<(String, Vec<u8>)>,
+    /// Specs with a tasks.md.
+    pub(crate) specs: Vec<SpecName>,
+    requirements: Vec<(SpecName, Vec<u8>)>,
+}
+
+impl BaseFiles {
+    /// Reads what a run needs of `base`.
+    pub(crate) fn read(objects: &Objects, base: &CommitId) -> Result<Self, WorkspaceError> {
+        let tree: TreeId = objects.tree_of(base)?;
+        let paths = objects.list_files(&tree, "")?;
+        let file = |path: &str| objects.read_file(&tree, path).ok().flatten();
+        let steering = paths.iter().filter(|path| path.starts_with(".kiro/steering/") && path.ends_with(".md"));
+        let specs: Vec<SpecName> = paths
+            .iter()
+            .filter_map(|path| path.strip_prefix(".kiro/specs/")?.strip_suffix("/tasks.md"))
+            .filter_map(|name| SpecName::new(name).ok())
+            .collect();
+        let requirements = specs
+            .iter()
+            .filter_map(|spec| Some((spec.clone(), file(&format!(".kiro/specs/{spec}/requirements.md"))?)))
+            .collect();
+        Ok(Self {
+            settings: file(config::FILE_NAME),
+            detected: config::detect::detect(&paths, &file),
+            steering: steering.filter_map(|path| Some((path.clone(), file(path)?))).collect(),
+            specs,
+            requirements,
+        })
+    }
+
+    /// Whether there is a `necro.toml`.
+    pub(crate) fn is_configured(&self) -> bool {
+        self.settings.is_some()
+    }
+
+    /// The settings of the base commit; defaults when it has none.
+    pub(crate) fn config(&self) -> Result<Config, ServiceError> {
+        let Some(bytes) = &self.settings else { return Ok(Config::default()) };
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| ServiceError::Usage(format!("{} in the base commit is not UTF-8", config::FILE_NAME)))?;
+        Ok(Config::parse(text, config::FILE_NAME)?)
+    }
+
+    /// Steering documents that always apply.
+    pub(crate) fn steering(&self, mask: &Mask) -> Vec<Document> {
+        let mut room = MAX_STEERING_BYTES;
+        let mut documents = Vec::new();
+        for (name, bytes) in &self.steering {
+            let steering = spec::steering::read(name, &String::from_utf8_lossy(bytes));
+            if steering.inclusion != spec::steering::Inclusion::Always {
+                continue;
+            }
+            if steering.text.len() > room {
+                tracing::warn!(%name, "left out: steering documents have more than {MAX_STEERING_BYTES} bytes");
+                continue;
+            }
+            room -= steering.text.len();
+            documents.push(Document { name: name.clone(), text: mask.apply(&steering.text) });
+        }
+        documents
+    }
+
+    /// A spec's requirements.md.
+    pub(crate) fn requirements(&self, spec: &SpecName) -> Option<&[u8]> {
+        self.requirements.iter().find(|(name, _)| name == spec).map(|(_, bytes)| bytes.as_slice())
+    }
+
+    /// Names of the gate's commands: those of the settings, else those that the files suggest.
+    pub(crate) fn gate_names(&self, config: &Config) -> Vec<String> {
+        match (&config.gate.commands, &self.detected) {
+            (Some(names), _) => names.clone(),
+            (None, Some(found)) => found.commands.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            (None, None) => Vec::new(),
+        }
+    }
+}

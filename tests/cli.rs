@@ -1,0 +1,17 @@
+//! The binary as people type it: help, set-up commands, checks of specs and plugins, queries over a
+//! recorded run, and every input that has to be refused. Runs to merged commits are elsewhere.
+
+#[path = "cli/bad_input.rs"]
+mod bad_input;
+#[path = "support/guests.rs"]
+mod guests;
+#[path = "cli/place.rs"]
+mod place;
+#[path = "cli/queries.rs"]
+mod queries;
+#[path = "cli/recorded.rs"]
+mod recorded;
+#[path = "cli/set_up.rs"]
+mod set_up;
+#[path = "cli/specs.rs"]
+mod specs;
