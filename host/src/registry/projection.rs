@@ -89,18 +89,7 @@ fn run(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
     let missing = || RegistryError::IncompleteSubject { event: event.body.name(), missing: "run" };
     let id = event.subject.run.as_ref().ok_or_else(missing)?;
     match &event.body {
-        Body::RunStarted {
-            job,
-            title,
-            repository,
-            base_branch,
-            base_commit,
-            branch,
-            llm,
-            language,
-            team,
-            plugins,
-        } => {
+        Body::RunStarted { job, title, repository, base_branch, base_commit, branch, llm, language, team, plugins } => {
             let sql = "INSERT INTO runs (id, spec, job, title, repository, base_branch, base_commit, branch, llm,
                                          language, team, plugins, started_seq, started_at)
                        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
@@ -273,16 +262,7 @@ fn assign(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
         "UPDATE tasks SET state = 'running', version = version + 1, updated_at = ?3, attempts = ?4,
                           instance = ?5, slot = ?6, branch = ?7, runner = ?8
          WHERE spec = ?1 AND task = ?2",
-        (
-            spec.as_str(),
-            task.as_str(),
-            &time,
-            event.subject.attempt,
-            instance.as_str(),
-            slot.as_str(),
-            branch,
-            runner,
-        ),
+        (spec.as_str(), task.as_str(), &time, event.subject.attempt, instance.as_str(), slot.as_str(), branch, runner),
     )?;
     one(
         conn,
