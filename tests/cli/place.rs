@@ -74,7 +74,9 @@ impl Place {
                 command.env(kept, value);
             }
         }
-        command.env("HOME", self.path("home")).env("NECRO_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("necro-cache"));
+        command
+            .env("HOME", self.path("home"))
+            .env("NECRO_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("necro-cache"));
         command.stdin(Stdio::null());
         command
     }

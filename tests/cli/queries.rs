@@ -98,7 +98,8 @@ fn show_tells_why_who_and_what_came_of_it() {
     // The last attempt has neither yet.
     assert!(!text.contains("+new"), "{text}");
     let first = query(&place, &["show", "1", "--attempt", "1", "--conversation"]);
-    for part in ["    -old\n    +new\n", "output    of `test`, which failed", "assertion failed␛[0m", "told\n    Do it"] {
+    for part in ["    -old\n    +new\n", "output    of `test`, which failed", "assertion failed␛[0m", "told\n    Do it"]
+    {
         assert!(first.contains(part), "{part:?} is missing:\n{first}");
     }
     assert!(first.contains("    write\n      path: src/a.rs\n      text:\n"), "{first}");

@@ -143,14 +143,13 @@ fn what_is_no_plugin_is_said_to_be_something_else() {
 #[test]
 fn the_doctor_says_what_is_missing_and_never_a_key() {
     let place = Place::new();
-    place.repository("r", &[("necro.toml", "[gate]\ncommands = [\"test\"]\n[commands.test]\nrun = [\"no-such-program\"]\n")]);
+    place.repository(
+        "r",
+        &[("necro.toml", "[gate]\ncommands = [\"test\"]\n[commands.test]\nrun = [\"no-such-program\"]\n")],
+    );
     let before = place.fingerprint("r");
     let key = "sk-proj-notarealkey0123456789";
-    let ended = place.run_with(
-        "r",
-        &["doctor", "--base-url", "http://127.0.0.1:9/v1"],
-        &[("OPENAI_API_KEY", key)],
-    );
+    let ended = place.run_with("r", &["doctor", "--base-url", "http://127.0.0.1:9/v1"], &[("OPENAI_API_KEY", key)]);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     let line = |start: &str| ended.out.lines().find(|line| line.starts_with(start)).unwrap_or_default().to_owned();
     assert!(line("ok    git").contains('2'), "{ended:?}");
@@ -169,7 +168,10 @@ fn the_doctor_says_what_is_missing_and_never_a_key() {
 #[test]
 fn the_doctor_is_content_with_a_gate_that_is_there_and_a_script() {
     let place = Place::new();
-    place.repository("r", &[("necro.toml", "[gate]\ncommands = [\"test\"]\n[commands.test]\nrun = [\"git\", \"status\"]\n")]);
+    place.repository(
+        "r",
+        &[("necro.toml", "[gate]\ncommands = [\"test\"]\n[commands.test]\nrun = [\"git\", \"status\"]\n")],
+    );
     place.write("replies.toml", "version = 1\n");
     let found = place.run("r", &["doctor", "--llm", "scripted:../replies.toml", "--json"]).json();
     let state = |name: &str| {

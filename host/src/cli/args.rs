@@ -20,7 +20,14 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// How much to log to standard error, such as `info` or `necro_host=debug` [default: warn].
-    #[arg(long, global = true, env = "NECRO_LOG", value_name = "FILTER", hide_env_values = true, help_heading = "Output")]
+    #[arg(
+        long,
+        global = true,
+        env = "NECRO_LOG",
+        value_name = "FILTER",
+        hide_env_values = true,
+        help_heading = "Output"
+    )]
     pub log: Option<String>,
     /// How log records look.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, help_heading = "Output")]
@@ -85,7 +92,9 @@ pub(crate) enum Command {
     /// Write a commented `necro.toml`.
     Init(InitArgs),
     /// Print a completion script for a shell.
-    #[command(after_help = "Example:\n  necro-host completions bash > ~/.local/share/bash-completion/completions/necro-host")]
+    #[command(
+        after_help = "Example:\n  necro-host completions bash > ~/.local/share/bash-completion/completions/necro-host"
+    )]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
@@ -162,13 +171,15 @@ pub(crate) enum Language {
 
 /// Flags of `land`.
 #[derive(Debug, Args)]
-#[command(after_help = "Your work tree, index, configuration and other branches stay as they are. A branch of that name \
+#[command(
+    after_help = "Your work tree, index, configuration and other branches stay as they are. A branch of that name \
 that is checked out, or has commits that the spec branch has not, is refused.
 
 Example:
   necro-host land login-ui && git merge necro/login-ui
 
-JSON: an object with `branch`, `commit`, `from` (null for a new branch), `unchanged`.")]
+JSON: an object with `branch`, `commit`, `from` (null for a new branch), `unchanged`."
+)]
 pub(crate) struct LandArgs {
     /// The spec [default: the newest run's].
     pub spec: Option<String>,
@@ -424,11 +435,13 @@ JSON: an object with `name`, `kind`, `world`, `digest`, `size_bytes`, `imports`,
 
 /// Flags of `doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Changes nothing and asks the model nothing that costs. Exit code 3 when something that a run needs is \
+#[command(
+    after_help = "Changes nothing and asks the model nothing that costs. Exit code 3 when something that a run needs is \
 missing.
 
 JSON: a list of objects with `name`, `state` (ok, warn, fail), `text`, `advice` (null when there is
-nothing to do).")]
+nothing to do)."
+)]
 pub(crate) struct DoctorArgs {
     /// Where.
     #[command(flatten)]

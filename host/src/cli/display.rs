@@ -119,7 +119,8 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
                 WorkKind::Specify | WorkKind::Plan => title,
             };
             let again = if attempt.attempt > 1 { format!(" (attempt {})", attempt.attempt) } else { String::new() };
-            let why = if reason.is_empty() { String::new() } else { style.dim(&format!("  {}", neutral::line(reason))) };
+            let why =
+                if reason.is_empty() { String::new() } else { style.dim(&format!("  {}", neutral::line(reason))) };
             format!("{} {instance}  {what}{again}{why}", style.cyan("▸"))
         }
         Progress::AttemptFinished { attempt, instance, outcome, reason } => {

@@ -129,7 +129,10 @@ fn change_in_words(change: &TaskChange) -> String {
                 .iter()
                 .map(|(name, passed)| format!("{name} {}", if *passed { "passed" } else { "failed" }))
                 .collect();
-            format!("gate of the {stage}: {}", if checks.is_empty() { "nothing to run".to_owned() } else { checks.join(", ") })
+            format!(
+                "gate of the {stage}: {}",
+                if checks.is_empty() { "nothing to run".to_owned() } else { checks.join(", ") }
+            )
         }
         TaskChange::DefinitionChanged { facts } => format!("the spec changed: {}", facts.title),
     }

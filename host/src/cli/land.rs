@@ -48,8 +48,7 @@ mod tests {
     #[test]
     fn what_happened_to_the_branch_is_said() {
         let commit = |digit: &str| CommitId::new(digit.repeat(40)).unwrap();
-        let mut summary =
-            LandSummary { branch: "necro/x".into(), commit: commit("a"), from: None, unchanged: false };
+        let mut summary = LandSummary { branch: "necro/x".into(), commit: commit("a"), from: None, unchanged: false };
         assert!(text(&summary, ".", Style::plain()).contains("necro/x is new, at aaaaaaaaaa\n"));
         summary.from = Some(commit("b"));
         assert!(text(&summary, ".", Style::plain()).contains("from bbbbbbbbbb to aaaaaaaaaa"));

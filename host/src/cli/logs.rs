@@ -82,7 +82,8 @@ pub(crate) async fn run(args: LogsArgs, style: Style) -> Result<(), ServiceError
             let skipped = found.len().saturating_sub(lines.unwrap_or(usize::MAX));
             found.drain(..skipped);
         }
-        let reading = if json && !follow { out::json(&found).map(|()| Reading::No)? } else { print(&found, json, style)? };
+        let reading =
+            if json && !follow { out::json(&found).map(|()| Reading::No)? } else { print(&found, json, style)? };
         if !follow {
             if first && found.is_empty() && !json {
                 out::tell("no spirit has done anything yet");
@@ -123,7 +124,7 @@ impl Follower {
         let follower = Self { records, spec, only, known: BTreeMap::new() };
         let Some(only) = &follower.only else { return Ok(follower) };
         let mut there: Vec<Instance> =
-            follower.executions(false)?.iter().filter_map(|execution| instance_of(execution)).collect();
+            follower.executions(false)?.iter().filter_map(instance_of).collect();
         there.sort();
         there.dedup();
         // A spirit that has not begun yet can be waited for; a slip is better told at once.
@@ -131,7 +132,10 @@ impl Follower {
             return Ok(follower);
         }
         let there = words::listing(there);
-        Err(ServiceError::Usage(format!("no spirit or role `{only}` has worked on `{}` yet; there are: {there}", follower.spec)))
+        Err(ServiceError::Usage(format!(
+            "no spirit or role `{only}` has worked on `{}` yet; there are: {there}",
+            follower.spec
+        )))
     }
 
     fn executions(&self, open: bool) -> Result<Vec<ExecutionRecord>, ServiceError> {
@@ -148,8 +152,7 @@ impl Follower {
     /// its answer is kept back until it has it.
     fn poll(&mut self, more: bool) -> Result<Vec<Line>, ServiceError> {
         for execution in self.executions(false)? {
-            let (Some(who), Some(task), Some(attempt)) =
-                (instance_of(&execution), execution.task, execution.attempt)
+            let (Some(who), Some(task), Some(attempt)) = (instance_of(&execution), execution.task, execution.attempt)
             else {
                 continue;
             };
@@ -157,8 +160,14 @@ impl Follower {
                 continue;
             }
             let ended = execution.ended_at.is_some();
-            let followed =
-                self.known.entry(execution.id).or_insert(Followed { who, task, attempt, shown: 0, turns: 0, ended: false });
+            let followed = self.known.entry(execution.id).or_insert(Followed {
+                who,
+                task,
+                attempt,
+                shown: 0,
+                turns: 0,
+                ended: false,
+            });
             // Calls that came with the end are still read once.
             if followed.ended {
                 continue;

@@ -62,9 +62,11 @@ impl Records {
     pub(crate) fn spec(&self, named: Option<&str>) -> Result<SpecName, ServiceError> {
         let runs = self.reader.runs()?;
         let Some(named) = named else {
-            return runs.into_iter().rev().find_map(|run| run.spec).ok_or_else(|| {
-                ServiceError::Usage(format!("nothing was run yet in {}", self.state.root().display()))
-            });
+            return runs
+                .into_iter()
+                .rev()
+                .find_map(|run| run.spec)
+                .ok_or_else(|| ServiceError::Usage(format!("nothing was run yet in {}", self.state.root().display())));
         };
         let mut known = self.reader.specs()?;
         known.extend(runs.into_iter().filter_map(|run| run.spec));
@@ -131,7 +133,11 @@ pub(crate) fn quoted_path(path: &Path) -> String {
 /// A word as a shell takes it.
 pub(crate) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=~".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

@@ -102,9 +102,8 @@ async fn load(named: &str) -> Result<Arc<Plugin>, ServiceError> {
 }
 
 fn described<T: Serialize, E: std::error::Error>(plugin: &Plugin, says: Result<T, E>) -> Result<Value, ServiceError> {
-    let says = says.map_err(|error| {
-        ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name))
-    })?;
+    let says = says
+        .map_err(|error| ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name)))?;
     serde_json::to_value(says).map_err(|error| ServiceError::Internal(error.to_string()))
 }
 

@@ -198,15 +198,23 @@ fn words(summary: &RunSummary, place: &Place, style: Style) -> String {
     for problem in &summary.problems {
         text.push_str(&format!("  {} {}\n", style.red("·"), neutral::line(problem)));
     }
-    text.push_str(&format!("branch: {} at {}, kept in {}\n", summary.branch, common::short(&summary.commit), summary.state.display()));
+    text.push_str(&format!(
+        "branch: {} at {}, kept in {}\n",
+        summary.branch,
+        common::short(&summary.commit),
+        summary.state.display()
+    ));
     let flags = &place.flags;
-    text.push_str(&format!("look:   necro-host status{flags}   ·   necro-host tasks{flags}   ·   necro-host show <task>{flags}\n"));
+    text.push_str(&format!(
+        "look:   necro-host status{flags}   ·   necro-host tasks{flags}   ·   necro-host show <task>{flags}\n"
+    ));
     match summary.outcome.as_str() {
         "interrupted" => text.push_str("go on:  run the same command again\n"),
         "planned" => text.push_str("go on:  `necro-host run` with the same job\n"),
         _ => {}
     }
-    let repository = place.repository.as_ref().map_or_else(String::new, |path| format!(" -C {}", open::quoted_path(path)));
+    let repository =
+        place.repository.as_ref().map_or_else(String::new, |path| format!(" -C {}", open::quoted_path(path)));
     text.push_str(&format!(
         "get it: necro-host land {}{flags} && git{repository} log --graph --oneline {}\n",
         summary.spec, summary.branch

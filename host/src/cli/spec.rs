@@ -154,7 +154,10 @@ fn tick_file(path: &Path, task: &TaskId, undo: bool) -> Result<String, ServiceEr
         Ok(after) => after,
         Err(TickError::Already { .. }) => {
             let how = if undo { "open" } else { "ticked" };
-            return Ok(format!("{task} is {how} already in {}; nothing was changed\n", neutral::line(&path.display().to_string())));
+            return Ok(format!(
+                "{task} is {how} already in {}; nothing was changed\n",
+                neutral::line(&path.display().to_string())
+            ));
         }
         Err(error @ TickError::Unknown { .. }) => {
             let known = TaskFile::read(&before).items.into_iter().map(|item| item.id);
@@ -164,8 +167,11 @@ fn tick_file(path: &Path, task: &TaskId, undo: bool) -> Result<String, ServiceEr
     };
     replace(&path, &after).map_err(|source| fail(&path, source))?;
     let states = |bytes: &[u8]| TaskFile::read(bytes).items.into_iter().map(|item| (item.id, item.state));
-    let changed: Vec<String> =
-        states(&before).zip(states(&after)).filter(|(old, new)| old != new).map(|(_, (id, _))| id.to_string()).collect();
+    let changed: Vec<String> = states(&before)
+        .zip(states(&after))
+        .filter(|(old, new)| old != new)
+        .map(|(_, (id, _))| id.to_string())
+        .collect();
     let how = if undo { "cleared" } else { "ticked" };
     Ok(format!("{how} {} in {}\n", changed.join(", "), neutral::line(&path.display().to_string())))
 }

@@ -118,10 +118,7 @@ mod tests {
     #[test]
     fn wide_characters_keep_columns_aligned() {
         let text = table().render(Style::plain(), None);
-        assert_eq!(
-            text,
-            "ID    役       TITLE\n1     backend  Write the parser\n10.2  認証     ログイン画面を作る\n"
-        );
+        assert_eq!(text, "ID    役       TITLE\n1     backend  Write the parser\n10.2  認証     ログイン画面を作る\n");
     }
 
     #[test]

@@ -206,7 +206,9 @@ impl Report {
         if let Some(file) = llm.script() {
             match llm.open() {
                 Ok(_) => self.ok("model", format!("scripted replies of {}; no model is asked", file.display())),
-                Err(error) => self.fail("model", chain(&error), "mend the file, or name another with --llm scripted:FILE"),
+                Err(error) => {
+                    self.fail("model", chain(&error), "mend the file, or name another with --llm scripted:FILE")
+                }
             }
             return;
         }
@@ -267,7 +269,9 @@ impl Report {
             };
             match sandbox.find(program, root) {
                 Ok(_) => self.ok("gate", format!("{shown}{origin}")),
-                Err(error) => self.fail("gate", format!("{shown}{origin}: {error}"), "install it, or change [gate] in necro.toml"),
+                Err(error) => {
+                    self.fail("gate", format!("{shown}{origin}: {error}"), "install it, or change [gate] in necro.toml")
+                }
             }
         }
         let state = sandbox.confinement().name();
@@ -293,7 +297,9 @@ impl Report {
                 format!("wasmtime {} starts, but without its pool: address space is limited", Engine::version()),
                 "`ulimit -v unlimited` lets many spirits work at the same time",
             ),
-            Err(error) => self.fail("engine", chain(&error), "a 64-bit machine and some hundred MB of memory are needed"),
+            Err(error) => {
+                self.fail("engine", chain(&error), "a 64-bit machine and some hundred MB of memory are needed")
+            }
         }
     }
 
@@ -317,7 +323,9 @@ impl Report {
         let text = format!("{} MiB free at {}", free >> 20, there.display());
         match free {
             0..MIN_FREE_BYTES => self.fail("disk", text, "free some space: clones, builds and records need it"),
-            MIN_FREE_BYTES..LOW_FREE_BYTES => self.warn("disk", text, "clones and builds of several spirits may need more"),
+            MIN_FREE_BYTES..LOW_FREE_BYTES => {
+                self.warn("disk", text, "clones and builds of several spirits may need more")
+            }
             _ => self.ok("disk", text),
         }
     }

@@ -107,8 +107,7 @@ fn ended(outcome: &CommandOutcome) -> String {
 }
 
 fn edited(arguments: &Value) -> String {
-    let mut paths: Vec<&str> =
-        list(arguments, "edits").iter().filter_map(|edit| edit.get("path")?.as_str()).collect();
+    let mut paths: Vec<&str> = list(arguments, "edits").iter().filter_map(|edit| edit.get("path")?.as_str()).collect();
     paths.dedup();
     paths.join(", ")
 }
@@ -144,20 +143,40 @@ mod tests {
     fn each_call_says_what_was_asked_and_what_came_of_it() {
         let command = json!({ "Ok": { "exit_code": 101, "stdout": "", "stderr": "", "elided_bytes": 0,
             "timed_out": false, "duration_ms": 1250 } });
-        let completion = json!({ "Ok": { "text": "", "tool_calls": [{ "id": "1", "name": "write", "arguments": "{}" }] } });
+        let completion =
+            json!({ "Ok": { "text": "", "tool_calls": [{ "id": "1", "name": "write", "arguments": "{}" }] } });
         let table = [
-            (Function::CommandRun, json!({ "name": "test", "args": ["-q"] }), Some(command),
-                "runs test -q → exit code 101 after 1.2 s"),
-            (Function::LlmComplete, json!({ "model": "default" }), Some(completion),
-                "asks default (turn 3) → write  [900 in, 8 out]"),
-            (Function::WorkspaceRead, json!({ "path": "a.rs", "lines": null }),
-                Some(json!({ "Ok": { "total_lines": 1 } })), "reads a.rs → 1 line"),
-            (Function::WorkspaceRead, json!({ "path": "b.rs" }),
+            (
+                Function::CommandRun,
+                json!({ "name": "test", "args": ["-q"] }),
+                Some(command),
+                "runs test -q → exit code 101 after 1.2 s",
+            ),
+            (
+                Function::LlmComplete,
+                json!({ "model": "default" }),
+                Some(completion),
+                "asks default (turn 3) → write  [900 in, 8 out]",
+            ),
+            (
+                Function::WorkspaceRead,
+                json!({ "path": "a.rs", "lines": null }),
+                Some(json!({ "Ok": { "total_lines": 1 } })),
+                "reads a.rs → 1 line",
+            ),
+            (
+                Function::WorkspaceRead,
+                json!({ "path": "b.rs" }),
                 Some(json!({ "Err": { "error": "not-found", "message": "there is no b.rs" } })),
-                "reads b.rs → not-found: there is no b.rs"),
+                "reads b.rs → not-found: there is no b.rs",
+            ),
             (Function::WorkspaceWrite, json!({ "path": "c.rs" }), None, "writes c.rs → no answer was recorded"),
-            (Function::WorkspaceList, json!({ "path": "" }), Some(json!({ "Ok": [1, 2] })),
-                "lists the work tree → 2 entries"),
+            (
+                Function::WorkspaceList,
+                json!({ "path": "" }),
+                Some(json!({ "Ok": [1, 2] })),
+                "lists the work tree → 2 entries",
+            ),
         ];
         for (function, arguments, answer, expected) in table {
             assert_eq!(words(&call(function, arguments, answer), 3), expected);

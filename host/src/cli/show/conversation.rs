@@ -38,7 +38,9 @@ impl Conversation {
                 let heard = request.messages.into_iter().skip(new);
                 // The answer is there already, as it came.
                 let skip = usize::from(new > 0);
-                all.messages.extend(heard.enumerate().filter(|(n, m)| *n >= skip || m.speaker != Speaker::Assistant).map(|(_, m)| m));
+                all.messages.extend(
+                    heard.enumerate().filter(|(n, m)| *n >= skip || m.speaker != Speaker::Assistant).map(|(_, m)| m),
+                );
             }
             all.answer(call.answer.as_ref());
         }
@@ -47,7 +49,8 @@ impl Conversation {
 
     fn answer(&mut self, answer: Option<&Value>) {
         let Some(answer) = answer else { return self.errors.push("no answer was recorded".to_owned()) };
-        if let Some(completion) = answer.get("Ok").and_then(|ok| serde_json::from_value::<Completion>(ok.clone()).ok()) {
+        if let Some(completion) = answer.get("Ok").and_then(|ok| serde_json::from_value::<Completion>(ok.clone()).ok())
+        {
             self.tool_calls += completion.tool_calls.len();
             self.messages.push(Message {
                 speaker: Speaker::Assistant,
@@ -58,7 +61,8 @@ impl Conversation {
             });
         } else {
             let error = answer.get("Err").and_then(|error| serde_json::from_value::<HostError>(error.clone()).ok());
-            self.errors.push(error.map_or_else(|| "an answer that cannot be read".to_owned(), |error| error.to_string()));
+            self.errors
+                .push(error.map_or_else(|| "an answer that cannot be read".to_owned(), |error| error.to_string()));
         }
     }
 
