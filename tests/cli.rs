@@ -1,6 +1,8 @@
 //! The binary as people type it: help, set-up commands, checks of specs and plugins, queries over a
 //! recorded run, and every input that has to be refused. Runs to merged commits are elsewhere.
 
+#![expect(clippy::unwrap_used, reason = "what a test needs is there, or the test fails")]
+
 #[path = "cli/bad_input.rs"]
 mod bad_input;
 #[path = "support/guests.rs"]

@@ -4,6 +4,8 @@
 //! [`Engine::load`] makes a [`Plugin`] of bytes, or says in words what is wrong with them. Every call of
 //! a plugin is an execution: a fresh store, its own limits, a journal that sees each host call.
 
+#[doc(hidden)]
+pub mod bare;
 mod bindings;
 pub mod builtin;
 mod call;

@@ -12,6 +12,9 @@ use crate::domain::task::{Task, TaskState};
 use crate::registry::{CostSummary, Run};
 use crate::service::{self, Owner, ServiceError};
 
+/// How many tasks are in a state, its name, and its colour.
+type Other<'a> = (usize, &'a str, fn(Style, &str) -> String);
+
 /// A failure is shown up to here.
 const MAX_FAILURE_PLACES: usize = 160;
 
@@ -130,7 +133,7 @@ impl Counts {
             return "none yet: the spec is being written".to_owned();
         }
         let mut text = format!("{done} of {total} done");
-        let others: [(usize, &str, fn(Style, &str) -> String); 5] = [
+        let others: [Other<'_>; 5] = [
             (*running, "running", Style::cyan),
             (*ready, "ready", Style::bold),
             (*blocked, "blocked", Style::dim),

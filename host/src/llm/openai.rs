@@ -1,12 +1,11 @@
 //! The back end for OpenAI and compatible servers, in either dialect, through async-openai with our
 //! own request and answer types.
 
-
 use async_openai::Client;
 use async_trait::async_trait;
 use secrecy::SecretString;
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::backend::{Backend, BackendCall, LlmError};

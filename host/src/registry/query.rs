@@ -353,12 +353,7 @@ fn execution_row(row: &Row<'_>, parts: &StoredParts<'_>) -> Answer<ExecutionReco
     })
 }
 
-pub(super) fn calls(
-    conn: &Connection,
-    blobs: &BlobStore,
-    id: &ExecutionId,
-    after: u64,
-) -> Answer<Vec<CallRecord>> {
+pub(super) fn calls(conn: &Connection, blobs: &BlobStore, id: &ExecutionId, after: u64) -> Answer<Vec<CallRecord>> {
     let parts = StoredParts { conn, blobs };
     conn.prepare_cached(
         "SELECT c.* FROM calls c JOIN executions e ON e.number = c.execution

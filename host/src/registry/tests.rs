@@ -1,6 +1,5 @@
 //! The registry against real SQLite files in temporary directories.
 
-mod bench;
 mod files;
 mod journal;
 mod log;

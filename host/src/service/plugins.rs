@@ -1,12 +1,13 @@
 //! The components of a run: the built-in set, with the operator's choices put in its place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::task::JoinHandle;
 
 use super::error::ServiceError;
 use crate::config::Config;
@@ -28,7 +29,7 @@ pub struct PluginChoice {
 }
 
 /// Where a component comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PluginSource {
     /// Of the built-in set.
     Builtin(String),
@@ -90,45 +91,111 @@ pub(crate) struct PluginSet {
     pub(crate) reviews: Vec<Seated>,
 }
 
-impl PluginSet {
-    /// Loads what the configuration and `choices` name, and the built-in set for the rest.
-    pub(crate) async fn load(engine: &Engine, config: &Config, choices: &[PluginChoice]) -> Result<Self, ServiceError> {
-        let mut wanted: Vec<(PluginKind, PluginSource)> = builtin::ALL
-            .iter()
-            .filter(|entry| matches!(entry.kind, PluginKind::Spirit | PluginKind::Review))
-            .map(|entry| (entry.kind, PluginSource::Builtin(entry.name.to_owned())))
-            .collect();
-        let single = |kind: PluginKind, configured: &str| {
-            let choice = choices.iter().rev().find(|choice| choice.kind == kind);
-            (kind, choice.map_or_else(|| PluginSource::parse(configured), |choice| choice.source.clone()))
-        };
-        wanted.push(single(PluginKind::Routing, &config.plugins.routing));
-        wanted.push(single(PluginKind::Scheduling, &config.plugins.scheduling));
-        if let Some(reviews) = &config.plugins.review {
-            wanted.retain(|(kind, _)| *kind != PluginKind::Review);
-            wanted.extend(reviews.iter().map(|text| (PluginKind::Review, PluginSource::parse(text))));
-        }
-        // A spirit or heuristic from a file joins the set; a spirit replaces the one of its role.
-        let added = choices.iter().filter(|choice| matches!(choice.kind, PluginKind::Spirit | PluginKind::Review));
-        wanted.extend(added.map(|choice| (choice.kind, choice.source.clone())));
+/// A component that was loaded, with what it says of itself when it is a spirit.
+#[derive(Clone)]
+struct Introduced {
+    plugin: Arc<Plugin>,
+    role: Option<RoleInfo>,
+}
 
-        let mut loading = tokio::task::JoinSet::new();
-        for (place, (kind, source)) in wanted.into_iter().enumerate() {
-            let engine = engine.clone();
-            loading.spawn(async move { load(&engine, kind, &source).await.map(|plugin| (place, plugin)) });
-        }
-        let mut loaded = BTreeMap::new();
-        while let Some(joined) = loading.join_next().await {
-            let (place, plugin) = joined.map_err(|error| ServiceError::Internal(error.to_string()))??;
-            loaded.insert(place, plugin);
-        }
-        Self::seat(config, loaded.into_values().collect()).await
+/// Which component: what for, and where from.
+type Key = (PluginKind, PluginSource);
+
+/// Components whose loading began before it is known which ones the configuration names: all
+/// built-in ones, and those that the operator chose. The repository is looked at meanwhile.
+pub(crate) enum Loading {
+    /// Not waited for yet.
+    Begun(JoinHandle<Result<Loaded, ServiceError>>),
+    /// Waited for.
+    Done(Loaded),
+}
+
+/// An engine, and components in it. An error counts only for who wants that component.
+pub(crate) struct Loaded {
+    engine: Engine,
+    plugins: BTreeMap<Key, Result<Introduced, ServiceError>>,
+}
+
+impl Loading {
+    /// Starts the engine and the loading; `cache` keeps components compiled.
+    pub(crate) fn begin(cache: Option<PathBuf>, choices: &[PluginChoice]) -> Self {
+        let built_in = builtin::ALL.iter().map(|entry| (entry.kind, PluginSource::Builtin(entry.name.to_owned())));
+        let wanted: BTreeSet<Key> =
+            built_in.chain(choices.iter().map(|choice| (choice.kind, choice.source.clone()))).collect();
+        let options = EngineOptions { cache_dir: cache, ..EngineOptions::default() };
+        Self::Begun(tokio::spawn(async move {
+            let engine = tokio::task::spawn_blocking(move || Engine::new(options)).await.map_err(cut_off)??;
+            let mut loaded = Loaded { engine, plugins: BTreeMap::new() };
+            loaded.load(wanted).await?;
+            Ok(loaded)
+        }))
     }
 
-    async fn seat(config: &Config, plugins: Vec<Arc<Plugin>>) -> Result<Self, ServiceError> {
+    /// Waits for the operator's choices, if there are any, and refuses those that cannot be used.
+    pub(crate) async fn check(self, choices: &[PluginChoice]) -> Result<Self, ServiceError> {
+        if choices.is_empty() {
+            return Ok(self);
+        }
+        let mut loaded = self.done().await?;
+        for choice in choices {
+            loaded.get(&(choice.kind, choice.source.clone()))?;
+        }
+        Ok(Self::Done(loaded))
+    }
+
+    async fn done(self) -> Result<Loaded, ServiceError> {
+        match self {
+            Self::Begun(loading) => loading.await.map_err(cut_off)?,
+            Self::Done(loaded) => Ok(loaded),
+        }
+    }
+}
+
+impl Loaded {
+    async fn load(&mut self, wanted: impl IntoIterator<Item = Key>) -> Result<(), ServiceError> {
+        let mut loading = tokio::task::JoinSet::new();
+        for (kind, source) in wanted {
+            let engine = self.engine.clone();
+            loading.spawn(async move {
+                let loaded = introduce(&engine, kind, &source).await;
+                ((kind, source), loaded)
+            });
+        }
+        while let Some(joined) = loading.join_next().await {
+            let (key, loaded) = joined.map_err(cut_off)?;
+            self.plugins.insert(key, loaded);
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, key: &Key) -> Result<Introduced, ServiceError> {
+        if let Some(Ok(introduced)) = self.plugins.get(key) {
+            return Ok(introduced.clone());
+        }
+        let missing = || Err(ServiceError::Internal(format!("a {} plugin was not loaded", key.0)));
+        self.plugins.remove(key).unwrap_or_else(missing)
+    }
+}
+
+impl PluginSet {
+    /// Takes what the configuration and `choices` name, and the built-in set for the rest.
+    pub(crate) async fn load(
+        loading: Loading,
+        config: &Config,
+        choices: &[PluginChoice],
+    ) -> Result<Self, ServiceError> {
+        let wanted = wanted(config, choices);
+        let mut loaded = loading.done().await?;
+        let missing: BTreeSet<Key> = wanted.iter().filter(|key| !loaded.plugins.contains_key(key)).cloned().collect();
+        loaded.load(missing).await?;
+        let plugins = wanted.iter().map(|key| loaded.get(key)).collect::<Result<Vec<_>, _>>()?;
+        Self::seat(config, plugins)
+    }
+
+    fn seat(config: &Config, plugins: Vec<Introduced>) -> Result<Self, ServiceError> {
         let (mut spirits, mut reviews) = (BTreeMap::new(), Vec::new());
         let (mut routing, mut scheduling) = (None, None);
-        for plugin in plugins {
+        for Introduced { plugin, role } in plugins {
             let seated = Seated {
                 settings: config.plugin_settings(&plugin.name),
                 limits: limits(config, &plugin),
@@ -136,8 +203,8 @@ impl PluginSet {
             };
             match plugin.kind {
                 PluginKind::Spirit => {
-                    let described = plugin.describe_role().await.result;
-                    let info = described.map_err(|error| describe(&plugin, &error))?;
+                    let nameless = || ServiceError::Internal(format!("`{}` has no role", plugin.name));
+                    let info = role.ok_or_else(nameless)?;
                     spirits.insert(info.role.clone(), (seated, info));
                 }
                 PluginKind::Routing => routing = Some(seated),
@@ -165,6 +232,29 @@ impl PluginSet {
             })
             .collect()
     }
+}
+
+/// The components of a run, in the order in which they are seated.
+fn wanted(config: &Config, choices: &[PluginChoice]) -> Vec<Key> {
+    let mut wanted: Vec<Key> = builtin::ALL
+        .iter()
+        .filter(|entry| matches!(entry.kind, PluginKind::Spirit | PluginKind::Review))
+        .map(|entry| (entry.kind, PluginSource::Builtin(entry.name.to_owned())))
+        .collect();
+    let single = |kind: PluginKind, configured: &str| {
+        let choice = choices.iter().rev().find(|choice| choice.kind == kind);
+        (kind, choice.map_or_else(|| PluginSource::parse(configured), |choice| choice.source.clone()))
+    };
+    wanted.push(single(PluginKind::Routing, &config.plugins.routing));
+    wanted.push(single(PluginKind::Scheduling, &config.plugins.scheduling));
+    if let Some(reviews) = &config.plugins.review {
+        wanted.retain(|(kind, _)| *kind != PluginKind::Review);
+        wanted.extend(reviews.iter().map(|text| (PluginKind::Review, PluginSource::parse(text))));
+    }
+    // A spirit or heuristic from a file joins the set; a spirit replaces the one of its role.
+    let added = choices.iter().filter(|choice| matches!(choice.kind, PluginKind::Spirit | PluginKind::Review));
+    wanted.extend(added.map(|choice| (choice.kind, choice.source.clone())));
+    wanted
 }
 
 /// The defaults of the plugin's kind, with what the operator set in their place.
@@ -204,12 +294,25 @@ pub async fn load_builtin(entry: &Builtin, cache: Option<PathBuf>) -> Result<Arc
     Ok(engine.load(entry.name, entry.bytes, Expectation::Kind(entry.kind)).await?)
 }
 
+fn cut_off(error: tokio::task::JoinError) -> ServiceError {
+    ServiceError::Internal(error.to_string())
+}
+
+/// Loads a component and asks a spirit who it is.
+async fn introduce(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Introduced, ServiceError> {
+    let plugin = load(engine, kind, source).await?;
+    let role = match kind {
+        PluginKind::Spirit => {
+            let described = plugin.describe_role().await.result;
+            Some(described.map_err(|error| describe(&plugin, &error))?)
+        }
+        PluginKind::Scheduling | PluginKind::Routing | PluginKind::Review => None,
+    };
+    Ok(Introduced { plugin, role })
+}
+
 /// Loads one component and checks that it is of `kind`.
-pub(crate) async fn load(
-    engine: &Engine,
-    kind: PluginKind,
-    source: &PluginSource,
-) -> Result<Arc<Plugin>, ServiceError> {
+async fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Arc<Plugin>, ServiceError> {
     match source {
         PluginSource::Builtin(name) => {
             let entry = builtin::find(kind, name).ok_or_else(|| {

@@ -11,7 +11,7 @@ use super::basefiles::BaseFiles;
 use super::error::ServiceError;
 use super::gate::{Gate, GateCommand};
 use super::necromancer::{Goal, RunOptions};
-use super::plugins::{self, PluginSet};
+use super::plugins::{Loading, PluginSet};
 use super::progress::{Observer, Progress};
 use super::state_dir::{DEFAULT_NAME, StateDir, StateLock};
 use super::workshop::{SpiritCommand, Workshop};
@@ -27,7 +27,6 @@ use crate::domain::mask::Mask;
 use crate::domain::protocol;
 use crate::domain::task::{Task, TaskState};
 use crate::domain::team::Language;
-use crate::plugin::{Engine, EngineOptions};
 use crate::registry::Registry;
 use crate::sandbox::{Confinement, HostEnv, Sandbox};
 use crate::store::BlobStore;
@@ -61,11 +60,18 @@ pub(crate) fn source(text: &str, cwd: &Path) -> Result<Source, ServiceError> {
     Ok(root.map_or(source, |root| Source::Path(root.to_owned())))
 }
 
-/// Looks at the repository without writing anything.
-pub(crate) async fn look(source: &Source, base: Option<&str>) -> Result<Inspection, ServiceError> {
+/// Finds git and looks at the repository without writing anything.
+async fn look(source: &Source, base: Option<&str>) -> Result<(Git, Inspection), ServiceError> {
     let scratch = tempfile::tempdir().map_err(|source| ServiceError::Io { path: std::env::temp_dir(), source })?;
     let git = Git::locate(scratch.path()).await?;
-    Ok(inspect(&git, source, base).await?)
+    let seen = inspect(&git, source, base).await?;
+    Ok((git, seen))
+}
+
+/// Opens the registry while something else goes on.
+async fn open_registry(path: PathBuf, clock: Arc<dyn Clock>, blobs: BlobStore) -> Result<Registry, ServiceError> {
+    let opening = tokio::task::spawn_blocking(move || Registry::open(&path, clock, blobs));
+    Ok(opening.await.map_err(|error| ServiceError::Internal(error.to_string()))??)
 }
 
 /// Refuses what cannot work, then makes everything that the run needs.
@@ -76,25 +82,26 @@ pub(crate) async fn prepare(
     stop: watch::Receiver<bool>,
 ) -> Result<Ready, ServiceError> {
     let source = source(&options.repository, &options.cwd)?;
+    let loading = Loading::begin(options.cache.clone(), &options.plugins);
     // With the settings of the checkout, only to refuse early; those of the base commit count.
     let early = early_config(&source)?;
     let base = options.base.as_deref().or(early.run.base_branch.as_deref());
-    let seen = look(&source, base).await?;
+    let (git, seen) = look(&source, base).await?;
     if !options.allow_dirty && seen.dirty_count > 0 {
         return Err(dirty(&seen));
     }
     check_branches(&seen)?;
     llm_access::config(options, &early)?;
-    let engine = Engine::new(EngineOptions { cache_dir: options.cache.clone(), ..EngineOptions::default() })?;
-    for choice in &options.plugins {
-        plugins::load(&engine, choice.kind, &choice.source).await?;
-    }
+    let loading = loading.check(&options.plugins).await?;
 
     let state = StateDir::create(&state_path(&source, &options.cwd, options.state.as_deref()))?;
     let lock = state.lock(clock.now())?;
-    let git = Git::locate(state.root()).await?;
-    let mirror = Mirror::open(git, &state.repositories(), source.clone()).await?;
-    mirror.fetch().await?;
+    let mirror = Mirror::open(git.at_home(state.root())?, &state.repositories(), source.clone()).await?;
+    let blobs = BlobStore::open(state.blobs())?;
+    let opening = open_registry(state.registry(), Arc::clone(&clock), blobs.clone());
+    let (fetched, registry) = tokio::join!(mirror.fetch(), opening);
+    fetched?;
+    let registry = registry?;
     let base = mirror.branch_tip(&seen.base_branch).await?.unwrap_or_else(|| seen.base_commit.clone());
     let at = base.clone();
     let found = mirror.objects(move |objects| BaseFiles::read(objects, &at)).await?;
@@ -102,9 +109,7 @@ pub(crate) async fn prepare(
     let llm = llm_access::config(options, &config)?;
     let mask = Arc::new(llm_access::mask(options, &config));
 
-    let blobs = BlobStore::open(state.blobs())?;
-    let registry = Registry::open(&state.registry(), Arc::clone(&clock), blobs.clone())?;
-    let plugins = PluginSet::load(&engine, &config, &options.plugins).await?;
+    let plugins = PluginSet::load(loading, &config, &options.plugins).await?;
     let spec = specname::choose(&options.goal, &registry, &found.specs).await?;
     seen.check_branch_free(&protocol::spec_branch(&spec))?;
 

@@ -68,7 +68,7 @@ pub struct Git {
     version: Arc<str>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     program: PathBuf,
     /// An empty directory that belongs to the host: nothing there to be read.
@@ -204,11 +204,9 @@ impl Git {
         let dirs: Vec<PathBuf> = std::env::split_paths(&all).filter(|dir| dir.is_absolute()).collect();
         let program =
             dirs.iter().map(|dir| dir.join("git")).find(|path| path.is_file()).ok_or(GitError::NotInstalled)?;
-        let home = state_dir.join("git-home");
-        std::fs::create_dir_all(&home).map_err(|source| GitError::Io { command: "home".into(), source })?;
         let inner = Inner {
             program,
-            home,
+            home: make_home(state_dir)?,
             path: std::env::join_paths(dirs).unwrap_or_default(),
             network: NETWORK_ENV.iter().filter_map(|key| Some((*key, std::env::var_os(key)?))).collect(),
         };
@@ -220,6 +218,15 @@ impl Git {
         }
         git.version = Arc::from(found);
         Ok(git)
+    }
+
+    /// The same git, which was checked already, with its home directory in another state directory.
+    ///
+    /// # Errors
+    /// [`GitError::Io`]: the directory can't be made.
+    pub fn at_home(&self, state_dir: &Path) -> Result<Self, GitError> {
+        let inner = Inner { home: make_home(state_dir)?, ..(*self.inner).clone() };
+        Ok(Self { inner: Arc::new(inner), version: Arc::clone(&self.version) })
     }
 
     /// What `git version` said, without its first words.
@@ -313,6 +320,13 @@ impl Git {
         command.args(&call.args);
         command
     }
+}
+
+/// The empty directory that stands in for the home directory.
+fn make_home(state_dir: &Path) -> Result<PathBuf, GitError> {
+    let home = state_dir.join("git-home");
+    std::fs::create_dir_all(&home).map_err(|source| GitError::Io { command: "home".into(), source })?;
+    Ok(home)
 }
 
 /// A process group that is killed when this goes out of scope, unless it was emptied before.

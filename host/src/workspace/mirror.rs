@@ -2,9 +2,12 @@
 //! full copy (a fetch, no hard links, no alternates), so nothing that happens in the source takes
 //! an object away from it; it never collects garbage, so nothing takes one from a slot.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use git2::{Oid, Repository};
 
 use super::git::{Call, Git};
 use super::objects::{Objects, TreeId};
@@ -143,6 +146,12 @@ impl Mirror {
     /// # Errors
     /// [`WorkspaceError::Git`]: the source is gone, can't be reached or lets nobody in.
     pub async fn fetch(&self) -> Result<(), WorkspaceError> {
+        if let Source::Path(path) = &self.source {
+            let path = path.clone();
+            if self.objects(move |objects| Ok(is_current(&path, objects))).await? {
+                return Ok(());
+            }
+        }
         let from = match &self.source {
             Source::Path(path) => path.clone().into_os_string(),
             Source::Url(url) => url.into(),
@@ -189,6 +198,27 @@ impl Mirror {
         })
         .await
     }
+}
+
+/// Whether the last fetch saw all branches as they are now: then git need not be started, which takes
+/// longer than this look. Whatever is in doubt is fetched, and git says what is wrong with it.
+fn is_current(source: &Path, mirror: &Objects) -> bool {
+    let Ok(mirror) = mirror.open() else { return false };
+    let Ok(source) = Repository::open(source) else { return false };
+    let theirs = tips(&source, "refs/heads/");
+    theirs.is_some() && theirs == tips(&mirror, "refs/remotes/origin/")
+}
+
+/// Names and commits of the refs below `prefix`; `None` when one of them cannot be read.
+fn tips(repository: &Repository, prefix: &str) -> Option<BTreeMap<String, Oid>> {
+    let references = repository.references_glob(&format!("{prefix}*")).ok()?;
+    references
+        .map(|reference| {
+            let commit = reference.as_ref().ok()?.peel_to_commit().ok()?.id();
+            let name = reference.as_ref().ok()?.name().ok()?.strip_prefix(prefix)?.to_owned();
+            Some((name, commit))
+        })
+        .collect()
 }
 
 /// Puts configuration and attributes back if anything changed them.

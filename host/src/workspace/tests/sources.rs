@@ -116,3 +116,27 @@ async fn a_mirror_follows_its_source_and_outlives_what_is_deleted_there() {
     let gone = mirror.fetch().await.unwrap_err();
     assert!(matches!(gone, WorkspaceError::Git(GitError::NotFound { .. })), "{gone}");
 }
+
+#[tokio::test]
+async fn a_fetch_without_news_starts_no_git() {
+    let fixture = Fixture::new().await;
+    let mirror = fixture.mirror().await;
+    // Git is started in its home directory, so without that it cannot be.
+    fs::remove_dir_all(fixture.root.path().join("state/git-home")).unwrap();
+    mirror.fetch().await.unwrap();
+    fixture.put("README.md", "two\n");
+    fixture.commit("second");
+    let news = mirror.fetch().await.unwrap_err();
+    assert!(matches!(news, WorkspaceError::Git(GitError::Io { .. })), "{news}");
+    fs::create_dir_all(fixture.root.path().join("state/git-home")).unwrap();
+    mirror.fetch().await.unwrap();
+    let repository = Repository::open(fixture.user()).unwrap();
+    let head = repository.head().unwrap().peel_to_commit().unwrap();
+    assert_eq!(mirror.branch_tip("main").await.unwrap().unwrap().as_str(), head.id().to_string());
+    // A branch that is gone is news, too.
+    repository.branch("side", &head, false).unwrap();
+    mirror.fetch().await.unwrap();
+    repository.find_branch("side", git2::BranchType::Local).unwrap().delete().unwrap();
+    mirror.fetch().await.unwrap();
+    assert_eq!(mirror.branch_tip("side").await.unwrap(), None);
+}

@@ -1,0 +1,56 @@
+//! What the benches share: interleaved rounds, medians, and a verdict against a bound. A missed bound
+//! fails the process only with `--strict`, because a busy machine is no bug.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// What was promised of a figure.
+#[derive(Clone, Copy)]
+#[expect(dead_code, reason = "each bench is a program of its own and uses one of them")]
+pub(crate) enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Bound {
+    fn holds(self, figure: f64) -> bool {
+        match self {
+            Self::AtMost(bound) => figure <= bound,
+            Self::AtLeast(bound) => figure >= bound,
+        }
+    }
+
+    fn words(self, unit: &str) -> String {
+        match self {
+            Self::AtMost(bound) => format!("≤ {bound}{unit}"),
+            Self::AtLeast(bound) => format!("≥ {bound}{unit}"),
+        }
+    }
+}
+
+/// The value in the middle; of an even number, the lower one.
+pub(crate) fn median<T: Copy + PartialOrd>(values: &[T]) -> T {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| a.partial_cmp(b).expect("times and their ratios are numbers"));
+    *sorted.get((sorted.len().max(1) - 1) / 2).expect("at least one round was measured")
+}
+
+/// One line of the table.
+pub(crate) fn row(what: &str, figure: impl std::fmt::Display) {
+    println!("  {what:<58} {figure:>12}");
+}
+
+/// A time with three digits.
+pub(crate) fn shown(time: Duration) -> String {
+    format!("{time:.2?}")
+}
+
+/// Prints the figure beside its bound; the exit code of the bench.
+pub(crate) fn verdict(what: &str, figure: f64, unit: &str, bound: Bound) -> ExitCode {
+    let holds = bound.holds(figure);
+    let verdict = if holds { "ok" } else { "MISSED" };
+    row(what, format!("{figure:.2}{unit}"));
+    row("bound", format!("{}  {verdict}", bound.words(unit)));
+    let strict = std::env::args().any(|argument| argument == "--strict");
+    if holds || !strict { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,83 @@
+//! Changes that meet: conflicts go back to a spirit, and the user's repository gets a branch only when
+//! it is asked for.
+
+use std::path::Path;
+
+use crate::replies::Replies;
+use crate::world::{SETTINGS, World, finish, git, picture};
+
+#[test]
+fn a_conflict_is_a_new_attempt_that_is_told_about_it() {
+    let plan = "# Plan\n\n- [ ] 1. Add bread\n  - _Skill: backend_\n- [ ] 2. Add cheese\n  - _Skill: frontend_\n";
+    let world = World::new(&[
+        ("necro.toml", SETTINGS),
+        ("list.txt", "to buy:\n"),
+        (".kiro/specs/list/tasks.md", plan),
+    ]);
+    let both = "to buy:\nbread\ncheese\n";
+    let replies = Replies::default()
+        .writes("backend", "1", Some(1), "list.txt", "to buy:\nbread\n")
+        .writes("frontend", "2", Some(1), "list.txt", "to buy:\ncheese\n")
+        .writes("backend", "1", Some(2), "list.txt", both)
+        .writes("frontend", "2", Some(2), "list.txt", both)
+        .together(&["1", "2"]);
+    let summary = world.run(&replies.text(), &["--spec", "list"]).done();
+    assert_eq!(summary["attempts"], 3, "{summary}");
+    assert_eq!(world.on_branch("list", "list.txt").unwrap(), both);
+
+    let records = world.records();
+    let again: Vec<&str> = ["1", "2"].into_iter().filter(|task| records.attempts(task).len() == 2).collect();
+    let [task] = again[..] else { panic!("not one of the two was returned: {again:?}") };
+    let told = records.told(task, 2);
+    assert!(told.contains("conflicts with it") && told.contains("conflict in list.txt"), "{told}");
+    // The change that did not merge is kept as it was.
+    let kept = records.attempts(task)[0].commit.clone().unwrap();
+    let first = git(&world.mirror(), &["show", &format!("{kept}:list.txt")]);
+    assert_eq!(first, if task == "1" { "to buy:\nbread" } else { "to buy:\ncheese" });
+    records.assert_sound();
+}
+
+#[test]
+fn changes_that_pass_alone_and_not_together_are_not_merged_together() {
+    let settings = r#"[gate]
+commands = ["check"]
+
+[commands.check]
+run = ["sh", "-c", "test $(cat *.txt | wc -l) -le 2"]
+"#;
+    let plan = "# Plan\n\n- [ ] 1. Add bread\n  - _Skill: backend_\n- [ ] 2. Add cheese\n  - _Skill: frontend_\n";
+    let world =
+        World::new(&[("necro.toml", settings), ("list.txt", "to buy:\n"), (".kiro/specs/list/tasks.md", plan)]);
+    let replies = Replies::default()
+        .writes("backend", "1", Some(1), "bread.txt", "bread\n")
+        .writes("frontend", "2", Some(1), "cheese.txt", "cheese\n")
+        .writes("backend", "1", Some(2), "bread.txt", "bread")
+        .writes("frontend", "2", Some(2), "cheese.txt", "cheese")
+        .together(&["1", "2"]);
+    let summary = world.run(&replies.text(), &["--spec", "list"]).done();
+    assert_eq!(summary["attempts"], 3, "{summary}");
+    let records = world.records();
+    let told: String = ["1", "2"].iter().filter(|t| records.attempts(t).len() == 2).map(|t| records.told(t, 2)).collect();
+    assert!(told.contains("passed alone, but not together"), "{told}");
+}
+
+/// Landing adds a branch, its objects and its log, and changes nothing else.
+pub(crate) fn landing_adds_one_branch_and_changes_nothing(world: &World, spec: &str, commit: &str) {
+    let repository = world.repository();
+    let before = picture(&repository);
+    let landed = finish(&mut world.command("land", &[spec]));
+    assert_eq!(landed.code, Some(0), "{landed:#?}");
+    let after = picture(&repository);
+    for (path, was) in &before {
+        assert!(after.get(path) == Some(was), "landing changed {}", path.display());
+    }
+    let branch = format!("refs/heads/necro/{spec}");
+    assert_eq!(git(&repository, &["rev-parse", &branch]), commit);
+    for path in after.keys().filter(|path| !before.contains_key(*path)) {
+        let expected = [Path::new(".git/objects"), Path::new(".git/logs").join(&branch).as_path()]
+            .iter()
+            .any(|folder| path.starts_with(folder));
+        assert!(expected || *path == Path::new(".git").join(&branch), "landing added {}", path.display());
+    }
+    git(&repository, &["fsck", "--strict"]);
+}

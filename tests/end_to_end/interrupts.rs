@@ -1,0 +1,112 @@
+//! A run that is stopped, and a state directory that somebody holds.
+
+use std::fs;
+
+use necro_host::domain::event::Outcome;
+use necro_host::domain::task::TaskState;
+
+use crate::replies::Replies;
+use crate::world::{Finished, Running, World, finish, pipe};
+
+const PLAN: &str = "# Plan
+
+- [ ] 1. Add bread
+  - _Skill: backend_
+- [ ] 2. Add cheese
+  - _Skill: frontend_
+- [ ] 3. Add wine
+  - _Skill: database_
+";
+
+/// A world whose gate stops at `pipe` once two of the three files are there, until `open` exists.
+fn world() -> World {
+    let world = World::new(&[("README.md", "")]);
+    let (held, open) = (pipe(&world, "pipe"), world.path("open"));
+    let check = format!(
+        "[ $(ls *.txt | wc -l) -lt 2 ] || [ -e {} ] || {{ echo > {}; sleep 600; }}",
+        open.display(),
+        held.display()
+    );
+    let settings = format!("[gate]\ncommands = [\"check\"]\n\n[commands.check]\nrun = [\"sh\", \"-c\", '''{check}''']\n");
+    fs::remove_dir_all(world.repository()).unwrap();
+    let files = [("necro.toml", settings.as_str()), (".kiro/specs/list/tasks.md", PLAN)];
+    let at = jiff::Timestamp::constant(1_767_225_600, 0);
+    necro_host::workspace::seed_repository(&world.repository(), &files, "Begin", at).unwrap();
+    world
+}
+
+fn replies() -> Replies {
+    [("backend", "1", "bread.txt"), ("frontend", "2", "cheese.txt"), ("database", "3", "wine.txt")].iter().fold(
+        Replies::default(),
+        |replies, (role, task, path)| {
+            let replies = replies.writes(role, task, Some(1), path, "yes\n");
+            replies.writes(role, task, Some(2), path, "yes\n")
+        },
+    )
+}
+
+fn start(world: &World, replies: &Replies) -> Running {
+    let script = format!("scripted:{}", world.file("replies.toml", &replies.text()));
+    Running::start(&mut world.command("run", &["--spec", "list", "--llm", &script]))
+}
+
+fn assert_stopped_in_order(world: &World, finished: &Finished, done: usize) {
+    assert_eq!(finished.code, Some(130), "{finished:#?}");
+    assert!(finished.stdout.contains("interrupted") && finished.stdout.contains("run the same command again"));
+    let records = world.records();
+    records.assert_sound();
+    let states: Vec<TaskState> = records.tasks().iter().map(|task| task.state).collect();
+    assert_eq!(states.iter().filter(|state| **state == TaskState::Done).count(), done, "{states:?}");
+    assert_eq!(states.iter().filter(|state| **state == TaskState::Ready).count(), 3 - done, "{states:?}");
+}
+
+#[test]
+fn an_interrupt_closes_the_journals_and_the_same_command_goes_on() {
+    let world = world();
+    let mut running = start(&world, &replies().held(&["1", "2", "3"]));
+    running.wait_for("▸", 3);
+    running.interrupt();
+    let finished = running.finish();
+    assert_stopped_in_order(&world, &finished, 0);
+    for attempt in world.records().work() {
+        assert_eq!(attempt.outcome, Some(Outcome::Interrupted));
+    }
+
+    fs::write(world.path("open"), "").unwrap();
+    let summary = world.run(&replies().text(), &["--spec", "list"]).done();
+    assert_eq!((&summary["tasks"]["done"], &summary["attempts"]), (&3.into(), &3.into()), "{summary}");
+    world.records().assert_sound();
+}
+
+#[test]
+fn an_interrupt_during_a_merge_leaves_no_task_running() {
+    let world = world();
+    let mut running = start(&world, &replies().together(&["1", "2", "3"]));
+    running.wait_for("passed gate and review", 3);
+    running.wait_for("merged as", 1);
+    // The second merge's gate holds, and the third waits behind it.
+    fs::read(world.path("pipe")).unwrap();
+    running.interrupt();
+    let finished = running.finish();
+    assert_stopped_in_order(&world, &finished, 1);
+
+    fs::write(world.path("open"), "").unwrap();
+    let summary = world.run(&replies().text(), &["--spec", "list"]).done();
+    assert_eq!(summary["tasks"]["done"], 3, "{summary}");
+    world.records().assert_sound();
+}
+
+#[test]
+fn a_second_run_is_told_who_holds_the_state_directory_and_since_when() {
+    let world = world();
+    let mut running = start(&world, &replies().together(&["1", "2", "3"]));
+    running.wait_for("merged as", 1);
+    fs::read(world.path("pipe")).unwrap();
+    let script = format!("scripted:{}", world.path("replies.toml").display());
+    let second = finish(&mut world.command("run", &["--spec", "list", "--json", "--llm", &script]));
+    assert_eq!((second.code, second.stdout.as_str()), (Some(2), ""), "{second:#?}");
+    assert!(second.stderr.contains(&format!("process {} since 20", running.id())), "{second:#?}");
+    running.interrupt();
+    let finished = running.finish();
+    assert_stopped_in_order(&world, &finished, 1);
+}

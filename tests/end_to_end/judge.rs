@@ -1,0 +1,135 @@
+//! A spirit does not choose what it is judged by, and nothing that it leaves is lost in silence.
+
+use necro_host::domain::event::Outcome;
+use necro_host::domain::task::TaskState;
+
+use crate::replies::{Replies, command, finish, write};
+use crate::world::{World, git};
+
+const PLAN: &str = "# Plan
+
+- [ ] 1. Write the first page
+  - _Skill: backend_
+- [ ] 2. Write the second page
+  - _Skill: backend_
+  - _Depends: 1_
+";
+
+fn world(settings: &str) -> World {
+    World::new(&[("necro.toml", settings), ("cover.txt", "A book\n"), (".kiro/specs/pages/tasks.md", PLAN)])
+}
+
+fn settings(command: &str) -> String {
+    format!(
+        "[gate]\ncommands = [\"check\"]\n\n[commands.check]\nrun = [\"sh\", \"-c\", \"! grep -n broken *.txt\"]\n\n\
+         [commands.own]\nspirits = true\nrun = [\"sh\", \"-c\", '''{command}''']\n"
+    )
+}
+
+#[test]
+fn the_gate_is_the_base_commits_whatever_spirits_write() {
+    let place = tempfile::tempdir().unwrap();
+    let sprung = place.path().join("sprung");
+    let plant = format!(
+        "printf '#!/bin/sh\\ntouch {0}\\n' > hook; chmod +x hook; \
+         for name in pre-commit post-checkout post-merge reference-transaction; do \
+         mkdir -p .git/hooks; cp hook .git/hooks/$name; done; \
+         printf '[core]\\n\\tfsmonitor = touch {0}\\n\\thooksPath = .\\n' >> .git/config; rm hook",
+        sprung.display()
+    );
+    let world = world(&settings(&plant));
+    let nothing = write("necro.toml", "[gate]\ncommands = []\n");
+    let ticked = PLAN.replace("[ ]", "[x]");
+    let tick = write(".kiro/specs/pages/tasks.md", &ticked);
+    let replies = Replies::default()
+        .attempt("backend", "1", Some(1), &[&[nothing.clone(), write("first.txt", "broken\n")], &[finish("cheat")]])
+        .attempt(
+            "backend",
+            "1",
+            Some(2),
+            &[
+                &[command("own"), write(".git/hooks/pre-commit", "#!/bin/sh\n")],
+                &[nothing, tick, write("first.txt", "whole\n")],
+                &[finish("write the first page")],
+            ],
+        )
+        // It starts from a commit in which the settings are the spirit's own.
+        .writes("backend", "2", Some(1), "second.txt", "broken\n")
+        .writes("backend", "2", Some(2), "second.txt", "whole\n");
+    let summary = world.run(&replies.text(), &["--spec", "pages"]).done();
+    assert_eq!(summary["attempts"], 4, "{summary}");
+
+    let records = world.records();
+    for task in ["1", "2"] {
+        let attempts = records.attempts(task);
+        let outcomes: Vec<_> = attempts.iter().map(|attempt| attempt.outcome).collect();
+        assert_eq!(outcomes, [Some(Outcome::Failed), Some(Outcome::Success)], "task {task}");
+        assert_eq!(attempts[0].gates[0].checks, [("check".to_owned(), false)]);
+        assert!(records.told(task, 2).contains("`check` failed"), "{}", records.told(task, 2));
+    }
+    // Its ticks were dropped: when task 1 was merged, the host had ticked task 1 alone.
+    let first = records.task("1").merged_commit.unwrap();
+    let plan = git(&world.mirror(), &["show", &format!("{first}:.kiro/specs/pages/tasks.md")]);
+    assert_eq!(plan.trim_end(), PLAN.replacen("[ ]", "[x]", 1).trim_end());
+    assert!(!sprung.exists(), "something that a spirit planted was executed");
+    records.assert_sound();
+}
+
+#[test]
+fn a_nested_repository_is_refused_with_its_reason_and_not_lost() {
+    let world = world(&settings("mkdir inner && git init -q inner && echo work > inner/page.txt"));
+    let replies = Replies::default()
+        .attempt(
+            "backend",
+            "1",
+            Some(1),
+            &[&[command("own"), write("first.txt", "whole\n")], &[finish("write the first page")]],
+        )
+        .writes("backend", "1", Some(2), "first.txt", "whole\n")
+        .writes("backend", "2", None, "second.txt", "whole\n");
+    world.run(&replies.text(), &["--spec", "pages"]).done();
+    let records = world.records();
+    let outcomes: Vec<_> = records.attempts("1").iter().map(|attempt| attempt.outcome).collect();
+    assert_eq!(outcomes, [Some(Outcome::Failed), Some(Outcome::Success)]);
+    let told = records.told("1", 2);
+    assert!(told.contains("inner") && told.contains("git repository of its own"), "{told}");
+}
+
+#[test]
+fn a_model_that_talks_nonsense_fails_its_tasks_and_keeps_its_work() {
+    let world = world(&settings("true"));
+    let unknown = serde_json::json!({ "name": "summon", "arguments": {} });
+    let garbage = serde_json::json!({ "name": "write", "arguments_text": "{\"path\": " });
+    let nonsense: &[&[serde_json::Value]] = &[&[write("first.txt", "half\n")], &[], &[unknown], &[garbage]];
+    let replies = Replies::default().attempt("backend", "1", None, nonsense);
+    let finished = world.run(&replies.text(), &["--spec", "pages"]);
+    assert_eq!(finished.code, Some(1), "{finished:#?}");
+    let summary = finished.json();
+    assert_eq!(summary["outcome"], "failed");
+    assert_eq!((&summary["tasks"]["done"], &summary["tasks"]["failed"]), (&0.into(), &1.into()), "{summary}");
+    assert!(summary["problems"].to_string().contains("2 waits for 1 (failed)"), "{summary}");
+
+    let records = world.records();
+    assert_eq!((records.task("1").state, records.task("2").state), (TaskState::Failed, TaskState::Blocked));
+    assert_eq!(records.attempts("1").len(), 3);
+    assert!(records.told("1", 2).contains("usable tool call"), "{}", records.told("1", 2));
+    assert_eq!(world.on_branch("pages", "first.txt"), None, "nothing is merged");
+    let refs = git(&world.mirror(), &["for-each-ref", "--format=%(refname)", "refs/necro"]);
+    assert_eq!(refs.lines().count(), 3, "{refs}");
+    for kept in refs.lines() {
+        assert_eq!(git(&world.mirror(), &["show", &format!("{kept}:first.txt")]), "half");
+    }
+    records.assert_sound();
+}
+
+#[test]
+fn a_job_that_no_spec_comes_of_ends_with_the_reason() {
+    let world = world(&settings("true"));
+    let job = world.file("job.md", "# Write a third page\n\nIt is missing.\n");
+    let bad = "# Requirements\n\nPages.\n";
+    let replies = Replies::default().writes("architect", "0.1", None, ".kiro/specs/write-a-third-page/design.md", bad);
+    let finished = world.run(&replies.text(), &[&job]);
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""), "{finished:#?}");
+    assert!(finished.stderr.contains("requirements.md is missing"), "{finished:#?}");
+    world.records().assert_sound();
+}

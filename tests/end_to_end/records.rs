@@ -1,0 +1,88 @@
+//! What a finished run left in its registry, as other programs read it.
+
+use std::path::Path;
+
+use necro_host::domain::event::{Body, Event};
+use necro_host::domain::id::{SpecName, TaskId, TaskKey};
+use necro_host::domain::task::Task;
+use necro_host::registry::{Attempt, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord, Reader};
+use necro_host::store::BlobStore;
+
+/// A registry and its newest spec.
+pub(crate) struct Records {
+    pub(crate) reader: Reader,
+    pub(crate) spec: SpecName,
+}
+
+impl Records {
+    /// Opens the registry of a state directory.
+    pub(crate) fn open(state: &Path) -> Self {
+        let blobs = BlobStore::open(state.join("blobs")).unwrap();
+        let reader = Reader::open(&state.join("registry.db"), blobs).unwrap();
+        let spec = reader.latest_run().unwrap().unwrap().spec.unwrap();
+        Self { reader, spec }
+    }
+
+    /// The whole log.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.reader.events(&EventFilter::default()).unwrap()
+    }
+
+    /// The key of a task.
+    pub(crate) fn key(&self, task: &str) -> TaskKey {
+        TaskKey { spec: self.spec.clone(), task: TaskId::new(task).unwrap() }
+    }
+
+    /// A task.
+    pub(crate) fn task(&self, task: &str) -> Task {
+        self.reader.task(&self.key(task)).unwrap().unwrap()
+    }
+
+    /// All tasks of the plan.
+    pub(crate) fn tasks(&self) -> Vec<Task> {
+        self.reader.tasks(&self.spec).unwrap()
+    }
+
+    /// Attempts at one task.
+    pub(crate) fn attempts(&self, task: &str) -> Vec<Attempt> {
+        self.reader.attempts(&self.key(task)).unwrap()
+    }
+
+    /// Attempts at tasks of the plan; planning steps are left out.
+    pub(crate) fn work(&self) -> Vec<Attempt> {
+        let all = self.reader.attempts_of_spec(&self.spec).unwrap();
+        all.into_iter().filter(|attempt| !attempt.key.key.task.is_planning_step()).collect()
+    }
+
+    /// What a task's attempt was told about the one before it; empty when nothing.
+    pub(crate) fn told(&self, task: &str, attempt: u32) -> String {
+        let filter = ExecutionFilter {
+            kind: Some(ExecutionKind::Spirit),
+            spec: Some(self.spec.clone()),
+            task: Some(TaskId::new(task).unwrap()),
+            attempt: Some(attempt),
+            ..ExecutionFilter::default()
+        };
+        let executions = self.reader.executions(&filter).unwrap();
+        let [execution] = &executions[..] else { panic!("{} executions of {task} #{attempt}", executions.len()) };
+        execution.input["assignment"]["last_failure"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Executions of a kind.
+    pub(crate) fn executions(&self, kind: ExecutionKind) -> Vec<ExecutionRecord> {
+        self.reader.executions(&ExecutionFilter { kind: Some(kind), ..ExecutionFilter::default() }).unwrap()
+    }
+
+    /// The projections say what the log says, every journal is closed, and nothing is lent.
+    pub(crate) fn assert_sound(&self) {
+        let report = self.reader.verify().unwrap();
+        assert!(report.passed() && report.events > 0, "{report:#?}");
+        let open = self.reader.executions(&ExecutionFilter { open: true, ..ExecutionFilter::default() }).unwrap();
+        assert!(open.is_empty(), "journals are open: {open:#?}");
+        let leases = self.reader.leases(None).unwrap();
+        assert!(leases.is_empty(), "still lent: {leases:#?}");
+        let started = self.events().iter().filter(|event| matches!(event.body, Body::RunStarted { .. })).count();
+        let finished = self.events().iter().filter(|event| matches!(event.body, Body::RunFinished { .. })).count();
+        assert_eq!(started, finished, "a run has no end in the log");
+    }
+}

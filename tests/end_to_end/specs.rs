@@ -1,0 +1,113 @@
+//! Runs on a spec that the repository has: what is done stays done, what cannot be executed is refused
+//! before anything is claimed.
+
+use necro_host::domain::event::Body;
+use necro_host::domain::task::TaskState;
+
+use crate::replies::Replies;
+use crate::world::{Finished, SETTINGS, World, picture};
+
+const REQUIREMENTS: &str = "# Requirements Document
+
+## Introduction
+
+Pages of text.
+
+## Requirements
+
+### Requirement 1: Pages
+
+**User Story:** As a reader, I want pages, so that I can read them.
+
+#### Acceptance Criteria
+
+1. THE book SHALL have a first page.
+2. THE book SHALL have a second page.
+";
+
+const PLAN: &str = "# Implementation Plan
+
+- [x] 1. Bind the book
+- [ ] 2. Write the first page
+  - _Skill: backend_
+  - _Requirements: 1.1_
+- [ ]* 3. Draw a border
+  - _Skill: frontend_
+- [ ] 4. Write the second page
+  - _Skill: documentation_
+  - _Depends: 2_
+  - _Requirements: 1.2_
+";
+
+fn with_plan(plan: &str) -> World {
+    World::new(&[
+        ("necro.toml", SETTINGS),
+        ("cover.txt", "A book\n"),
+        (".kiro/specs/pages/requirements.md", REQUIREMENTS),
+        (".kiro/specs/pages/tasks.md", plan),
+    ])
+}
+
+#[test]
+fn a_spec_is_executed_where_it_stands_and_only_what_is_open() {
+    let world = with_plan(PLAN);
+    let before = picture(&world.repository());
+    let replies = Replies::default()
+        .writes("backend", "2", None, "first.txt", "Once upon a time\n")
+        .writes("documentation", "4", None, "second.txt", "The end\n");
+    let summary = world.run(&replies.text(), &["--spec", "pages"]).done();
+    assert_eq!(summary["tasks"]["done"], 3, "{summary}");
+    assert_eq!(summary["attempts"], 2, "{summary}");
+
+    let ticked = PLAN.replace("- [ ] 2.", "- [x] 2.").replace("- [ ] 4.", "- [x] 4.");
+    assert_eq!(world.on_branch("pages", ".kiro/specs/pages/tasks.md").unwrap(), ticked);
+    assert_eq!(world.on_branch("pages", "second.txt").unwrap(), "The end\n");
+    let records = world.records();
+    assert_eq!(records.task("3").state, TaskState::Ready);
+    assert!(records.attempts("1").is_empty() && records.attempts("3").is_empty());
+    records.assert_sound();
+    assert_eq!(picture(&world.repository()), before);
+
+    // All that is open is done: the same command has nothing left to do and asks nobody.
+    let again = world.run("version = 1\n", &["--spec", "pages"]).done();
+    assert_eq!((&again["attempts"], &again["tree"]), (&serde_json::json!(0), &summary["tree"]));
+}
+
+fn refused(plan: &str) -> (World, Finished) {
+    let world = with_plan(plan);
+    let finished = world.run("version = 1\n", &["--spec", "pages"]);
+    assert_eq!((finished.code, finished.stdout.as_str()), (Some(2), ""), "{finished:#?}");
+    (world, finished)
+}
+
+fn assert_nothing_was_claimed(world: &World) {
+    let events = world.records().events();
+    assert!(!events.iter().any(|event| matches!(event.body, Body::TaskAssigned { .. } | Body::TaskCreated { .. })));
+    world.records().assert_sound();
+}
+
+#[test]
+fn a_cycle_is_refused_with_file_line_and_path_before_anything_is_claimed() {
+    let plan = "# Plan\n\n- [ ] 1. Egg\n  - _Depends: 2_\n- [ ] 2. Hen\n  - _Depends: 1_\n- [ ] 3. Nest\n";
+    let (world, finished) = refused(plan);
+    let said = finished.stderr.lines().find(|line| line.contains("tasks/dependency-cycle")).unwrap_or_default();
+    assert!(said.contains(".kiro/specs/pages/tasks.md:6"), "{finished:#?}");
+    assert!(said.contains('1') && said.contains('2') && said.contains("->") || said.contains('→'), "{said}");
+    assert_nothing_was_claimed(&world);
+}
+
+#[test]
+fn an_unknown_dependency_is_refused_with_file_and_line() {
+    let (world, finished) = refused("# Plan\n\n- [ ] 1. Egg\n- [ ] 2. Hen\n  - _Depends: 1, 9_\n");
+    let said = finished.stderr.lines().find(|line| line.contains("tasks/unknown-dependency")).unwrap_or_default();
+    assert!(said.contains(".kiro/specs/pages/tasks.md:5") && said.contains('9'), "{finished:#?}");
+    assert_nothing_was_claimed(&world);
+}
+
+#[test]
+fn a_spec_that_is_not_there_is_wrong_usage() {
+    let world = with_plan(PLAN);
+    let finished = world.run("version = 1\n", &["--spec", "chapters"]);
+    assert_eq!(finished.code, Some(2), "{finished:#?}");
+    assert!(finished.stderr.contains("chapters"), "{finished:#?}");
+}
