@@ -21,6 +21,8 @@ pub(crate) struct BaseFiles {
     /// Specs with a tasks.md.
     pub(crate) specs: Vec<SpecName>,
     requirements: Vec<(SpecName, Vec<u8>)>,
+    has_submodules: bool,
+    has_lfs: bool,
 }
 
 impl BaseFiles {
@@ -43,9 +45,23 @@ impl BaseFiles {
             settings: file(config::FILE_NAME),
             detected: config::detect::detect(&paths, &file),
             steering: steering.filter_map(|path| Some((path.clone(), file(path)?))).collect(),
+            has_submodules: paths.iter().any(|path| path == ".gitmodules"),
+            has_lfs: file(".gitattributes").is_some_and(|text| String::from_utf8_lossy(&text).contains("filter=lfs")),
             specs,
             requirements,
         })
+    }
+
+    /// What spirits will not see as the operator does.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.has_submodules {
+            warnings.push("submodules stay empty in the clones that spirits and the gate work in".to_owned());
+        }
+        if self.has_lfs {
+            warnings.push("files of Git LFS are pointers in the clones that spirits and the gate work in".to_owned());
+        }
+        warnings
     }
 
     /// Whether there is a `necro.toml`.

@@ -385,7 +385,7 @@ impl Dispatcher {
         let attempts = self.shop.registry.read(move |reader| reader.attempts(&wanted)).await?;
         let failed_before = attempts
             .iter()
-            .filter(|attempt| attempt.key.attempt < number)
+            .filter(|attempt| attempt.key.attempt < number && attempt.run.as_ref() == Some(&self.shop.run))
             // One without an end was cut off with its process: that is nobody's failure.
             .filter(|attempt| matches!(attempt.outcome, Some(Outcome::Failed | Outcome::Success)))
             .count();

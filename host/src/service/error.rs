@@ -68,9 +68,6 @@ pub enum ServiceError {
     /// A spec cannot be executed.
     #[error("the spec `{spec}` cannot be executed:\n{diagnostics}")]
     Spec { spec: String, diagnostics: String },
-    /// The planning steps were used up.
-    #[error("no spec came of the job: {reason}")]
-    Planning { reason: String },
     /// The record of an execution could not be kept, or something else inside went wrong.
     #[error("{0}")]
     Internal(String),
@@ -80,6 +77,19 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
+    /// Whether a spirit or its commands can have caused it, by what they did to their slot.
+    #[must_use]
+    pub(crate) const fn is_of_slot(&self) -> bool {
+        matches!(
+            self,
+            Self::Workspace(
+                WorkspaceError::TooManyChanges { .. } | WorkspaceError::NotClean { .. } | WorkspaceError::Git(GitError::Other { .. })
+            ) | Self::Sandbox(
+                SandboxError::MissingProgram { .. } | SandboxError::NotExecutable { .. } | SandboxError::BadFolder { .. }
+            )
+        )
+    }
+
     /// Which kind of trouble it is.
     #[must_use]
     pub const fn trouble(&self) -> Trouble {
@@ -105,11 +115,12 @@ impl ServiceError {
             | Self::Sandbox(_)
             | Self::Engine(_)
             | Self::Io { .. } => Trouble::Environment,
+            Self::Workspace(WorkspaceError::DiskFull { .. } | WorkspaceError::Git(GitError::DiskFull { .. }))
+            | Self::Registry(RegistryError::Full | RegistryError::ReadOnly) => Trouble::Environment,
             Self::Workspace(_)
             | Self::Land(_)
             | Self::Registry(_)
             | Self::Host(_)
-            | Self::Planning { .. }
             | Self::Internal(_) => Trouble::Work,
         }
     }

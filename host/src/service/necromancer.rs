@@ -15,6 +15,7 @@ use super::planning::{self, Planned};
 use super::plugins::PluginChoice;
 use super::progress::{Observer, Progress};
 use super::setup::{self, Ready};
+use super::reclaim;
 use super::workshop::Workshop;
 use super::{assignment, taskset};
 use crate::clock::Clock;
@@ -183,11 +184,13 @@ async fn work(
 ) -> Result<(String, Vec<String>), ServiceError> {
     let shop = &ready.shop;
     let pool = SlotPool::new(Arc::clone(&shop.mirror), ready.max_parallel + 1);
-    setup::reclaim(shop).await?;
-    if let Goal::Job(job) = &options.goal
-        && matches!(planning::plan(shop, &pool, job).await?, Planned::Stopped)
-    {
-        return Ok(("interrupted".to_owned(), Vec::new()));
+    reclaim::reclaim(shop).await?;
+    if let Goal::Job(job) = &options.goal {
+        match planning::plan(shop, &pool, job).await? {
+            Planned::Done => {}
+            Planned::Stopped => return Ok(("interrupted".to_owned(), Vec::new())),
+            Planned::Failed(reason) => return Ok(("failed".to_owned(), vec![format!("no spec came of the job: {reason}")])),
+        }
     }
     let definitions = taskset::read(shop).await?;
     shop.registry.create_tasks(&shop.run, &shop.spec, definitions.clone()).await?;

@@ -9,12 +9,14 @@ use super::progress::Progress;
 use super::runner::{self, Attempted, Work};
 use super::slots;
 use super::workshop::Workshop;
+use crate::config::FILE_NAME;
 use crate::domain::assignment::WorkKind;
 use crate::domain::dispatch::{self, AttemptEnd, NextStep};
 use crate::domain::event::Outcome;
 use crate::domain::id::{AttemptKey, Instance, Role, SpecName, TaskId, TaskKey};
 use crate::domain::verdict::Verdict;
 use crate::spec::diagnostic::render;
+use crate::spec::plan as plan_of;
 use crate::spec::{Diagnostic, Requirements, Rules, check_design, check_requirements, check_tasks};
 use crate::workspace::{SlotPool, TreeId};
 
@@ -23,12 +25,17 @@ const REQUIREMENTS: &str = "requirements.md";
 const DESIGN: &str = "design.md";
 const TASKS: &str = "tasks.md";
 
+/// Documents that say what a task has to do.
+const JUDGES: [&str; 4] = ["/requirements.md", "/bugfix.md", "/design.md", "/tasks.md"];
+
 /// How planning ended.
 pub(crate) enum Planned {
     /// The spec is on the spec branch.
     Done,
     /// The run was stopped.
     Stopped,
+    /// Every attempt was used up; the last one's reason.
+    Failed(String),
 }
 
 /// The pseudo-task of a planning step.
@@ -49,8 +56,12 @@ fn planner(kind: WorkKind) -> &'static str {
 pub(crate) fn protected_paths(kind: WorkKind, spec: &SpecName) -> impl Fn(&str) -> bool + Send + use<> {
     let own = format!(".kiro/specs/{spec}/");
     move |path: &str| match kind {
-        // The host alone ticks.
-        WorkKind::Implement => path.starts_with(".kiro/specs/") && path.ends_with("/tasks.md"),
+        // The host alone ticks; and what later attempts are judged by is not the judged one's to change.
+        WorkKind::Implement => {
+            path == FILE_NAME
+                || path.starts_with(".kiro/steering/")
+                || path.starts_with(".kiro/specs/") && JUDGES.iter().any(|file| path.ends_with(file))
+        }
         WorkKind::Specify => ![REQUIREMENTS, DESIGN].iter().any(|file| path.strip_prefix(&own) == Some(*file)),
         WorkKind::Plan => path.strip_prefix(&own) != Some(TASKS),
     }
@@ -62,8 +73,9 @@ pub(crate) async fn plan(shop: &Arc<Workshop>, pool: &SlotPool, job: &str) -> Re
         if assignment::spec_file(shop, file).await?.is_some() {
             continue;
         }
-        if matches!(step(shop, pool, kind, job).await?, Planned::Stopped) {
-            return Ok(Planned::Stopped);
+        match step(shop, pool, kind, job).await? {
+            Planned::Done => {}
+            ended => return Ok(ended),
         }
     }
     Ok(Planned::Done)
@@ -100,7 +112,7 @@ async fn step(shop: &Arc<Workshop>, pool: &SlotPool, kind: WorkKind, job: &str) 
                 failed += 1;
                 last_failure = Some(reason);
             }
-            NextStep::Fail { reason } => return Err(ServiceError::Planning { reason }),
+            NextStep::Fail { reason } => return Ok(Planned::Failed(reason)),
             NextStep::Release => return Ok(Planned::Stopped),
         }
     }
@@ -189,6 +201,10 @@ pub(crate) async fn check(shop: &Arc<Workshop>, kind: WorkKind, tree: &TreeId) -
         let required = Requirements::read(requirements.as_deref().unwrap_or_default());
         examine(TASKS, tasks.as_deref(), &|text| check_tasks(text, Some(&required), rules));
     }
+    let numbers = tasks.as_deref().map(|bytes| plan_of(bytes).tasks).unwrap_or_default();
+    if let Some(task) = numbers.iter().find(|task| task.id.is_planning_step()) {
+        report.push_str(&format!("task {}: numbers that begin with 0. are the planning's own; begin with 1\n", task.id));
+    }
     if report.is_empty() {
         Ok(Verdict::Pass)
     } else {
@@ -207,6 +223,8 @@ mod tests {
         let protected = protected_paths(WorkKind::Implement, &spec);
         assert!(protected(".kiro/specs/login/tasks.md"));
         assert!(protected(".kiro/specs/other/tasks.md"));
+        assert!(protected(".kiro/specs/login/requirements.md") && protected(".kiro/steering/style.md"));
+        assert!(protected("necro.toml") && !protected("docs/necro.toml"));
         assert!(!protected("src/tasks.md"));
         assert!(!protected(".kiro/specs/login/notes.md"));
     }

@@ -16,6 +16,7 @@ use super::review;
 use super::slots;
 use super::workshop::Workshop;
 use crate::domain::assignment::{Assignment, Report, WorkKind};
+use crate::domain::call::Cost;
 use crate::domain::event::{Body, Outcome, Subject, TaskChange};
 use crate::domain::id::{AttemptKey, CommitId, ExecutionId, Instance};
 use crate::domain::protocol::{self, Commit};
@@ -73,6 +74,11 @@ struct Judged {
 }
 
 impl Judged {
+    /// What a spirit or its commands did to the slot is their failure; anything else is the host's trouble.
+    fn of_spirit(error: ServiceError) -> Result<Self, ServiceError> {
+        if error.is_of_slot() { Ok(Self::failed(chain(&error))) } else { Err(error) }
+    }
+
     fn failed(reason: String) -> Self {
         Self {
             outcome: Outcome::Failed,
@@ -90,6 +96,20 @@ impl Judged {
 /// cause is an [`Attempted`].
 pub(crate) async fn attempt(shop: &Arc<Workshop>, work: Work) -> Result<Attempted, ServiceError> {
     let begun_at = shop.clock.elapsed();
+    let ended = one(shop, &work, begun_at).await;
+    if let Err(error) = &ended {
+        // Trouble of the host's own is nobody's failure, but the attempt has an end. If even that cannot
+        // be written down, the next run does it.
+        let mut cut = Judged::failed(shop.mask.apply(&chain(error)));
+        cut.outcome = Outcome::Interrupted;
+        if let Err(again) = finish(shop, &work, None, None, &cut, begun_at).await {
+            tracing::error!("the end of {} cannot be recorded: {}", work.attempt, chain(&again));
+        }
+    }
+    ended
+}
+
+async fn one(shop: &Arc<Workshop>, work: &Work, begun_at: Duration) -> Result<Attempted, ServiceError> {
     slots::prepare(shop, &work.slot, &work.base).await?;
     let base = work.base.clone();
     let base_tree = shop.mirror.objects(move |objects| objects.tree_of(&base)).await?;
@@ -101,14 +121,16 @@ pub(crate) async fn attempt(shop: &Arc<Workshop>, work: Work) -> Result<Attempte
         base_tree.clone(),
     )
     .await?;
-    let (performed, execution) = perform(shop, &work, &desk).await?;
+    let (performed, execution) = perform(shop, work, &desk).await?;
     let (summary, judged) = match performed {
         Ok(report) => {
-            let judged = judge(shop, &work, &desk, &base_tree, &report).await?;
-            (Some(report.summary), judged)
+            let judged = judge(shop, work, &desk, &base_tree, &report).await;
+            (Some(report.summary), judged.or_else(Judged::of_spirit)?)
         }
         Err(error) => {
-            keep_unfinished(shop, &work, &base_tree).await?;
+            if let Err(lost) = keep_unfinished(shop, work, &base_tree).await {
+                Judged::of_spirit(lost)?;
+            }
             let mut judged = Judged::failed(chain(&error));
             if shop.stopping() || matches!(error, ExecutionError::Cancelled { .. }) {
                 judged.outcome = Outcome::Interrupted;
@@ -117,8 +139,8 @@ pub(crate) async fn attempt(shop: &Arc<Workshop>, work: Work) -> Result<Attempte
         }
     };
     let judged = masked(shop, judged);
-    store_artifacts(shop, &work, &desk, &judged).await?;
-    finish(shop, &work, &execution, summary, &judged, begun_at).await?;
+    store_artifacts(shop, work, &desk, &judged).await?;
+    finish(shop, work, Some(execution), summary, &judged, begun_at).await?;
     Ok(Attempted {
         outcome: judged.outcome,
         reason: judged.reason,
@@ -226,6 +248,8 @@ async fn judge(
                 judged.reason = Some("the run was stopped during the gate".to_owned());
                 return Ok(judged);
             }
+            // The gate's own commands may have changed files; the review looks at the commit as well.
+            slots::prepare(shop, &work.slot, &commit).await?;
             gate_and_review(shop, work, desk, &diff, &judged.gate).await?
         }
         kind => planning::check(shop, kind, &tree).await?,
@@ -352,13 +376,15 @@ async fn store_artifacts(shop: &Arc<Workshop>, work: &Work, desk: &Desk, judged:
 async fn finish(
     shop: &Arc<Workshop>,
     work: &Work,
-    execution: &ExecutionId,
+    execution: Option<ExecutionId>,
     summary: Option<String>,
     judged: &Judged,
     begun_at: Duration,
 ) -> Result<(), ServiceError> {
-    let execution = execution.clone();
-    let cost = shop.registry.read(move |reader| reader.execution_cost(&execution)).await?.cost;
+    let cost = match execution {
+        Some(execution) => shop.registry.read(move |reader| reader.execution_cost(&execution)).await?.cost,
+        None => Cost::default(),
+    };
     let took = shop.clock.elapsed().saturating_sub(begun_at);
     let finished = Body::RunnerFinished {
         runner: work.runner.clone(),

@@ -1,6 +1,7 @@
 //! Setting a run up: repository, configuration, model, state directory, plugins, spec branch, in the
 //! order in which the cheap refusals come first.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,17 +16,15 @@ use super::plugins::{Loading, PluginSet};
 use super::progress::{Observer, Progress};
 use super::state_dir::{DEFAULT_NAME, StateDir, StateLock};
 use super::workshop::{SpiritCommand, Workshop};
-use super::{llm_access, specname};
+use super::{llm_access, specbranch, specname};
 use crate::artifact::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::domain::budget::{Amount, Budget};
-use crate::domain::call::Cost;
-use crate::domain::event::{Body, Outcome, Subject};
+use crate::domain::event::{Body, Subject};
 use crate::domain::id::{CommitId, Digest};
 use crate::domain::mask::Mask;
 use crate::domain::protocol;
-use crate::domain::task::{Task, TaskState};
 use crate::domain::team::Language;
 use crate::registry::Registry;
 use crate::sandbox::{Confinement, HostEnv, Sandbox};
@@ -39,6 +38,7 @@ pub(crate) struct Ready {
     pub(crate) scripted: bool,
     pub(crate) state: PathBuf,
     pub(crate) repository: String,
+    warnings: Vec<String>,
     _lock: StateLock,
 }
 
@@ -56,6 +56,10 @@ pub(crate) fn source(text: &str, cwd: &Path) -> Result<Source, ServiceError> {
     let source = Source::parse(text, cwd)?;
     let Source::Path(path) = &source else { return Ok(source) };
     let Ok(real) = path.canonicalize() else { return Ok(source) };
+    // A repository without a work tree is one itself, wherever it lies.
+    if real.join("HEAD").is_file() && real.join("objects").is_dir() {
+        return Ok(source);
+    }
     let root = real.ancestors().find(|folder| folder.join(".git").exists());
     Ok(root.map_or(source, |root| Source::Path(root.to_owned())))
 }
@@ -114,6 +118,7 @@ pub(crate) async fn prepare(
     seen.check_branch_free(&protocol::spec_branch(&spec))?;
 
     let (gate, commands) = commands(&config, &found, &mask, &clock);
+    check_programs(&gate, state.root())?;
     let run = registry.ids().run();
     let shop = Arc::new(Workshop {
         artifacts: ArtifactStore::new(blobs, registry.ids().clone(), Arc::clone(&clock)),
@@ -135,17 +140,28 @@ pub(crate) async fn prepare(
         spec,
         gate,
     });
-    start_branch(&shop, &base).await?;
+    specbranch::start(&shop, &seen.base_branch, &base).await?;
     let ready = Ready {
         max_parallel: options.max_parallel.unwrap_or(shop.config.run.max_parallel),
         scripted: llm.script().is_some(),
         state: state.root().to_owned(),
         repository: source.display(),
+        warnings: found.warnings(),
         shop,
         _lock: lock,
     };
     announce(options, &ready, &seen.base_branch, &base).await?;
     Ok(ready)
+}
+
+/// Every program of the gate that is no file of the repository must be there before anything is spent.
+fn check_programs(gate: &Gate, dir: &Path) -> Result<(), ServiceError> {
+    for program in gate.commands.iter().filter_map(|command| command.argv.first()) {
+        if !program.contains('/') {
+            gate.sandbox.find(program, dir)?;
+        }
+    }
+    Ok(())
 }
 
 /// The gate, and the commands that spirits may run.
@@ -198,8 +214,15 @@ fn dirty(seen: &Inspection) -> ServiceError {
 
 pub(crate) fn early_config(source: &Source) -> Result<Config, ServiceError> {
     let Source::Path(root) = source else { return Ok(Config::default()) };
-    match std::fs::read_to_string(root.join(config::FILE_NAME)) {
-        Ok(text) => Ok(Config::parse(&text, config::FILE_NAME)?),
+    let path = root.join(config::FILE_NAME);
+    // A link may lead anywhere, and a device has no end.
+    if !std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
+        return Ok(Config::default());
+    }
+    let mut text = String::new();
+    let limit = config::MAX_FILE_BYTES as u64 + 1;
+    match std::fs::File::open(&path).and_then(|file| file.take(limit).read_to_string(&mut text)) {
+        Ok(_) => Ok(Config::parse(&text, config::FILE_NAME)?),
         Err(_) => Ok(Config::default()),
     }
 }
@@ -209,18 +232,6 @@ fn language(options: &RunOptions, found: &BaseFiles) -> Language {
         Goal::Job(job) => Language::of(job),
         Goal::Spec(spec) => Language::of(&String::from_utf8_lossy(found.requirements(spec).unwrap_or_default())),
     }
-}
-
-/// Makes the spec branch at `base` where there is none yet.
-async fn start_branch(shop: &Workshop, base: &CommitId) -> Result<(), ServiceError> {
-    let (branch, base) = (shop.branch_ref(), base.clone());
-    shop.mirror
-        .objects(move |objects| match objects.read_ref(&branch)? {
-            Some(_) => Ok(()),
-            None => objects.update_ref(&branch, &base, None),
-        })
-        .await?;
-    Ok(())
 }
 
 async fn announce(options: &RunOptions, ready: &Ready, base_branch: &str, base: &CommitId) -> Result<(), ServiceError> {
@@ -259,42 +270,8 @@ async fn announce(options: &RunOptions, ready: &Ready, base_branch: &str, base: 
     if shop.gate.commands.is_empty() {
         shop.tell(&Progress::Warning { text: config::detect::NO_GATE.to_owned() });
     }
-    Ok(())
-}
-
-/// An attempt whose process is gone has no end of its own: it gets one.
-async fn close_attempt(shop: &Arc<Workshop>, task: &Task) -> Result<(), ServiceError> {
-    let key = task.key.clone();
-    let attempts = shop.registry.read(move |reader| reader.attempts(&key)).await?;
-    for attempt in attempts.into_iter().filter(|attempt| attempt.outcome.is_none()) {
-        let body = Body::RunnerFinished {
-            runner: attempt.runner,
-            outcome: Outcome::Interrupted,
-            reason: Some("the host ended before the attempt did".to_owned()),
-            summary: None,
-            commit: None,
-            files: Vec::new(),
-            cost: Cost::default(),
-            duration_ms: 0,
-        };
-        shop.registry.append(Subject::attempt(&shop.run, &attempt.key), vec![body]).await?;
-    }
-    Ok(())
-}
-
-/// Takes back what an earlier process of this state directory left: this process owns it now, so
-/// whatever is marked as running is not.
-pub(crate) async fn reclaim(shop: &Arc<Workshop>) -> Result<(), ServiceError> {
-    for lease in shop.registry.read(|reader| reader.leases(None)).await? {
-        shop.registry.release_lease(&lease.id).await?;
-    }
-    let spec = shop.spec.clone();
-    for task in shop.registry.read(move |reader| reader.tasks(&spec)).await? {
-        if task.state == TaskState::Running {
-            close_attempt(shop, &task).await?;
-            let body = Body::TaskReady { from: TaskState::Running, last_failure: task.last_failure.clone() };
-            shop.registry.transition(&shop.run, &task.key, task.version, Some(task.attempts), body).await?;
-        }
+    for text in &ready.warnings {
+        shop.tell(&Progress::Warning { text: text.clone() });
     }
     Ok(())
 }
