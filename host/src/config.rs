@@ -273,9 +273,14 @@ struct File {
     plugins: PluginSettings,
     limits: BTreeMap<String, LimitSettings>,
     review: ReviewSettings,
-    team: BTreeMap<Role, u32>,
+    team: BTreeMap<Role, Spirits>,
     secrets: SecretSettings,
 }
+
+/// How many spirits a role has: as many as can run at the same time are enough.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(transparent)]
+struct Spirits(#[serde(deserialize_with = "spirits")] u32);
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -349,7 +354,7 @@ impl Config {
             plugins: parsed.plugins,
             limits: parsed.limits,
             review: parsed.review,
-            team: parsed.team,
+            team: parsed.team.into_iter().map(|(role, spirits)| (role, spirits.0)).collect(),
             secrets: parsed.secrets,
         })
     }
@@ -410,6 +415,10 @@ fn parallel<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error>
 
 fn attempts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     between(deserializer, 1, MAX_ATTEMPTS.into()).map(|n| u32::try_from(n).unwrap_or(MAX_ATTEMPTS))
+}
+
+fn spirits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    between(deserializer, 0, MAX_PARALLEL.into()).map(|n| u32::try_from(n).unwrap_or(MAX_PARALLEL))
 }
 
 fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

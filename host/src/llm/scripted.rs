@@ -1,6 +1,7 @@
 //! A back end that plays replies from a file, chosen by role, task, attempt and turn, never by the
 //! order of arrival, so that parallel runs are repeatable.
 
+use std::io::Read as _;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -146,10 +147,13 @@ impl Script {
     pub fn load(path: &Path) -> Result<Self, ScriptError> {
         let file = path.display().to_string();
         let read = |source| ScriptError::Read { file: file.clone(), source };
-        if std::fs::metadata(path).map_err(read)?.len() > MAX_SCRIPT_BYTES {
+        // A device says that it is empty and has no end: what counts is how much comes.
+        let mut text = String::new();
+        let script = std::fs::File::open(path).map_err(read)?;
+        script.take(MAX_SCRIPT_BYTES + 1).read_to_string(&mut text).map_err(read)?;
+        if text.len() as u64 > MAX_SCRIPT_BYTES {
             return Err(ScriptError::TooLarge { file, limit: format!("{MAX_SCRIPT_BYTES} bytes") });
         }
-        let text = std::fs::read_to_string(path).map_err(read)?;
         Self::parse(&text, &file)
     }
 

@@ -75,7 +75,10 @@ async fn newest_spec(state: &StateDir) -> Result<SpecName, ServiceError> {
     let (path, blobs) = (state.registry(), state.blobs());
     let newest = tokio::task::spawn_blocking(move || {
         let reader = Reader::open(&path, BlobStore::open(blobs)?)?;
-        Ok::<_, ServiceError>(reader.latest_run()?.and_then(|run| run.spec))
+        let runs = reader.runs()?;
+        // What is finished comes before what is newer.
+        let finished = runs.iter().rev().find(|run| run.outcome.as_deref() == Some("done"));
+        Ok::<_, ServiceError>(finished.or(runs.last()).and_then(|run| run.spec.clone()))
     })
     .await
     .map_err(|error| ServiceError::Internal(error.to_string()))??;

@@ -217,7 +217,11 @@ async fn judge(
         })
         .await?;
     if diff.files.is_empty() {
-        return Ok(Judged::failed(verdict::NO_CHANGE.to_owned()));
+        let reason = match work.assignment.kind {
+            WorkKind::Implement => verdict::NO_CHANGE,
+            WorkKind::Specify | WorkKind::Plan => "No document of the spec was written.",
+        };
+        return Ok(Judged::failed(reason.to_owned()));
     }
     let role = work.instance.role();
     let scope = match work.assignment.kind {
