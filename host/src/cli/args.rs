@@ -195,8 +195,8 @@ pub(crate) struct LandArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Works while the run goes on, too.
 
-JSON: an object with `spec`, `state_dir`, `run` (its record), `going_on` (a process works in the state
-directory), `tasks` (`total`, `done`, `failed`, `running`, `ready`, `blocked`, `cancelled`; containers
+JSON: an object with `spec`, `state_dir`, `run` (its record), `going_on` (a process works in the state \
+directory), `tasks` (`total`, `done`, `failed`, `running`, `ready`, `blocked`, `cancelled`; containers \
 are not counted), `active` and `failed` (lists), `cost`.")]
 pub(crate) struct StatusArgs {
     /// What and where.
@@ -224,8 +224,8 @@ pub(crate) struct QueryArgs {
   necro-host tasks
   necro-host tasks --only failed --json
 
-JSON: a list of objects with `spec`, `task`, `title`, `text`, `state`, `depends`, `skill`, `optional`,
-`container`, `priority`, `requirements`, `attempts`, `assigned`, `last_failure`, `merged_commit`,
+JSON: a list of objects with `spec`, `task`, `title`, `text`, `state`, `depends`, `skill`, `optional`, \
+`container`, `priority`, `requirements`, `attempts`, `assigned`, `last_failure`, `merged_commit`, \
 `version`, `created_at`, `updated_at`.")]
 pub(crate) struct TasksArgs {
     /// Only tasks in this state.
@@ -249,9 +249,9 @@ Examples:
   necro-host show 2.1 --attempt 1 --conversation
   necro-host show 0.1                                   what the architect did
 
-JSON: an object with `key`, `task` (null for planning steps), `notes` and `attempts`; each attempt has
-`attempt`, `instance`, `outcome`, `reason`, `routing` (`plugin`, `decision` with `scores`, `candidates`),
-`summary`, `failure`, `commit`, `files`, `cost`, `gates`, `findings`, `artifacts`, `diff`, `checks`,
+JSON: an object with `key`, `task` (null for planning steps), `notes` and `attempts`; each attempt has \
+`attempt`, `instance`, `outcome`, `reason`, `routing` (`plugin`, `decision` with `scores`, `candidates`), \
+`summary`, `failure`, `commit`, `files`, `cost`, `gates`, `findings`, `artifacts`, `diff`, `checks`, \
 `conversation` (with --conversation).")]
 pub(crate) struct ShowArgs {
     /// The task's number; `0.1` and `0.2` are the planning steps.
@@ -274,7 +274,7 @@ pub(crate) struct ShowArgs {
   necro-host logs backend                               of one role
   necro-host logs qa_spirit_1 -f                        of one spirit, as it happens
 
-JSON: a list of objects with `at`, `task`, `attempt`, `instance`, `execution`, `sequence`, `function`,
+JSON: a list of objects with `at`, `task`, `attempt`, `instance`, `execution`, `sequence`, `function`, \
 `text`, `failed` (null: no answer was recorded), `cost`; with --follow one object a line.")]
 pub(crate) struct LogsArgs {
     /// Only this spirit, such as `backend_spirit_1`, or all of a role.
@@ -296,7 +296,7 @@ pub(crate) struct LogsArgs {
   necro-host events --task 2.1
   necro-host events --kind TaskCompleted --json
 
-JSON: a list of objects with `sequence`, `time`, `event`, `details`, and `run`, `spec`, `task`, `attempt`
+JSON: a list of objects with `sequence`, `time`, `event`, `details`, and `run`, `spec`, `task`, `attempt` \
 where the event has them.")]
 pub(crate) struct EventsArgs {
     /// Only events of this task.
@@ -350,7 +350,7 @@ pub(crate) enum SpecCommand {
   necro-host spec check
   necro-host spec check .kiro/specs/login-ui --strict
 
-JSON: a list of objects with `spec`, `mode`, `tasks`, `boxes`, `diagnostics` (`file`, `line`, `code`,
+JSON: a list of objects with `spec`, `mode`, `tasks`, `boxes`, `diagnostics` (`file`, `line`, `code`, \
 `severity`, `message`).")]
     Check {
         /// The path [default: .kiro/specs].
@@ -422,7 +422,7 @@ pub(crate) enum PluginCommand {
   necro-host plugin inspect routing/least-busy
   necro-host plugin inspect target/wasm32-wasip2/release/mine.wasm
 
-JSON: an object with `name`, `kind`, `world`, `digest`, `size_bytes`, `imports`, `capabilities`, `limits`,
+JSON: an object with `name`, `kind`, `world`, `digest`, `size_bytes`, `imports`, `capabilities`, `limits`, \
 `says` (what the plugin says of itself; null for policies).")]
     Inspect {
         /// A built-in plugin, such as `routing/least-busy` or `qa`, or a component file.
@@ -439,7 +439,7 @@ JSON: an object with `name`, `kind`, `world`, `digest`, `size_bytes`, `imports`,
     after_help = "Changes nothing and asks the model nothing that costs. Exit code 3 when something that a run needs is \
 missing.
 
-JSON: a list of objects with `name`, `state` (ok, warn, fail), `text`, `advice` (null when there is
+JSON: a list of objects with `name`, `state` (ok, warn, fail), `text`, `advice` (null when there is \
 nothing to do)."
 )]
 pub(crate) struct DoctorArgs {

@@ -123,8 +123,7 @@ impl Follower {
     fn new(records: Records, spec: SpecName, only: Option<String>) -> Result<Self, ServiceError> {
         let follower = Self { records, spec, only, known: BTreeMap::new() };
         let Some(only) = &follower.only else { return Ok(follower) };
-        let mut there: Vec<Instance> =
-            follower.executions(false)?.iter().filter_map(instance_of).collect();
+        let mut there: Vec<Instance> = follower.executions(false)?.iter().filter_map(instance_of).collect();
         there.sort();
         there.dedup();
         // A spirit that has not begun yet can be waited for; a slip is better told at once.

@@ -127,7 +127,7 @@ mod tests {
         for line in text.lines() {
             assert!(line.width() <= 28, "{line:?}");
         }
-        assert!(text.contains("ログイン…"), "{text}");
+        assert!(text.contains("ログイン画面…\n"), "{text}");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! `tasks`: a spec's tasks with their states.
 
+use std::collections::BTreeMap;
+
 use super::args::TasksArgs;
 use super::style::Style;
 use super::table::{Cell, Table};
 use super::{open, out, words};
+use crate::domain::id::{Instance, TaskKey};
 use crate::domain::task::{Task, TaskState};
 use crate::service::ServiceError;
 
@@ -11,11 +14,13 @@ use crate::service::ServiceError;
 pub(crate) async fn run(args: TasksArgs, style: Style) -> Result<(), ServiceError> {
     let TasksArgs { only: state, query } = args;
     let named = query.spec;
-    let (spec, tasks) = open::read(&query.place, move |records| {
+    let (spec, tasks, last) = open::read(&query.place, move |records| {
         let spec = records.spec(named.as_deref())?;
         let mut tasks = records.reader.tasks(&spec)?;
         tasks.retain(|task| state.is_none_or(|state| task.state == state));
-        Ok((spec, tasks))
+        let attempts = records.reader.attempts_of_spec(&spec)?.into_iter();
+        let last: BTreeMap<TaskKey, Instance> = attempts.map(|attempt| (attempt.key.key, attempt.instance)).collect();
+        Ok((spec, tasks, last))
     })
     .await?;
     if query.json {
@@ -26,15 +31,17 @@ pub(crate) async fn run(args: TasksArgs, style: Style) -> Result<(), ServiceErro
         out::tell(&format!("the spec `{spec}` has {which}"));
         return Ok(());
     }
-    out::print(&table(&tasks).render(style, out::columns()))
+    out::print(&table(&tasks, &last).render(style, out::columns()))
 }
 
-fn table(tasks: &[Task]) -> Table {
+/// `last` is who tried each task last.
+fn table(tasks: &[Task], last: &BTreeMap<TaskKey, Instance>) -> Table {
     let mut table = Table::new(&["ID", "STATE", "TRIES", "WHO", "NEEDS", "TITLE"]);
     for task in tasks {
         let facts = &task.definition;
-        let who = match &task.assigned {
-            Some(assigned) => assigned.instance.to_string(),
+        let assigned = task.assigned.as_ref().map(|assigned| &assigned.instance);
+        let who = match assigned.or_else(|| last.get(&task.key)) {
+            Some(instance) => instance.to_string(),
             None if facts.container => "(group)".to_owned(),
             None => facts.skill.clone().unwrap_or_default(),
         };

@@ -116,6 +116,18 @@ pub(crate) fn head(text: &str, lines: usize) -> String {
     format!("{}\n… {} more lines\n", kept.join("\n"), total - lines)
 }
 
+/// The beginning and, mostly, the end of a text: where commands say what is wrong.
+pub(crate) fn ends(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    if all.len() <= lines {
+        return text.to_owned();
+    }
+    let first = lines / 4;
+    let last = lines - first;
+    let missing = all.len() - lines;
+    format!("{}\n… {missing} lines left out …\n{}\n", all[..first].join("\n"), all[all.len() - last..].join("\n"))
+}
+
 /// The text with `by` in front of every line.
 pub(crate) fn indent(text: &str, by: &str) -> String {
     text.lines().map(|line| format!("{}\n", format!("{by}{line}").trim_end())).collect()
@@ -143,5 +155,7 @@ mod tests {
         assert!(listing(0..40).ends_with("29 and 10 more"));
         assert_eq!(head("a\nb\nc\n", 2), "a\nb\n… 1 more lines\n");
         assert_eq!(head("a\nb\n", 2), "a\nb\n");
+        assert_eq!(ends("1\n2\n3\n4\n5\n6\n", 4), "1\n… 2 lines left out …\n4\n5\n6\n");
+        assert_eq!(ends("1\n2\n", 4), "1\n2\n");
     }
 }

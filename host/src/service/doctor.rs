@@ -291,10 +291,10 @@ impl Report {
             Ok::<_, ServiceError>(engine)
         };
         match started.await {
-            Ok(engine) if engine.is_pooled() => self.ok("engine", format!("wasmtime {} starts", Engine::version())),
+            Ok(engine) if engine.is_pooled() => self.ok("engine", format!("{} starts", Engine::version())),
             Ok(_) => self.warn(
                 "engine",
-                format!("wasmtime {} starts, but without its pool: address space is limited", Engine::version()),
+                format!("{} starts, but without its pool: address space is limited", Engine::version()),
                 "`ulimit -v unlimited` lets many spirits work at the same time",
             ),
             Err(error) => {

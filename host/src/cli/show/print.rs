@@ -11,7 +11,9 @@ use crate::domain::task::TaskState;
 use crate::domain::verdict;
 
 /// Lines of a failed command's output.
-const MAX_GATE_LINES: usize = 60;
+const MAX_FAILED_LINES: usize = 60;
+/// Lines of a command's output that passed.
+const MAX_PASSED_LINES: usize = 12;
 /// Lines of a tool's reply in a conversation.
 const MAX_REPLY_LINES: usize = 40;
 
@@ -83,7 +85,7 @@ impl Page {
         }
         if let (TaskState::Failed, Some(failure)) = (task.state, &task.last_failure) {
             self.line("failed on", "");
-            self.block(&words::head(&neutral::block(failure), MAX_GATE_LINES));
+            self.block(&words::ends(&neutral::block(failure), MAX_FAILED_LINES));
         }
     }
 
@@ -98,7 +100,7 @@ impl Page {
         self.routing(attempt);
         if let Some(summary) = &attempt.summary {
             self.line("says", "");
-            self.block(&words::head(&neutral::block(summary), MAX_GATE_LINES));
+            self.block(&words::head(&neutral::block(summary), MAX_FAILED_LINES));
         }
         if let Some(commit) = &attempt.commit {
             let branch = attempt.branch.as_deref().filter(|branch| !branch.is_empty());
@@ -111,8 +113,15 @@ impl Page {
         self.gates(attempt);
         self.findings(attempt);
         if let Some(failure) = &attempt.failure {
+            // What a command printed follows below, in the last attempt.
+            let follows = whole && attempt.checks.iter().any(|check| !check.passed);
+            let failure = neutral::block(failure);
             self.line("failed on", "");
-            self.block(&words::head(&neutral::block(failure), MAX_GATE_LINES));
+            self.block(&if follows {
+                words::head(&failure, MAX_PASSED_LINES)
+            } else {
+                words::ends(&failure, MAX_FAILED_LINES)
+            });
         }
         if whole {
             self.output(attempt);
@@ -179,7 +188,7 @@ impl Page {
             let how = if check.passed { self.style.green("passed") } else { self.style.red("failed") };
             self.line("output", &format!("of `{}`, which {how}", neutral::line(&check.name)));
             let output = neutral::block(check.output.trim_end());
-            self.block(&words::head(&output, MAX_GATE_LINES));
+            self.block(&words::ends(&output, if check.passed { MAX_PASSED_LINES } else { MAX_FAILED_LINES }));
         }
     }
 
