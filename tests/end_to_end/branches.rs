@@ -4,15 +4,17 @@
 use std::path::Path;
 
 use crate::replies::Replies;
-use crate::world::{SETTINGS, World, finish, git, picture};
+use crate::world::{SETTINGS, SIDE_BY_SIDE, World, finish, git, picture};
+
+const PLAN: &str = "# Plan\n\n- [ ] 1. Add bread\n  - _Skill: backend_\n- [ ] 2. Add cheese\n  - _Skill: frontend_\n";
 
 #[test]
 fn a_conflict_is_a_new_attempt_that_is_told_about_it() {
-    let plan = "# Plan\n\n- [ ] 1. Add bread\n  - _Skill: backend_\n- [ ] 2. Add cheese\n  - _Skill: frontend_\n";
+    let plan = format!("{PLAN}{SIDE_BY_SIDE}");
     let world = World::new(&[
         ("necro.toml", SETTINGS),
         ("list.txt", "to buy:\n"),
-        (".kiro/specs/list/tasks.md", plan),
+        (".kiro/specs/list/tasks.md", &plan),
     ]);
     let both = "to buy:\nbread\ncheese\n";
     let replies = Replies::default()
@@ -45,9 +47,9 @@ commands = ["check"]
 [commands.check]
 run = ["sh", "-c", "test $(cat *.txt | wc -l) -le 2"]
 "#;
-    let plan = "# Plan\n\n- [ ] 1. Add bread\n  - _Skill: backend_\n- [ ] 2. Add cheese\n  - _Skill: frontend_\n";
+    let plan = format!("{PLAN}{SIDE_BY_SIDE}");
     let world =
-        World::new(&[("necro.toml", settings), ("list.txt", "to buy:\n"), (".kiro/specs/list/tasks.md", plan)]);
+        World::new(&[("necro.toml", settings), ("list.txt", "to buy:\n"), (".kiro/specs/list/tasks.md", &plan)]);
     let replies = Replies::default()
         .writes("backend", "1", Some(1), "bread.txt", "bread\n")
         .writes("frontend", "2", Some(1), "cheese.txt", "cheese\n")

@@ -6,7 +6,7 @@ use necro_host::domain::event::Outcome;
 use necro_host::domain::task::TaskState;
 
 use crate::replies::Replies;
-use crate::world::{Finished, Running, World, finish, pipe};
+use crate::world::{Finished, Pipe, Running, World, finish};
 
 const PLAN: &str = "# Plan
 
@@ -16,12 +16,18 @@ const PLAN: &str = "# Plan
   - _Skill: frontend_
 - [ ] 3. Add wine
   - _Skill: database_
+
+## Task Dependency Graph
+
+```json
+{\"waves\":[{\"id\":0,\"tasks\":[\"1\",\"2\",\"3\"]}]}
+```
 ";
 
 /// A world whose gate stops at `pipe` once two of the three files are there, until `open` exists.
-fn world() -> World {
+fn world() -> (World, Pipe) {
     let world = World::new(&[("README.md", "")]);
-    let (held, open) = (pipe(&world, "pipe"), world.path("open"));
+    let (held, open) = (world.path("pipe"), world.path("open"));
     let check = format!(
         "[ $(ls *.txt | wc -l) -lt 2 ] || [ -e {} ] || {{ echo > {}; sleep 600; }}",
         open.display(),
@@ -32,7 +38,7 @@ fn world() -> World {
     let files = [("necro.toml", settings.as_str()), (".kiro/specs/list/tasks.md", PLAN)];
     let at = jiff::Timestamp::constant(1_767_225_600, 0);
     necro_host::workspace::seed_repository(&world.repository(), &files, "Begin", at).unwrap();
-    world
+    (world, Pipe::new(held))
 }
 
 fn replies() -> Replies {
@@ -62,7 +68,7 @@ fn assert_stopped_in_order(world: &World, finished: &Finished, done: usize) {
 
 #[test]
 fn an_interrupt_closes_the_journals_and_the_same_command_goes_on() {
-    let world = world();
+    let (world, _pipe) = world();
     let mut running = start(&world, &replies().held(&["1", "2", "3"]));
     running.wait_for("▸", 3);
     running.interrupt();
@@ -80,12 +86,12 @@ fn an_interrupt_closes_the_journals_and_the_same_command_goes_on() {
 
 #[test]
 fn an_interrupt_during_a_merge_leaves_no_task_running() {
-    let world = world();
+    let (world, pipe) = world();
     let mut running = start(&world, &replies().together(&["1", "2", "3"]));
     running.wait_for("passed gate and review", 3);
     running.wait_for("merged as", 1);
     // The second merge's gate holds, and the third waits behind it.
-    fs::read(world.path("pipe")).unwrap();
+    pipe.wait();
     running.interrupt();
     let finished = running.finish();
     assert_stopped_in_order(&world, &finished, 1);
@@ -98,10 +104,10 @@ fn an_interrupt_during_a_merge_leaves_no_task_running() {
 
 #[test]
 fn a_second_run_is_told_who_holds_the_state_directory_and_since_when() {
-    let world = world();
+    let (world, pipe) = world();
     let mut running = start(&world, &replies().together(&["1", "2", "3"]));
     running.wait_for("merged as", 1);
-    fs::read(world.path("pipe")).unwrap();
+    pipe.wait();
     let script = format!("scripted:{}", world.path("replies.toml").display());
     let second = finish(&mut world.command("run", &["--spec", "list", "--json", "--llm", &script]));
     assert_eq!((second.code, second.stdout.as_str()), (Some(2), ""), "{second:#?}");

@@ -6,12 +6,13 @@ use necro_host::store::digest_of;
 
 use crate::guests::{guest, guest_bytes};
 use crate::replies::Replies;
-use crate::world::{SETTINGS, World};
+use crate::world::{SETTINGS, SIDE_BY_SIDE, World};
 
 const PLAN: &str = "# Plan\n\n- [ ] 1. Add bread\n  - _Skill: backend_\n- [ ] 2. Add cheese\n  - _Skill: frontend_\n";
 
 fn world() -> World {
-    World::new(&[("necro.toml", SETTINGS), ("list.txt", "to buy:\n"), (".kiro/specs/list/tasks.md", PLAN)])
+    let plan = format!("{PLAN}{SIDE_BY_SIDE}");
+    World::new(&[("necro.toml", SETTINGS), ("list.txt", "to buy:\n"), (".kiro/specs/list/tasks.md", &plan)])
 }
 
 /// Replies for both tasks, whoever is given them.

@@ -6,7 +6,8 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
+use std::time::Duration;
 
 use necro_host::workspace::seed_repository;
 use serde_json::Value;
@@ -23,6 +24,15 @@ commands = ["check"]
 [commands.check]
 run = ["sh", "-c", "! grep -n broken *.txt"]
 "#;
+
+/// The end of a plan whose tasks 1 and 2 do not wait for each other, as tasks without it do.
+pub(crate) const SIDE_BY_SIDE: &str = "
+## Task Dependency Graph
+
+```json
+{\"waves\":[{\"id\":0,\"tasks\":[\"1\",\"2\"]}]}
+```
+";
 
 /// A repository and everything around it; gone when dropped.
 pub(crate) struct World {
@@ -191,8 +201,11 @@ pub(crate) fn has(program: &str, what: &str) -> bool {
 pub(crate) fn cache() -> &'static Path {
     static CACHE: OnceLock<PathBuf> = OnceLock::new();
     CACHE.get_or_init(|| {
+        use std::os::unix::fs::PermissionsExt as _;
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("end_to_end-components");
         fs::create_dir_all(&folder).unwrap();
+        // The binary trusts compiled components only where nobody else can write.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
         let lock = fs::File::create(folder.join("warm.lock")).unwrap();
         lock.lock().unwrap();
         warm(&folder);
@@ -251,9 +264,13 @@ pub(crate) fn picture(folder: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
         .collect()
 }
 
-/// The binary while it runs. It is killed when dropped.
+/// Whoever waits longer than this for the binary waits for ever: the test fails instead.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// The binary while it runs. It is killed when dropped, and when a test has waited too long.
 pub(crate) struct Running {
     child: Child,
+    _watched: mpsc::Sender<()>,
     stderr: BufReader<std::process::ChildStderr>,
     heard: String,
 }
@@ -263,7 +280,14 @@ impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        Self { child, stderr, heard: String::new() }
+        let (watched, watching) = mpsc::channel();
+        let id = child.id();
+        std::thread::spawn(move || {
+            if watching.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                signal(id, rustix::process::Signal::KILL);
+            }
+        });
+        Self { child, _watched: watched, stderr, heard: String::new() }
     }
 
     /// Its process id.
@@ -281,8 +305,7 @@ impl Running {
 
     /// What Ctrl-C does.
     pub(crate) fn interrupt(&self) {
-        let id = rustix::process::Pid::from_raw(i32::try_from(self.id()).unwrap()).unwrap();
-        rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+        signal(self.id(), rustix::process::Signal::INT);
     }
 
     /// Waits for its end.
@@ -302,9 +325,26 @@ impl Drop for Running {
     }
 }
 
-/// A named pipe that holds whatever opens it for writing until the test reads it.
-pub(crate) fn pipe(world: &World, name: &str) -> PathBuf {
-    let path = world.path(name);
-    assert_eq!(finish(plain("mkfifo").arg(&path)).code, Some(0));
-    path
+fn signal(id: u32, signal: rustix::process::Signal) {
+    let id = rustix::process::Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+    rustix::process::kill_process(id, signal).unwrap();
+}
+
+/// A named pipe: whatever opens it for writing is held until the test reads it.
+pub(crate) struct Pipe(PathBuf);
+
+impl Pipe {
+    /// Makes it.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        assert_eq!(finish(plain("mkfifo").arg(&path)).code, Some(0));
+        Self(path)
+    }
+
+    /// Waits until somebody writes into it.
+    pub(crate) fn wait(&self) {
+        let (done, waiting) = mpsc::channel();
+        let path = self.0.clone();
+        std::thread::spawn(move || done.send(fs::read(path).is_ok()));
+        assert_eq!(waiting.recv_timeout(PATIENCE), Ok(true), "nobody wrote into {}", self.0.display());
+    }
 }
