@@ -17,7 +17,7 @@ fn world() -> World {
 
 /// Replies for both tasks, whoever is given them.
 fn replies() -> Replies {
-    ["backend", "frontend"].iter().fold(Replies::default(), |replies, role| {
+    ["backend", "frontend", "scrum_master"].iter().fold(Replies::default(), |replies, role| {
         replies.writes(role, "1", None, "bread.txt", "bread\n").writes(role, "2", None, "cheese.txt", "cheese\n")
     })
 }

@@ -176,7 +176,7 @@ pub(crate) fn finish(command: &mut Command) -> Finished {
     let output = command.output().unwrap();
     Finished {
         code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }

@@ -144,7 +144,7 @@ pub enum RegistryError {
     #[error("the registry is damaged: {0}")]
     Damaged(String),
     /// The disk or a quota is full.
-    #[error("no space is left for the registry")]
+    #[error("the disk is full: the registry cannot be written; free some space and go on")]
     Full,
     /// The database or its directory cannot be written.
     #[error("the registry cannot be written: it is read-only")]
