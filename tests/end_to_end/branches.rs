@@ -11,11 +11,8 @@ const PLAN: &str = "# Plan\n\n- [ ] 1. Add bread\n  - _Skill: backend_\n- [ ] 2.
 #[test]
 fn a_conflict_is_a_new_attempt_that_is_told_about_it() {
     let plan = format!("{PLAN}{SIDE_BY_SIDE}");
-    let world = World::new(&[
-        ("necro.toml", SETTINGS),
-        ("list.txt", "to buy:\n"),
-        (".kiro/specs/list/tasks.md", &plan),
-    ]);
+    let world =
+        World::new(&[("necro.toml", SETTINGS), ("list.txt", "to buy:\n"), (".kiro/specs/list/tasks.md", &plan)]);
     let both = "to buy:\nbread\ncheese\n";
     let replies = Replies::default()
         .writes("backend", "1", Some(1), "list.txt", "to buy:\nbread\n")
@@ -59,7 +56,8 @@ run = ["sh", "-c", "test $(cat *.txt | wc -l) -le 2"]
     let summary = world.run(&replies.text(), &["--spec", "list"]).done();
     assert_eq!(summary["attempts"], 3, "{summary}");
     let records = world.records();
-    let told: String = ["1", "2"].iter().filter(|t| records.attempts(t).len() == 2).map(|t| records.told(t, 2)).collect();
+    let told: String =
+        ["1", "2"].iter().filter(|t| records.attempts(t).len() == 2).map(|t| records.told(t, 2)).collect();
     assert!(told.contains("passed alone, but not together"), "{told}");
 }
 

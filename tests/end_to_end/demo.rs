@@ -67,7 +67,8 @@ fn the_demo_turns_a_job_into_merged_commits_and_the_same_tree_twice() {
 fn the_japanese_demo_writes_its_spec_in_japanese_and_git_takes_its_branches() {
     let played = Played::play(&["--lang", "ja"]);
     the_summary_says_what_was_done(&played);
-    let japanese = |text: &str| text.chars().filter(|c| matches!(c, '\u{3041}'..='\u{30ff}' | '\u{4e00}'..='\u{9fff}')).count();
+    let japanese =
+        |text: &str| text.chars().filter(|c| matches!(c, '\u{3041}'..='\u{30ff}' | '\u{4e00}'..='\u{9fff}')).count();
     for file in ["requirements.md", "design.md", "tasks.md"] {
         let path = format!("{}:.kiro/specs/{}/{file}", played.text("commit"), played.text("spec"));
         let text = git(&played.mirror(), &["show", &path]);
@@ -154,7 +155,8 @@ fn commits_and_branches_can_be_read_back(played: &Played) {
     assert_eq!(users.len(), 1, "only the first commit is the user's: {users:?}");
     assert!(ours.len() >= 2 * records.tasks().len());
     for message in ours {
-        let commit = parse_commit(&format!("{}\n", message.trim_end())).unwrap_or_else(|error| panic!("{error}: {message}"));
+        let commit =
+            parse_commit(&format!("{}\n", message.trim_end())).unwrap_or_else(|error| panic!("{error}: {message}"));
         assert_eq!(commit.attempt().key.spec, records.spec);
         for trailer in ["Spec: ", "Task: ", "Spirit: ", "Attempt: "] {
             assert!(message.lines().any(|line| line.starts_with(trailer)), "no {trailer}in {message}");
@@ -189,7 +191,17 @@ fn the_users_repository_has_one_commit_and_no_change(played: &Played) {
 
 fn the_merged_tree_passes_its_tests(played: &Played) {
     let place = played.world.path("merged");
-    git(&played.world.path("."), &["clone", "-q", "--branch", played.text("branch"), &played.mirror().display().to_string(), &place.display().to_string()]);
+    git(
+        &played.world.path("."),
+        &[
+            "clone",
+            "-q",
+            "--branch",
+            played.text("branch"),
+            &played.mirror().display().to_string(),
+            &place.display().to_string(),
+        ],
+    );
     let tested = finish(plain("cargo").args(["test", "--offline", "--quiet"]).current_dir(&place));
     assert_eq!(tested.code, Some(0), "{tested:#?}");
     assert!(place.join("scripts/share.sh").exists() && place.join("tests/flow.rs").exists());

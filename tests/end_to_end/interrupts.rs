@@ -33,7 +33,8 @@ fn world() -> (World, Pipe) {
         open.display(),
         held.display()
     );
-    let settings = format!("[gate]\ncommands = [\"check\"]\n\n[commands.check]\nrun = [\"sh\", \"-c\", '''{check}''']\n");
+    let settings =
+        format!("[gate]\ncommands = [\"check\"]\n\n[commands.check]\nrun = [\"sh\", \"-c\", '''{check}''']\n");
     fs::remove_dir_all(world.repository()).unwrap();
     let files = [("necro.toml", settings.as_str()), (".kiro/specs/list/tasks.md", PLAN)];
     let at = jiff::Timestamp::constant(1_767_225_600, 0);

@@ -24,7 +24,8 @@ fn play(dialect: &str, log: &str) -> (World, Finished) {
     let server = LlmServer::scripted(Some(KEY), Script::load(&fixture().join("replies.toml")).unwrap());
     let job = world.file("job.md", &fs::read_to_string(fixture().join("job.md")).unwrap());
     let llm = format!("{dialect}:m");
-    let mut command = world.command("run", &[&job, "--json", "--llm", &llm, "--base-url", server.base_url(), "--log", log]);
+    let mut command =
+        world.command("run", &[&job, "--json", "--llm", &llm, "--base-url", server.base_url(), "--log", log]);
     let finished = finish(command.env("OPENAI_API_KEY", KEY));
     server.assert_clean();
     assert!(server.recorded().len() > 20, "the server was hardly asked");

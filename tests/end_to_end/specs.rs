@@ -52,9 +52,13 @@ fn with_plan(plan: &str) -> World {
 fn a_spec_is_executed_where_it_stands_and_only_what_is_open() {
     let world = with_plan(PLAN);
     let before = picture(&world.repository());
-    let replies = Replies::default()
-        .writes("backend", "2", None, "first.txt", "Once upon a time\n")
-        .writes("documentation", "4", None, "second.txt", "The end\n");
+    let replies = Replies::default().writes("backend", "2", None, "first.txt", "Once upon a time\n").writes(
+        "documentation",
+        "4",
+        None,
+        "second.txt",
+        "The end\n",
+    );
     let summary = world.run(&replies.text(), &["--spec", "pages"]).done();
     assert_eq!(summary["tasks"]["done"], 3, "{summary}");
     assert_eq!(summary["attempts"], 2, "{summary}");

@@ -257,8 +257,11 @@ pub(crate) fn picture(folder: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
         .map(|path| {
             let full = folder.join(&path);
             let mode = fs::symlink_metadata(&full).unwrap().permissions().mode();
-            let bytes =
-                if full.is_symlink() { fs::read_link(&full).unwrap().into_os_string().into_encoded_bytes() } else { fs::read(&full).unwrap() };
+            let bytes = if full.is_symlink() {
+                fs::read_link(&full).unwrap().into_os_string().into_encoded_bytes()
+            } else {
+                fs::read(&full).unwrap()
+            };
             (path, (mode, bytes))
         })
         .collect()

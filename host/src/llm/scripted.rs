@@ -1,8 +1,8 @@
 //! A back end that plays replies from a file, chosen by role, task, attempt and turn, never by the
 //! order of arrival, so that parallel runs are repeatable.
 
-use std::io::Read as _;
 use std::collections::HashMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -83,9 +83,13 @@ impl ServiceError {
         matches!(
             self,
             Self::Workspace(
-                WorkspaceError::TooManyChanges { .. } | WorkspaceError::NotClean { .. } | WorkspaceError::Git(GitError::Other { .. })
+                WorkspaceError::TooManyChanges { .. }
+                    | WorkspaceError::NotClean { .. }
+                    | WorkspaceError::Git(GitError::Other { .. })
             ) | Self::Sandbox(
-                SandboxError::MissingProgram { .. } | SandboxError::NotExecutable { .. } | SandboxError::BadFolder { .. }
+                SandboxError::MissingProgram { .. }
+                    | SandboxError::NotExecutable { .. }
+                    | SandboxError::BadFolder { .. }
             )
         )
     }
@@ -117,11 +121,7 @@ impl ServiceError {
             | Self::Io { .. } => Trouble::Environment,
             Self::Workspace(WorkspaceError::DiskFull { .. } | WorkspaceError::Git(GitError::DiskFull { .. }))
             | Self::Registry(RegistryError::Full | RegistryError::ReadOnly) => Trouble::Environment,
-            Self::Workspace(_)
-            | Self::Land(_)
-            | Self::Registry(_)
-            | Self::Host(_)
-            | Self::Internal(_) => Trouble::Work,
+            Self::Workspace(_) | Self::Land(_) | Self::Registry(_) | Self::Host(_) | Self::Internal(_) => Trouble::Work,
         }
     }
 }

@@ -14,8 +14,8 @@ use super::error::ServiceError;
 use super::planning::{self, Planned};
 use super::plugins::PluginChoice;
 use super::progress::{Observer, Progress};
-use super::setup::{self, Ready};
 use super::reclaim;
+use super::setup::{self, Ready};
 use super::workshop::Workshop;
 use super::{assignment, taskset};
 use crate::clock::Clock;
@@ -189,7 +189,9 @@ async fn work(
         match planning::plan(shop, &pool, job).await? {
             Planned::Done => {}
             Planned::Stopped => return Ok(("interrupted".to_owned(), Vec::new())),
-            Planned::Failed(reason) => return Ok(("failed".to_owned(), vec![format!("no spec came of the job: {reason}")])),
+            Planned::Failed(reason) => {
+                return Ok(("failed".to_owned(), vec![format!("no spec came of the job: {reason}")]));
+            }
         }
     }
     let definitions = taskset::read(shop).await?;

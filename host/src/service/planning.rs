@@ -203,7 +203,8 @@ pub(crate) async fn check(shop: &Arc<Workshop>, kind: WorkKind, tree: &TreeId) -
     }
     let numbers = tasks.as_deref().map(|bytes| plan_of(bytes).tasks).unwrap_or_default();
     if let Some(task) = numbers.iter().find(|task| task.id.is_planning_step()) {
-        report.push_str(&format!("task {}: numbers that begin with 0. are the planning's own; begin with 1\n", task.id));
+        report
+            .push_str(&format!("task {}: numbers that begin with 0. are the planning's own; begin with 1\n", task.id));
     }
     if report.is_empty() {
         Ok(Verdict::Pass)

@@ -43,9 +43,7 @@ pub(crate) async fn reclaim(shop: &Arc<Workshop>) -> Result<(), ServiceError> {
     }
     for task in tasks {
         let body = match task.state {
-            TaskState::Running => {
-                Body::TaskReady { from: TaskState::Running, last_failure: task.last_failure.clone() }
-            }
+            TaskState::Running => Body::TaskReady { from: TaskState::Running, last_failure: task.last_failure.clone() },
             // Whoever runs it again wants it tried again: the cause may have been the environment.
             TaskState::Failed if task.key.spec == shop.spec => {
                 Body::TaskReopened { from: TaskState::Failed, reason: "a new run tries it again".to_owned() }
