@@ -10,9 +10,11 @@ mod confine;
 mod env;
 mod output;
 mod run;
+mod strays;
 #[cfg(test)]
 mod tests;
 
 pub use confine::Confinement;
 pub use env::HostEnv;
 pub use run::{CommandSpec, Finished, MAX_LOG_BYTES, Sandbox, SandboxError};
+pub use strays::end_strays;

@@ -28,6 +28,7 @@ mod clean;
 mod diff;
 mod files;
 mod git;
+mod ground;
 mod land;
 mod mirror;
 mod objects;
@@ -99,6 +100,14 @@ pub enum WorkspaceError {
         slot: String,
         /// What is in the way.
         detail: String,
+    },
+    /// A directory of a slot is gone, or something else stands in its place.
+    #[error("{} of slot {slot} was replaced while an attempt ran; it is made anew before the next one", path.display())]
+    Replaced {
+        /// The slot.
+        slot: String,
+        /// Which directory.
+        path: PathBuf,
     },
     /// More files changed than a commit may hold.
     #[error(

@@ -17,6 +17,7 @@ use tokio::process::{ChildStderr, ChildStdout};
 use super::confine::Confinement;
 use super::env::HostEnv;
 use super::output::{Recorder, Stream};
+use super::strays::end_strays;
 use crate::clock::Clock;
 use crate::domain::mask::Mask;
 use crate::domain::work::CommandOutcome;
@@ -113,7 +114,12 @@ pub struct Sandbox {
     host: HostEnv,
     clock: Arc<dyn Clock>,
     confinement: Confinement,
+    lanes: Arc<Mutex<BTreeMap<PathBuf, Lane>>>,
 }
+
+/// Held for reading by each command of one scratch folder, and for writing while what they left
+/// behind is killed: that can't be told from a command that runs.
+type Lane = Arc<tokio::sync::RwLock<()>>;
 
 /// Why waiting ended.
 enum End {
@@ -126,13 +132,33 @@ impl Sandbox {
     /// A sandbox with the operator's environment to draw from.
     #[must_use]
     pub fn new(host: HostEnv, clock: Arc<dyn Clock>, confinement: Confinement) -> Self {
-        Self { host, clock, confinement }
+        Self { host, clock, confinement, lanes: Arc::default() }
     }
 
     /// How commands are kept in.
     #[must_use]
     pub fn confinement(&self) -> Confinement {
         self.confinement
+    }
+
+    /// Kills what earlier commands with this scratch folder left behind, and gives how many
+    /// processes those were; see [`end_strays`]. Does nothing while one of them runs: its end does
+    /// the same.
+    pub async fn end_strays(&self, scratch: &Path) -> usize {
+        let Ok(alone) = self.lane(scratch).try_write_owned() else { return 0 };
+        let scratch = scratch.to_owned();
+        let ending = tokio::task::spawn_blocking(move || {
+            let ended = end_strays(&scratch);
+            drop(alone);
+            ended
+        });
+        ending.await.unwrap_or(0)
+    }
+
+    /// One for each slot: as many as there are slots.
+    fn lane(&self, scratch: &Path) -> Lane {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(lanes.entry(scratch.to_owned()).or_default())
     }
 
     /// Where a program is.
@@ -159,7 +185,7 @@ impl Sandbox {
     }
 
     /// Runs a command to its end, to its time limit, or until `cancelled` resolves. Whatever ends it
-    /// ends its whole process group, as does dropping the future.
+    /// ends its whole process group, as does dropping the future, and what left the group too.
     ///
     /// # Errors
     /// [`SandboxError`]: it could not be started. A command that fails is an outcome, no error.
@@ -169,12 +195,22 @@ impl Sandbox {
         cancelled: impl Future<Output = ()> + Send,
     ) -> Result<Finished, SandboxError> {
         let started = self.clock.elapsed();
+        let lane = self.lane(&spec.scratch);
+        let running = Arc::clone(&lane).read_owned().await;
         let (mut child, pid) = self.spawn(&spec)?;
         let group = Group(Arc::new(Mutex::new(Some(pid))));
         let _guard = KillOnDrop(group.clone());
         let pipes = (child.stdout.take(), child.stderr.take());
-        let swept = group.clone();
-        let mut waiter = tokio::task::spawn_blocking(move || wait_and_sweep(child, pid, &swept));
+        let (swept, scratch) = (group.clone(), spec.scratch.clone());
+        // Goes on when this future is dropped.
+        let mut waiter = tokio::task::spawn_blocking(move || {
+            let status = wait_and_sweep(child, pid, &swept);
+            drop(running);
+            if let Ok(_alone) = lane.try_write() {
+                end_strays(&scratch);
+            }
+            status
+        });
         let printed = Arc::new(tokio::sync::Mutex::new(Recorder::new(MAX_LOG_BYTES)));
         let reader = {
             let (out, err) = adopt(pipes).map_err(|source| SandboxError::Io { what: spec.argv[0].clone(), source })?;
@@ -238,8 +274,9 @@ impl Sandbox {
         }
         let found = self.find(program, &spec.dir)?;
         let (home, temporary) = (spec.scratch.join("home"), spec.scratch.join("tmp"));
-        for dir in [&home, &temporary] {
-            std::fs::create_dir_all(dir)
+        for dir in [&spec.scratch, &home, &temporary] {
+            remove_link(dir)
+                .and_then(|()| std::fs::create_dir_all(dir))
                 .and_then(|()| std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)))
                 .map_err(|source| SandboxError::Io { what: dir.display().to_string(), source })?;
         }
@@ -256,6 +293,15 @@ impl Sandbox {
         })?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(SandboxError::Stopped)?;
         Ok((child, pid))
+    }
+}
+
+/// Removes what an earlier command put in the place of a folder of ours: a link would lead the host
+/// elsewhere.
+fn remove_link(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.is_dir() => std::fs::remove_file(path),
+        _ => Ok(()),
     }
 }
 

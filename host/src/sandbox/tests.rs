@@ -237,3 +237,48 @@ async fn the_toolchain_is_found_although_home_is_private() {
     let finished = fixture.run(fixture.spec(&["cargo", "--version"])).await;
     assert!(finished.outcome.stdout.starts_with("cargo 1."), "{finished:?}");
 }
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn what_left_the_group_is_killed_too() {
+    let fixture = Fixture::new();
+    let work = fixture.dir.path().join("work");
+    let script = "setsid sh -c 'echo $$ > stray; exec sleep 1000' > /dev/null 2>&1 & \
+                  while ! [ -s stray ]; do :; done; echo done";
+    let finished = fixture.run(fixture.shell(script)).await;
+    assert_eq!(finished.outcome.stdout, "done\n");
+    assert_dies(&work.join("stray")).await;
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+#[expect(clippy::disallowed_methods, reason = "stands for a command of a host that was killed")]
+async fn what_a_killed_host_left_behind_is_ended_and_nothing_else() {
+    let fixture = Fixture::new();
+    let scratch = fixture.dir.path().join("scratch");
+    let start = |home: PathBuf| {
+        let mut command = std::process::Command::new("sleep");
+        command.arg("1000").env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", home);
+        command.spawn().unwrap()
+    };
+    let mut stray = start(scratch.join("home"));
+    let mut other = start(scratch.join("home2"));
+    assert_eq!(fixture.sandbox.end_strays(&scratch).await, 1);
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&stray.wait().unwrap()), Some(9));
+    assert_eq!(other.try_wait().unwrap(), None);
+    assert_eq!(fixture.sandbox.end_strays(&scratch).await, 0);
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_private_folder_that_became_a_link_is_made_anew() {
+    let fixture = Fixture::new();
+    let victim = fixture.dir.path().join("victim");
+    std::fs::create_dir(&victim).unwrap();
+    let mode = || std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&victim).unwrap().permissions());
+    let before = mode();
+    fixture.run(fixture.shell("rmdir $HOME && ln -s ../victim $HOME")).await;
+    fixture.run(fixture.shell("touch $HOME/x")).await;
+    assert_eq!((std::fs::read_dir(&victim).unwrap().count(), mode()), (0, before));
+}

@@ -2,8 +2,10 @@
 //! the files that only tools read.
 
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cap_std::ambient_authority;
@@ -11,9 +13,6 @@ use cap_std::fs::Dir;
 
 use super::WorkspaceError;
 use crate::domain::id::CommitId;
-
-/// Folders below one another that cleaning goes into; deeper ones are removed as a whole.
-const MAX_DEPTH: usize = 256;
 
 /// The files and folders of a tree.
 pub(crate) struct Tracked {
@@ -48,24 +47,29 @@ impl Tracked {
 
 /// Removes everything from `work` that is not tracked, without following a link and whatever git
 /// thinks of it: nested repositories and `.git` itself go too.
-pub(crate) fn sweep(work: &Path, tracked: &Tracked) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    let mut pending = vec![(Dir::open_ambient_dir(work, ambient_authority())?, Vec::new(), 0)];
-    while let Some((dir, prefix, depth)) = pending.pop() {
-        for entry in dir.entries()? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let mut path: Vec<u8> = prefix.clone();
-            path.extend_from_slice(name.as_bytes());
-            let is_dir = entry.file_type()?.is_dir();
-            if is_dir && tracked.submodules.contains(&path) {
-                remove_whole(&dir, Path::new(&name))?;
-                dir.create_dir(&name)?;
-            } else if is_dir && depth < MAX_DEPTH && tracked.folders.contains(&path) {
+pub(crate) fn sweep(work: &Dir, tracked: &Tracked) -> io::Result<()> {
+    // Paths and not handles wait here: there may be more folders than files that can be open. Git
+    // made them by their paths, so none of these is too long.
+    let mut pending: Vec<Vec<u8>> = vec![Vec::new()];
+    while let Some(folder) = pending.pop() {
+        let dir = match folder.as_slice() {
+            [] => work.try_clone()?,
+            path => work.open_dir(OsStr::from_bytes(path))?,
+        };
+        // Removing moves things about in `dir`, so it is read whole first.
+        for (name, is_dir) in entries(&dir)? {
+            let mut path = folder.clone();
+            if !path.is_empty() {
                 path.push(b'/');
-                pending.push((dir.open_dir(&name)?, path, depth + 1));
+            }
+            path.extend_from_slice(name.as_bytes());
+            if is_dir && tracked.submodules.contains(&path) {
+                remove_whole(&dir, &name)?;
+                dir.create_dir(&name)?;
+            } else if is_dir && tracked.folders.contains(&path) {
+                pending.push(path);
             } else if is_dir {
-                remove_whole(&dir, Path::new(&name))?;
+                remove_whole(&dir, &name)?;
             } else if !tracked.files.contains(&path) {
                 dir.remove_file(&name)?;
             }
@@ -74,28 +78,47 @@ pub(crate) fn sweep(work: &Path, tracked: &Tracked) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a folder even if commands took the right to do so away from its folders.
-fn remove_whole(dir: &Dir, name: &Path) -> io::Result<()> {
-    match dir.remove_dir_all(name) {
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            allow(dir, name, 0)?;
-            dir.remove_dir_all(name)
-        }
-        other => other,
-    }
+fn entries(dir: &Dir) -> io::Result<Vec<(OsString, bool)>> {
+    dir.entries()?.map(|entry| entry.and_then(|e| Ok((e.file_name(), e.file_type()?.is_dir())))).collect()
 }
 
-fn allow(dir: &Dir, name: &Path, depth: usize) -> io::Result<()> {
-    use cap_std::fs::PermissionsExt;
-    dir.set_permissions(name, cap_std::fs::Permissions::from_mode(0o700))?;
-    let inner = dir.open_dir(name)?;
-    for entry in inner.entries()? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() && depth < MAX_DEPTH {
-            allow(&inner, Path::new(&entry.file_name()), depth + 1)?;
+/// Removes a folder of any depth, even if commands took the right to do so away from its folders.
+/// What lies in it is first moved up beside it: neither the stack nor the number of open files nor
+/// the length of a path bounds how deep a tree may be.
+fn remove_whole(dir: &Dir, name: &OsStr) -> io::Result<()> {
+    let mut number = 0_u64;
+    let mut pending = vec![name.to_owned()];
+    while let Some(folder) = pending.pop() {
+        allow(dir, &folder)?;
+        let inner = dir.open_dir(&folder)?;
+        for (name, is_dir) in entries(&inner)? {
+            if !is_dir {
+                inner.remove_file(&name)?;
+            } else if inner.remove_dir(&name).is_err() {
+                // A folder has to be writable itself to be moved.
+                allow(&inner, &name)?;
+                let free = loop {
+                    number += 1;
+                    let free = OsString::from(format!(".necro-removed-{number}"));
+                    if dir.symlink_metadata(&free).is_err() {
+                        break free;
+                    }
+                };
+                inner.rename(&name, dir, &free)?;
+                pending.push(free);
+            }
         }
+        dir.remove_dir(&folder)?;
     }
     Ok(())
+}
+
+fn allow(dir: &Dir, name: &OsStr) -> io::Result<()> {
+    use cap_std::fs::PermissionsExt;
+    if dir.symlink_metadata(name)?.permissions().mode() & 0o700 == 0o700 {
+        return Ok(());
+    }
+    dir.set_permissions(name, cap_std::fs::Permissions::from_mode(0o700))
 }
 
 /// Writes `slots/<n>/git` and `work/.git` anew: for tools in the slot, never for the host.
@@ -132,8 +155,9 @@ pub(crate) fn remove(path: &Path) -> Result<(), WorkspaceError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
         Ok(found) if found.is_dir() => match (path.parent(), path.file_name()) {
-            (Some(parent), Some(name)) => Dir::open_ambient_dir(parent, ambient_authority())
-                .and_then(|parent| remove_whole(&parent, Path::new(name))),
+            (Some(parent), Some(name)) => {
+                Dir::open_ambient_dir(parent, ambient_authority()).and_then(|parent| remove_whole(&parent, name))
+            }
             _ => Ok(()),
         },
         Ok(_) => fs::remove_file(path),

@@ -57,14 +57,14 @@ impl WorkFiles {
     /// prepared again, open it again.
     ///
     /// # Errors
-    /// [`WorkspaceError::Io`].
+    /// [`WorkspaceError::Replaced`], [`WorkspaceError::Io`].
     pub async fn open(slot: &Slot, mask: Mask) -> Result<Self, WorkspaceError> {
         let place = Arc::clone(&slot.place);
         super::blocking(move || {
             let temporary = place.temporary();
             std::fs::create_dir_all(&temporary).map_err(WorkspaceError::io(&temporary))?;
             let open = |path: &Path| Dir::open_ambient_dir(path, ambient_authority()).map_err(WorkspaceError::io(path));
-            let tree = Tree::new(open(&place.work)?, open(&temporary)?, mask);
+            let tree = Tree::new(place.ground.open_work()?, open(&temporary)?, mask);
             Ok(Self { place, tree: Arc::new(tree) })
         })
         .await
@@ -199,8 +199,9 @@ impl WorkFiles {
         f: impl FnOnce(&Tree) -> Result<T, HostError> + Send + 'static,
     ) -> Result<T, HostError> {
         self.check_held()?;
-        let tree = Arc::clone(&self.tree);
-        match tokio::task::spawn_blocking(move || f(&tree)).await {
+        let (tree, ground) = (Arc::clone(&self.tree), Arc::clone(&self.place.ground));
+        let checked = move || ground.check().map_err(|e| other(&e)).and_then(|()| f(&tree));
+        match tokio::task::spawn_blocking(checked).await {
             Ok(result) => result,
             Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
             Err(_) => Err(HostError::Cancelled("the host stops".to_owned())),

@@ -7,6 +7,9 @@ pub(crate) const MAX_PATH_BYTES: usize = 1024;
 /// Longest part of a path, in bytes: what file systems take.
 const MAX_PART_BYTES: usize = 255;
 
+/// Most parts of a path: folders that deep are still easily walked and removed.
+const MAX_PARTS: usize = 64;
+
 /// A checked path, without `.` parts; empty for the root.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct WorkPath(String);
@@ -38,6 +41,9 @@ impl WorkPath {
                 part if is_reserved(part) => return denied("git's own files are not part of the work tree"),
                 part => parts.push(part),
             }
+        }
+        if parts.len() > MAX_PARTS {
+            return invalid("it is more than 64 folders deep");
         }
         Ok(Self(parts.join("/")))
     }
@@ -84,6 +90,8 @@ mod tests {
     fn only_paths_inside_the_work_tree_pass() {
         let long = "a/".repeat(600);
         let wide = "a".repeat(256);
+        let deep = "a/".repeat(65);
+        let deepest = vec!["a"; 64].join("/");
         for bad in [
             "..",
             "a/../b",
@@ -112,6 +120,7 @@ mod tests {
             ".git\\config",
             &long,
             &wide,
+            &deep,
         ] {
             assert!(WorkPath::parse(bad).is_err(), "{bad:?} passed");
         }
@@ -128,6 +137,7 @@ mod tests {
             ("a..b/...c", "a..b/...c"),
             ("日本/語 x", "日本/語 x"),
             ("~a/b", "~a/b"),
+            (&deepest, &deepest),
         ] {
             assert_eq!(WorkPath::parse(good).unwrap().as_str(), expected, "{good:?}");
         }

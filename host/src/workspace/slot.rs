@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::clean::{Tracked, empty, has_entries, remove, sweep, write, write_tool_repository};
-use super::git::Call;
+use super::git::{Answer, Call};
+use super::ground::Ground;
 use super::mirror::Mirror;
 use super::objects::{Identity, NewCommit, TreeId};
 use super::snapshot::{self, SkipReason, Snapshot};
@@ -90,7 +91,8 @@ pub(crate) struct Place {
     pub(crate) work: PathBuf,
     /// `host/<n>`
     host: PathBuf,
-    index: PathBuf,
+    pub(crate) index: PathBuf,
+    pub(crate) ground: Arc<Ground>,
     pub(crate) busy: tokio::sync::Mutex<()>,
     /// Set when the slot is given back: what still holds this place must keep its hands off.
     given_back: AtomicBool,
@@ -117,6 +119,14 @@ impl SlotPool {
     #[must_use]
     pub fn ids(&self) -> Vec<SlotId> {
         (1..=self.shared.count).map(|n| self.id(n)).collect()
+    }
+
+    /// The scratch folders of all slots, as [`Slot::scratch_dir`] gives them: what commands left
+    /// behind is found by them.
+    #[must_use]
+    pub fn scratch_dirs(&self) -> Vec<PathBuf> {
+        let slots = self.mirror.dir().join("slots");
+        (1..=self.shared.count).map(|n| slots.join(n.to_string()).join("scratch")).collect()
     }
 
     /// Who holds which slot now.
@@ -157,9 +167,12 @@ impl SlotPool {
     fn slot(&self, number: u32) -> Slot {
         let dir = self.mirror.dir().join("slots").join(number.to_string());
         let host = self.mirror.dir().join("host").join(number.to_string());
+        let id = self.id(number);
+        let ground = Ground::new(id.to_string(), &dir, &host, self.mirror.dir().join("rescued"));
         let place = Place {
             mirror: Arc::clone(&self.mirror),
-            id: self.id(number),
+            id,
+            ground: Arc::new(ground),
             work: dir.join("work"),
             index: host.join("index"),
             dir,
@@ -268,21 +281,26 @@ impl Place {
         !self.given_back.load(Ordering::Acquire)
     }
 
+    /// A call on the work tree, for [`Place::git`].
+    pub(crate) fn call(&self) -> Call<'_> {
+        Call::on(self.mirror.path()).work_tree(&self.work, &self.index)
+    }
+
+    /// Makes a call on the work tree, if that still is the slot's own.
+    pub(crate) async fn git(&self, call: Call<'_>) -> Result<Answer, WorkspaceError> {
+        let ground = Arc::clone(&self.ground);
+        blocking(move || ground.check()).await?;
+        self.mirror.git(call).await
+    }
+
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, WorkspaceError> {
-        snapshot::take(&self.mirror, &self.work, &self.index).await
+        snapshot::take(self).await
     }
 
     /// Paths that git knows or does not ignore. Folders that are repositories end with `/`.
     pub(crate) async fn known_paths(&self) -> Result<Vec<String>, WorkspaceError> {
-        let call = Call::on(self.mirror.path()).work_tree(&self.work, &self.index).args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-            "--deduplicate",
-        ]);
-        let answer = self.mirror.git(call).await?;
+        let call = self.call().args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"]);
+        let answer = self.git(call).await?;
         Ok(answer.records().map(|r| String::from_utf8_lossy(r).into_owned()).collect())
     }
 
@@ -298,9 +316,11 @@ impl Place {
         self.check_out(&tree).await?;
         let (dir, host, index) = (self.dir.clone(), self.host.clone(), self.index.clone());
         let (objects, base) = (self.mirror.path().join("objects"), commit.clone());
+        let ground = Arc::clone(&self.ground);
         blocking(move || {
+            ground.check()?;
             write_tool_repository(&dir, &objects, &index, &base)?;
-            empty(&dir.join("scratch"))?;
+            ground.empty_scratch()?;
             empty(&host.join("tmp"))?;
             write(&host.join("base"), base.as_str())?;
             write(&host.join("saved"), tree.as_str())
@@ -340,13 +360,17 @@ impl Place {
     /// Saves what is in the work tree and nowhere else, and leaves the index describing the work
     /// tree (or no work tree at all).
     async fn save_unsaved(&self, now: jiff::Timestamp) -> Result<Option<Rescue>, WorkspaceError> {
-        let (work, index) = (self.work.clone(), self.index.clone());
-        let (anything, known) = blocking(move || Ok((has_entries(&work), index.exists()))).await?;
-        if !anything {
-            return Ok(None);
+        let (work, index, ground) = (self.work.clone(), self.index.clone(), Arc::clone(&self.ground));
+        let (aside, anything, known) = blocking(move || {
+            let aside = ground.set_impostors_aside()?.map(|path| Rescue::Folder { path });
+            Ok((aside, has_entries(&work), index.exists()))
+        })
+        .await?;
+        if aside.is_some() || !anything {
+            return Ok(aside);
         }
         if !known {
-            return self.set_aside().await.map(Some);
+            return self.set_aside().await;
         }
         let snapshot = match self.snapshot().await {
             Ok(snapshot) => snapshot,
@@ -354,11 +378,11 @@ impl Place {
             Err(full @ WorkspaceError::DiskFull { .. }) => return Err(full),
             Err(error) => {
                 tracing::warn!(slot = %self.id, error = %error, "the work tree cannot be saved as a commit");
-                return self.set_aside().await.map(Some);
+                return self.set_aside().await;
             }
         };
         if snapshot.skipped.iter().any(|s| s.reason != SkipReason::SpecialFile) {
-            return self.set_aside().await.map(Some);
+            return self.set_aside().await;
         }
         if self.is_saved(&snapshot.tree).await? {
             return Ok(None);
@@ -392,17 +416,13 @@ impl Place {
         Ok(rescue)
     }
 
-    /// Moves the whole work tree to `rescued/`.
-    async fn set_aside(&self) -> Result<Rescue, WorkspaceError> {
-        let (work, index) = (self.work.clone(), self.index.clone());
-        let (rescued, slot) = (self.mirror.dir().join("rescued"), self.id.to_string());
+    /// Moves the whole work tree to `rescued/`, if there is one.
+    async fn set_aside(&self) -> Result<Option<Rescue>, WorkspaceError> {
+        let (ground, index) = (Arc::clone(&self.ground), self.index.clone());
         blocking(move || {
-            fs::create_dir_all(&rescued).map_err(WorkspaceError::io(&rescued))?;
-            let path = (1u64..).map(|n| rescued.join(format!("{slot}-{n}"))).find(|p| fs::symlink_metadata(p).is_err());
-            let path = path.expect("there are more numbers than files");
-            fs::rename(&work, &path).map_err(WorkspaceError::io(&work))?;
+            let path = ground.set_work_aside()?;
             remove(&index)?;
-            Ok(Rescue::Folder { path })
+            Ok(path.map(|path| Rescue::Folder { path }))
         })
         .await
     }
@@ -421,25 +441,24 @@ impl Place {
     }
 
     async fn try_check_out(&self, tree: &TreeId) -> Result<(), WorkspaceError> {
-        let (work, host, index) = (self.work.clone(), self.host.clone(), self.index.clone());
+        let (ground, index) = (Arc::clone(&self.ground), self.index.clone());
         blocking(move || {
-            fs::create_dir_all(&work).map_err(WorkspaceError::io(&work))?;
-            fs::create_dir_all(&host).map_err(WorkspaceError::io(&host))?;
+            let _ = ground.set_impostors_aside()?;
+            ground.make()?;
             remove(&index.with_extension("lock"))
         })
         .await?;
-        let on = || Call::on(self.mirror.path()).work_tree(&self.work, &self.index);
-        self.mirror.git(on().args(["read-tree", "--reset", "-u", tree.as_str()])).await?;
-        let (wanted, work) = (tree.clone(), self.work.clone());
+        self.git(self.call().args(["read-tree", "--reset", "-u", tree.as_str()])).await?;
+        let (wanted, work, ground) = (tree.clone(), self.work.clone(), Arc::clone(&self.ground));
         self.mirror
             .objects(move |objects| {
                 let repository = objects.open()?;
                 let index = objects.index_of(&repository, &wanted)?;
-                sweep(&work, &Tracked::of(&index)).map_err(WorkspaceError::io(&work))
+                sweep(&ground.open_work()?, &Tracked::of(&index)).map_err(WorkspaceError::io(&work))
             })
             .await?;
-        let call = on().args(["diff-files", "-z", "--name-only", "--no-ext-diff", "--ignore-submodules=all"]);
-        let changed = self.mirror.git(call).await?;
+        let call = self.call().args(["diff-files", "-z", "--name-only", "--no-ext-diff", "--ignore-submodules=all"]);
+        let changed = self.git(call).await?;
         if let Some(first) = changed.records().next() {
             let detail = format!("{} differs", String::from_utf8_lossy(first));
             return Err(WorkspaceError::NotClean { slot: self.id.to_string(), detail });

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::git::Call;
-use super::mirror::Mirror;
 use super::objects::TreeId;
 use super::path::is_reserved;
+use super::slot::Place;
 use super::{WorkspaceError, blocking};
 
 /// Most paths that may change at once.
@@ -72,18 +72,18 @@ struct Plan {
     skipped: Vec<Skipped>,
 }
 
-/// Brings `index` up to what is in `work` and writes its tree. The caller keeps others away from
-/// both.
-pub(crate) async fn take(mirror: &Mirror, work: &Path, index: &Path) -> Result<Snapshot, WorkspaceError> {
+/// Brings a slot's index up to what is in its work tree and writes its tree. The caller keeps
+/// others away from both.
+pub(crate) async fn take(place: &Place) -> Result<Snapshot, WorkspaceError> {
     // A killed process may have left it, and nobody else uses this index.
-    let lock = index.with_extension("lock");
+    let lock = place.index.with_extension("lock");
     if lock.exists() {
         fs::remove_file(&lock).map_err(WorkspaceError::io(&lock))?;
     }
-    let on = || Call::on(mirror.path()).work_tree(work, index);
+    let on = || place.call();
     let changed = on().args(["diff-files", "--raw", "-z", "--no-ext-diff", "--no-renames", "--ignore-submodules=all"]);
     let others = on().args(["ls-files", "-z", "--others", "--exclude-standard"]);
-    let (changed, others) = tokio::try_join!(mirror.git(changed), mirror.git(others))?;
+    let (changed, others) = tokio::try_join!(place.git(changed), place.git(others))?;
     let mut paths: BTreeSet<Vec<u8>> = BTreeSet::new();
     let mut records = changed.records();
     while let (Some(info), Some(path)) = (records.next(), records.next()) {
@@ -96,17 +96,21 @@ pub(crate) async fn take(mirror: &Mirror, work: &Path, index: &Path) -> Result<S
     if paths.len() > MAX_CHANGED_PATHS {
         return Err(WorkspaceError::TooManyChanges { count: paths.len(), limit: MAX_CHANGED_PATHS });
     }
-    let root = work.to_owned();
-    let plan = blocking(move || Ok(sort_out(&root, paths))).await?;
+    let (ground, root) = (Arc::clone(&place.ground), place.work.clone());
+    let plan = blocking(move || {
+        ground.check()?;
+        Ok(sort_out(&root, paths))
+    })
+    .await?;
     if !plan.remove.is_empty() {
         let call = on().args(["update-index", "-z", "--force-remove", "--stdin"]);
-        mirror.git(call.stdin(joined(&plan.remove))).await?;
+        place.git(call.stdin(joined(&plan.remove))).await?;
     }
     if !plan.add.is_empty() {
         let call = on().args(["update-index", "-z", "--add", "--replace", "--remove", "--stdin"]);
-        mirror.git(call.stdin(joined(&plan.add))).await?;
+        place.git(call.stdin(joined(&plan.add))).await?;
     }
-    let tree = mirror.git(on().args(["write-tree"])).await?.line();
+    let tree = place.git(on().args(["write-tree"])).await?.line();
     Ok(Snapshot { tree: TreeId::new(tree)?, skipped: plan.skipped })
 }
 

@@ -242,3 +242,92 @@ fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+#[tokio::test]
+async fn a_work_tree_that_was_replaced_is_neither_read_nor_cleaned() {
+    let fixture = Fixture::new().await;
+    let victim = fixture.root.path().join("victim");
+    put(&victim.join("private.txt"), "private");
+    put(&victim.join("README.md"), "the victim's");
+    put(&victim.join("scratch/home/x"), "x");
+    put(&victim.join("work/own"), "x");
+    put(&victim.join("git/config"), "x");
+    let before = inventory(&victim);
+    let (_pool, slot, base) = fixture.slot().await;
+    let files = WorkFiles::open(&slot, crate::domain::mask::Mask::default()).await.unwrap();
+    let (work, dir) = (slot.work_dir().to_owned(), slot.work_dir().parent().unwrap().to_owned());
+    for round in ["link", "slot", "scratch", "gone", "moved"] {
+        match round {
+            "link" => {
+                fs::rename(&work, dir.join("w2")).unwrap();
+                std::os::unix::fs::symlink(&victim, &work).unwrap();
+            }
+            "slot" => {
+                fs::rename(&dir, dir.with_extension("old")).unwrap();
+                std::os::unix::fs::symlink(&victim, &dir).unwrap();
+            }
+            "scratch" => {
+                fs::remove_dir_all(slot.scratch_dir()).unwrap();
+                std::os::unix::fs::symlink(&victim, slot.scratch_dir()).unwrap();
+            }
+            "gone" => fs::remove_dir_all(&work).unwrap(),
+            _ => {
+                fs::rename(&work, dir.join("w3")).unwrap();
+                fs::create_dir(dir.join("other")).unwrap();
+                put(&dir.join("other/moved"), "x");
+                fs::rename(dir.join("other"), &work).unwrap();
+            }
+        }
+        if round != "scratch" {
+            assert!(matches!(slot.snapshot().await, Err(WorkspaceError::Replaced { .. })), "{round}");
+            let opened = WorkFiles::open(&slot, crate::domain::mask::Mask::default()).await;
+            assert!(matches!(opened, Err(WorkspaceError::Replaced { .. })), "{round}");
+            assert!(files.write("a".to_owned(), "x".to_owned()).await.is_err(), "{round}");
+            assert!(files.list(String::new(), true).await.is_err(), "{round}");
+        }
+        let prepared = slot.prepare(&base, now()).await.unwrap();
+        match prepared.rescued {
+            None => assert!(["scratch", "gone"].contains(&round), "{round}"),
+            Some(Rescue::Folder { path }) => {
+                assert_eq!(fs::symlink_metadata(path).unwrap().is_symlink(), round != "moved", "{round}");
+            }
+            Some(other) => panic!("{round}: {other} was committed"),
+        }
+        let real = fs::symlink_metadata(&work).unwrap();
+        assert!(real.is_dir() && fs::symlink_metadata(slot.scratch_dir()).unwrap().is_dir(), "{round}");
+        assert_eq!(slot.snapshot().await.unwrap().tree, tree_of(&slot.place.mirror, &base).await, "{round}");
+        assert_eq!(inventory(&victim), before, "{round}");
+    }
+    fs::rename(&work, dir.join("w4")).unwrap();
+    std::os::unix::fs::symlink(&victim, &work).unwrap();
+    assert!(matches!(slot.release(now()).await.unwrap().rescued, Some(Rescue::Folder { .. })));
+    assert!(fs::symlink_metadata(&work).unwrap().is_dir());
+    assert_eq!(inventory(&victim), before);
+}
+
+#[tokio::test]
+async fn trees_of_any_depth_are_removed_and_checked_out() {
+    let fixture = Fixture::new().await;
+    let deep = "d/".repeat(300) + "file";
+    fixture.put(&deep, "tracked");
+    fixture.commit("deep");
+    let (_pool, slot, base) = fixture.slot().await;
+    assert_eq!(fs::read_to_string(slot.work_dir().join(&deep)).unwrap(), "tracked");
+    // Longer than any path may be, ignored by git, and without the right to look into it.
+    let target = slot.work_dir().join("target");
+    fs::create_dir(&target).unwrap();
+    let mut dir = cap_std::fs::Dir::open_ambient_dir(&target, cap_std::ambient_authority()).unwrap();
+    for _ in 0..3_000 {
+        dir.create_dir("deep").unwrap();
+        dir.write("file", "x").unwrap();
+        dir = dir.open_dir("deep").unwrap();
+    }
+    fs::set_permissions(target.join("deep"), fs::Permissions::from_mode(0o100)).unwrap();
+    let prepared = slot.prepare(&base, now()).await.unwrap();
+    assert_eq!(prepared.rescued, None);
+    assert!(!target.exists());
+    assert_eq!(fs::read_to_string(slot.work_dir().join(&deep)).unwrap(), "tracked");
+    assert!(
+        fs::read_dir(slot.work_dir()).unwrap().all(|e| !e.unwrap().file_name().to_string_lossy().contains("removed"))
+    );
+}
