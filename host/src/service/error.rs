@@ -85,6 +85,7 @@ impl ServiceError {
             Self::Workspace(
                 WorkspaceError::TooManyChanges { .. }
                     | WorkspaceError::NotClean { .. }
+                    | WorkspaceError::Replaced { .. }
                     | WorkspaceError::Git(GitError::Other { .. })
             ) | Self::Sandbox(
                 SandboxError::MissingProgram { .. }

@@ -184,6 +184,10 @@ async fn work(
 ) -> Result<(String, Vec<String>), ServiceError> {
     let shop = &ready.shop;
     let pool = SlotPool::new(Arc::clone(&shop.mirror), ready.max_parallel + 1);
+    for scratch in pool.scratch_dirs() {
+        // A command of a process that is gone must not write into what this run works in.
+        shop.gate.sandbox.end_strays(&scratch).await;
+    }
     reclaim::reclaim(shop).await?;
     if let Goal::Job(job) = &options.goal {
         match planning::plan(shop, &pool, job).await? {
