@@ -309,9 +309,12 @@ async fn a_work_tree_that_was_replaced_is_neither_read_nor_cleaned() {
 async fn trees_of_any_depth_are_removed_and_checked_out() {
     let fixture = Fixture::new().await;
     let deep = "d/".repeat(300) + "file";
-    fixture.put(&deep, "tracked");
-    fixture.commit("deep");
-    let (_pool, slot, base) = fixture.slot().await;
+    let (_pool, slot, first) = fixture.slot().await;
+    put(&slot.work_dir().join(&deep), "tracked");
+    let tree = slot.snapshot().await.unwrap().tree;
+    let base = commit(&slot.place.mirror, &tree, &[&first], "deep").await;
+    slot.mark_saved(&tree).await.unwrap();
+    assert_eq!(slot.prepare(&base, now()).await.unwrap().rescued, None);
     assert_eq!(fs::read_to_string(slot.work_dir().join(&deep)).unwrap(), "tracked");
     // Longer than any path may be, ignored by git, and without the right to look into it.
     let target = slot.work_dir().join("target");
