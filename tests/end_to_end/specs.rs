@@ -115,3 +115,11 @@ fn a_spec_that_is_not_there_is_wrong_usage() {
     assert_eq!(finished.code, Some(2), "{finished:#?}");
     assert!(finished.stderr.contains("chapters"), "{finished:#?}");
 }
+
+#[test]
+fn a_plan_of_optional_tasks_alone_names_the_setting_that_has_them_done() {
+    let world = with_plan("# Plan\n\n- [ ]* 1. Draw a border\n- [ ]* 2. Colour it\n");
+    let finished = world.run("version = 1\n", &["--spec", "pages"]);
+    assert!(finished.stderr.contains("run.optional_tasks = true"), "{finished:#?}");
+    assert_eq!(finished.done()["attempts"], 0);
+}

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::domain::graph::{Graph, Node, Problem, Problems};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Facts, TaskDefinition};
 
@@ -42,46 +43,23 @@ pub(super) fn facts_of(definitions: &[TaskDefinition]) -> Result<BTreeMap<TaskId
             return Err(RegistryError::DuplicateTask(definition.id.clone()));
         }
     }
-    for (task, kept) in &facts {
-        if let Some(missing) = kept.depends.iter().find(|needs| !facts.contains_key(needs)) {
-            return Err(RegistryError::UnknownDependency { task: task.clone(), missing: missing.clone() });
-        }
-    }
-    match circle(&facts) {
-        Some(path) => Err(RegistryError::Cycle(path)),
-        None => Ok(facts),
+    let nodes = facts.iter().map(|(id, kept)| Node { id, depends: &kept.depends, container: kept.container });
+    match Graph::new(nodes) {
+        Ok(_) => Ok(facts),
+        Err(problems) => Err(first(problems)),
     }
 }
 
-/// A circle of dependencies, if there is one: its first task stands at the end again. Walks without
-/// recursion, because a chain may be as long as the spec.
-fn circle(facts: &BTreeMap<TaskId, Facts>) -> Option<Vec<TaskId>> {
-    let mut finished: BTreeSet<&TaskId> = BTreeSet::new();
-    for start in facts.keys() {
-        let mut path: Vec<(&TaskId, usize)> = vec![(start, 0)];
-        let mut on_path: BTreeSet<&TaskId> = BTreeSet::from([start]);
-        while let Some((task, next)) = path.last_mut() {
-            let needs = facts.get(*task).and_then(|f| f.depends.get(*next));
-            *next += 1;
-            match needs {
-                Some(needs) if on_path.contains(needs) => {
-                    let from = path.iter().position(|(on, _)| *on == needs).unwrap_or(0);
-                    let mut circle: Vec<TaskId> = path[from..].iter().map(|(on, _)| (*on).clone()).collect();
-                    circle.push(needs.clone());
-                    return Some(circle);
-                }
-                Some(needs) if finished.contains(needs) => {}
-                Some(needs) => {
-                    on_path.insert(needs);
-                    path.push((needs, 0));
-                }
-                None => {
-                    let (task, _) = path.pop()?;
-                    on_path.remove(task);
-                    finished.insert(task);
-                }
-            }
+/// The error for the first problem of a task set.
+fn first(problems: Problems) -> RegistryError {
+    match problems.0.into_iter().next() {
+        Some(Problem::Duplicate { task }) => RegistryError::DuplicateTask(task),
+        Some(Problem::Unknown { task, dependency }) => RegistryError::UnknownDependency { task, missing: dependency },
+        Some(Problem::Itself { task }) => RegistryError::Cycle(vec![task.clone(), task]),
+        Some(Problem::Cycle { mut path }) => {
+            path.extend(path.first().cloned());
+            RegistryError::Cycle(path)
         }
+        None => RegistryError::Cycle(Vec::new()),
     }
-    None
 }

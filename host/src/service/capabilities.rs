@@ -54,6 +54,7 @@ impl Desk {
         let lines = std::sync::Mutex::default();
         let (role, task) = (instance.role(), attempt.key.task.clone());
         let llm = shop.gateway.session(role, task, attempt.attempt, vec![Arc::clone(&shop.budget)]);
+        let llm = llm.until(shop.stop.clone());
         Ok(Arc::new(Self { shop, attempt, instance, slot, files, base, llm, lines }))
     }
 
@@ -121,13 +122,7 @@ impl Llm for Desk {
     async fn complete(&self, request: Request) -> Result<(Completion, Cost), Refused> {
         let turn = 1 + request.messages.iter().filter(|message| message.speaker == Speaker::Assistant).count();
         self.says(format!("asks the model (turn {turn})"));
-        let mut stop = self.shop.stop.clone();
-        tokio::select! {
-            answer = self.llm.complete(request) => answer,
-            Ok(_) = stop.wait_for(|asked| *asked) => {
-                Err(HostError::Cancelled("the run is being stopped".to_owned()).into())
-            }
-        }
+        self.llm.complete(request).await
     }
 }
 

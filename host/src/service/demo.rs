@@ -165,7 +165,7 @@ mod tests {
                 check_tasks(&document(language, "tasks.md"), Some(&read), Rules::own(Some(&roles))),
             ];
             assert!(found.concat().is_empty(), "{language}: {found:?}");
-            assert_eq!(crate::spec::job::language(job(language)), language);
+            assert_eq!(crate::domain::team::Language::of(job(language)).code(), language);
         }
     }
 

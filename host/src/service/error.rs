@@ -1,7 +1,8 @@
 //! Everything that can end a command of the service, and which kind of trouble it is. The words for
 //! people and the exit codes are made of this by `cli/report.rs` alone.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use super::state_dir::StateDirError;
 use crate::artifact::ArtifactError;
@@ -77,22 +78,29 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
-    /// Whether a spirit or its commands can have caused it, by what they did to their slot.
+    /// Whether a spirit or its commands can have caused it, by what they did to their slot, whose
+    /// work tree is `work_dir`.
     #[must_use]
-    pub(crate) const fn is_of_slot(&self) -> bool {
-        matches!(
-            self,
+    pub(crate) fn is_of_slot(&self, work_dir: &Path) -> bool {
+        match self {
+            Self::Workspace(WorkspaceError::Io { path, source }) => {
+                path.starts_with(work_dir) && is_of_file(source.kind())
+            }
             Self::Workspace(
                 WorkspaceError::TooManyChanges { .. }
-                    | WorkspaceError::NotClean { .. }
-                    | WorkspaceError::Replaced { .. }
-                    | WorkspaceError::Git(GitError::Other { .. })
-            ) | Self::Sandbox(
-                SandboxError::MissingProgram { .. }
-                    | SandboxError::NotExecutable { .. }
-                    | SandboxError::BadFolder { .. }
+                | WorkspaceError::NotClean { .. }
+                | WorkspaceError::Replaced { .. }
+                | WorkspaceError::Git(
+                    GitError::Other { .. } | GitError::TimedOut { .. } | GitError::TooMuchOutput { .. },
+                ),
             )
-        )
+            | Self::Sandbox(
+                SandboxError::MissingProgram { .. }
+                | SandboxError::NotExecutable { .. }
+                | SandboxError::BadFolder { .. },
+            ) => true,
+            _ => false,
+        }
     }
 
     /// Which kind of trouble it is.
@@ -127,6 +135,21 @@ impl ServiceError {
     }
 }
 
+/// Whether it is about one file's name, kind or rights, not about the disk.
+const fn is_of_file(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::AlreadyExists
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::DirectoryNotEmpty
+            | ErrorKind::InvalidFilename
+            | ErrorKind::InvalidInput
+    )
+}
+
 /// An error and its sources in one line, without repeating what a source says already.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -140,4 +163,32 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         next = source.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_spirit_can_do_is_put_down_to_it() {
+        let slot = Path::new("/state/slots/1/work");
+        let io = |path: &str, kind: ErrorKind| -> ServiceError {
+            WorkspaceError::Io { path: PathBuf::from(path), source: kind.into() }.into()
+        };
+        let git = |error| ServiceError::from(WorkspaceError::Git(error));
+        let command = || "add".to_owned();
+        for (error, expected) in [
+            (io("/state/slots/1/work/a", ErrorKind::PermissionDenied), true),
+            (io("/state/slots/1/work/a", ErrorKind::NotADirectory), true),
+            (io("/state/slots/1/work/a", ErrorKind::StorageFull), false),
+            (io("/state/registry.db", ErrorKind::PermissionDenied), false),
+            (git(GitError::TimedOut { command: command(), limit_s: 1 }), true),
+            (git(GitError::TooMuchOutput { command: command(), limit_bytes: 1 }), true),
+            (git(GitError::NotInstalled), false),
+            (git(GitError::DiskFull { command: command(), detail: String::new() }), false),
+            (ServiceError::Internal(String::new()), false),
+        ] {
+            assert_eq!(error.is_of_slot(slot), expected, "{error:?}");
+        }
+    }
 }

@@ -19,6 +19,7 @@ use super::setup::{self, Ready};
 use super::workshop::Workshop;
 use super::{assignment, taskset};
 use crate::clock::Clock;
+use crate::config::FILE_NAME;
 use crate::domain::assignment::Spirit;
 use crate::domain::call::Cost;
 use crate::domain::dispatch::RunOutcome;
@@ -202,6 +203,12 @@ async fn work(
     shop.registry.create_tasks(&shop.run, &shop.spec, definitions.clone()).await?;
     let counts = TaskCounts::of(&tasks(shop).await?);
     shop.tell(&Progress::Planned { tasks: counts.total, done: counts.done });
+    if !definitions.is_empty() && !shop.config.run.optional_tasks && definitions.iter().all(|task| task.optional) {
+        let text = format!(
+            "all tasks of the spec are optional and left out; to do them, set `run.optional_tasks = true` in {FILE_NAME}"
+        );
+        shop.tell(&Progress::Warning { text });
+    }
     if options.extent == Extent::Plan {
         return Ok(("planned".to_owned(), Vec::new()));
     }

@@ -75,8 +75,8 @@ struct Judged {
 
 impl Judged {
     /// What a spirit or its commands did to the slot is their failure; anything else is the host's trouble.
-    fn of_spirit(error: ServiceError) -> Result<Self, ServiceError> {
-        if error.is_of_slot() { Ok(Self::failed(chain(&error))) } else { Err(error) }
+    fn of_spirit(error: ServiceError, slot: &Slot) -> Result<Self, ServiceError> {
+        if error.is_of_slot(slot.work_dir()) { Ok(Self::failed(chain(&error))) } else { Err(error) }
     }
 
     fn failed(reason: String) -> Self {
@@ -125,11 +125,11 @@ async fn one(shop: &Arc<Workshop>, work: &Work, begun_at: Duration) -> Result<At
     let (summary, judged) = match performed {
         Ok(report) => {
             let judged = judge(shop, work, &desk, &base_tree, &report).await;
-            (Some(report.summary), judged.or_else(Judged::of_spirit)?)
+            (Some(report.summary), judged.or_else(|error| Judged::of_spirit(error, &work.slot))?)
         }
         Err(error) => {
             if let Err(lost) = keep_unfinished(shop, work, &base_tree).await {
-                Judged::of_spirit(lost)?;
+                Judged::of_spirit(lost, &work.slot)?;
             }
             let mut judged = Judged::failed(chain(&error));
             if shop.stopping() || matches!(error, ExecutionError::Cancelled { .. }) {

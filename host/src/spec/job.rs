@@ -1,4 +1,4 @@
-//! What can be read off a job's text before any spirit has seen it: title, language, spec name.
+//! What can be read off a job's text before any spirit has seen it: title and spec name.
 
 use crate::domain::id::{Digest, SpecName};
 
@@ -21,18 +21,6 @@ fn plain(line: &str) -> &str {
     let line = line.trim_start_matches('\u{feff}').trim();
     let line = line.trim_start_matches(['#', '>', '*', '-', '+', ' ', '\t']);
     line.trim_end_matches(['#', '*', ' '])
-}
-
-/// `ja` when the text has more kana and kanji than Latin words, else `en`.
-#[must_use]
-pub fn language(job: &str) -> &'static str {
-    let japanese = job.chars().filter(|c| is_japanese(*c)).count();
-    let latin = job.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty()).count();
-    if japanese > latin { "ja" } else { "en" }
-}
-
-fn is_japanese(c: char) -> bool {
-    matches!(c, '\u{3041}'..='\u{3096}' | '\u{30A1}'..='\u{30FA}' | '\u{30FC}' | '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}' | '\u{FF66}'..='\u{FF9D}' | '々')
 }
 
 /// The name of the job's spec: its title in lower case, letters and digits of every script kept, all
@@ -107,19 +95,6 @@ mod tests {
             assert_eq!(title(job), expected, "{job:?}");
         }
         assert_eq!(title(&"x".repeat(500)).len(), MAX_TITLE_CHARS);
-    }
-
-    #[test]
-    fn language_is_told_by_quantity() {
-        for (job, expected) in [
-            ("Add a login page", "en"),
-            ("ログイン画面を React で追加する", "ja"),
-            ("Rename the 設定 page and its menu", "en"),
-            ("認証", "ja"),
-            ("", "en"),
-        ] {
-            assert_eq!(language(job), expected, "{job:?}");
-        }
     }
 
     #[test]

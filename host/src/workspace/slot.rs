@@ -121,12 +121,12 @@ impl SlotPool {
         (1..=self.shared.count).map(|n| self.id(n)).collect()
     }
 
-    /// The scratch folders of all slots, as [`Slot::scratch_dir`] gives them: what commands left
-    /// behind is found by them.
+    /// The scratch folders of all slots that there are, as [`Slot::scratch_dir`] gives them: what
+    /// commands left behind is found by them. An earlier pool may have been larger.
     #[must_use]
     pub fn scratch_dirs(&self) -> Vec<PathBuf> {
-        let slots = self.mirror.dir().join("slots");
-        (1..=self.shared.count).map(|n| slots.join(n.to_string()).join("scratch")).collect()
+        let Ok(slots) = std::fs::read_dir(self.mirror.dir().join("slots")) else { return Vec::new() };
+        slots.filter_map(|slot| Some(slot.ok()?.path().join("scratch"))).collect()
     }
 
     /// Who holds which slot now.
