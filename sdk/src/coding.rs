@@ -16,7 +16,6 @@ mod tools;
 use serde::Deserialize;
 
 use crate::host::llm::{Completion, FinishReason};
-use crate::host::log::Level;
 use crate::spirit::{Assignment, Report};
 use crate::{Failure, HostError, Settings, error_text};
 use conversation::Conversation;
@@ -151,7 +150,6 @@ fn step(
             }
             Ok(action) => {
                 useful = true;
-                report_action(host, &action, turn);
                 action::perform(host, &action).unwrap_or_else(|error| {
                     trouble = true;
                     let text = error_text(&error);
@@ -180,12 +178,6 @@ fn ends_attempt(error: &HostError) -> bool {
 fn nudge(cut: bool) -> String {
     let cause = if cut { "Your answer was cut at the output limit. " } else { "" };
     format!("{cause}Nothing happens without a tool call: go on with one, or call `finish` when the work is done.")
-}
-
-/// One line for people who follow the attempt.
-fn report_action(host: &mut dyn Host, action: &Action, turn: u32) {
-    let (tool, object) = action.summary();
-    host.log(Level::Info, tool, &[("turn", turn.to_string()), ("on", bounds::shorten(object, 200))]);
 }
 
 /// Leave the model's last words as a note, then give up.

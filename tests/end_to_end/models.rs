@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use necro_host::domain::event::Body;
+use necro_host::domain::task::TaskState;
 use necro_host::llm::scripted::Script;
 use necro_host::registry::{ExecutionFilter, Reader};
 
 use crate::branches::landing_adds_one_branch_and_changes_nothing;
-use crate::llm_server::LlmServer;
-use crate::world::{Finished, World, files_below, finish, git, has, picture};
+use crate::llm_server::{Answer, LlmServer};
+use crate::replies::Replies;
+use crate::world::{Finished, SETTINGS, SIDE_BY_SIDE, World, files_below, finish, git, has, picture};
 
 /// A key as providers make them; it is nobody's.
 const KEY: &str = concat!("sk", "-test-5f3a9c0e7b1d48a2b6c4e8f0a1d3c5e7");
@@ -99,4 +102,45 @@ fn without_a_key_nothing_begins() {
     assert_eq!(finished.code, Some(3), "{finished:#?}");
     assert!(finished.stderr.contains("OPENAI_API_KEY"), "{finished:#?}");
     assert_eq!(files_below(&world.state()), Vec::<PathBuf>::new());
+}
+
+/// Two tasks that could be done at the same time.
+fn two_tasks(settings: &str) -> World {
+    let plan = format!(
+        "# Plan\n\n- [ ] 1. Buy tea\n  - _Skill: backend_\n- [ ] 2. Buy cups\n  - _Skill: backend_\n{SIDE_BY_SIDE}"
+    );
+    World::new(&[("necro.toml", &format!("{SETTINGS}{settings}")), (".kiro/specs/shop/tasks.md", &plan)])
+}
+
+/// The run ended with `code` and said `part`; both tasks wait, and none was tried in vain.
+fn assert_nothing_failed(world: &World, finished: &Finished, code: i32, part: &str) {
+    assert_eq!(finished.code, Some(code), "{finished:#?}");
+    assert!(finished.stderr.contains(part), "{finished:#?}");
+    let records = world.records();
+    assert!(["1", "2"].iter().all(|task| records.task(task).state == TaskState::Ready));
+    assert!(!records.events().iter().any(|event| matches!(event.body, Body::TaskFailed { .. })));
+    records.assert_sound();
+}
+
+#[test]
+fn a_key_that_is_refused_ends_the_run_and_fails_no_task() {
+    let world = two_tasks("");
+    let server =
+        LlmServer::start(Some(KEY), |_, _| Answer::Json(401, serde_json::json!({"error": {"message": "who?"}})));
+    let args = ["--spec", "shop", "--llm", "chat:m", "--base-url", server.base_url()];
+    let finished = finish(world.command("run", &args).env("OPENAI_API_KEY", KEY));
+    assert_nothing_failed(&world, &finished, 3, "check the API key");
+
+    let script = Replies::default()
+        .writes("backend", "1", None, "tea.txt", "green\n")
+        .writes("backend", "2", None, "cups.txt", "two\n");
+    assert_eq!(world.run(&script.text(), &["--spec", "shop"]).done()["tasks"]["done"], 2);
+}
+
+#[test]
+fn a_budget_that_is_used_up_ends_the_run_and_fails_no_task() {
+    let world = two_tasks("\n[budget]\ntokens = 10\n");
+    let script = Replies::default().writes("backend", "1", None, "tea.txt", "green\n");
+    let finished = world.run(&script.text(), &["--spec", "shop"]);
+    assert_nothing_failed(&world, &finished, 1, "raise `budget.tokens` to go on");
 }

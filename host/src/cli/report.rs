@@ -43,6 +43,7 @@ fn hint(error: &ServiceError) -> Option<&'static str> {
             Some("`necro-host run` makes one; --repo or --state say where to look")
         }
         ServiceError::Spec { .. } => Some("`necro-host spec check` lists all that it finds"),
+        ServiceError::Model(_) => Some("what was done is kept, and no task has failed by this: mend it and run again"),
         _ => None,
     }
 }

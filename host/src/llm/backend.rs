@@ -164,4 +164,24 @@ impl LlmError {
             Self::NotJson { usage, .. } | Self::Malformed { usage, .. } => Spent::Usage(*usage),
         }
     }
+
+    /// Whether no call at all can be answered until a person has changed something: the key, the
+    /// account, the model's name, the base URL. What one conversation causes is not of that kind, nor
+    /// a server that is busy.
+    #[must_use]
+    pub fn needs_person(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Redirected { .. } | Self::NotJson { .. } => true,
+            Self::Status { status, code, .. } => {
+                matches!(status, 401 | 403 | 404) || code.as_deref() == Some("insufficient_quota")
+            }
+            Self::Cut { .. }
+            | Self::TimedOut { .. }
+            | Self::GivenUp
+            | Self::TooLarge { .. }
+            | Self::Malformed { .. }
+            | Self::Unsendable { .. }
+            | Self::NoReply { .. } => false,
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -105,8 +105,8 @@ impl Gateway {
     /// run's …).
     #[must_use]
     pub fn session(self: &Arc<Self>, role: Role, task: TaskId, attempt: u32, budgets: Vec<SharedBudget>) -> Session {
-        let (stop, answered) = (Stop::default(), AtomicU32::new(0));
-        Session { gateway: Arc::clone(self), role, task, attempt, budgets, stop, answered }
+        let (stop, answered, blocked) = (Stop::default(), AtomicU32::new(0), OnceLock::new());
+        Session { gateway: Arc::clone(self), role, task, attempt, budgets, stop, answered, blocked }
     }
 
     async fn complete(
@@ -115,8 +115,9 @@ impl Gateway {
         mut request: Request,
         budgets: &[SharedBudget],
         stop: &Stop,
-    ) -> Result<(Completion, Cost), Refused> {
-        let route = self.route(&request.model).map_err(|error| Refused { error, cost: Cost::default() })?;
+    ) -> Result<(Completion, Cost), Unanswered> {
+        let failed = |error, cost, blocks| Unanswered { refused: Refused { error, cost }, blocks };
+        let route = self.route(&request.model).map_err(|error| failed(error, Cost::default(), false))?;
         let limit = request.max_output_tokens.unwrap_or(route.max_output_tokens);
         request.max_output_tokens = Some(limit.clamp(1, route.max_output_tokens.max(1)));
         let alias = std::mem::replace(&mut request.model, route.model.clone());
@@ -133,7 +134,10 @@ impl Gateway {
                 Err(failure) => failure,
             };
             let error = match failure {
-                TryError::Host(error) => return Err(Refused { error, cost }),
+                TryError::Host(error) => {
+                    let blocks = matches!(error, HostError::BudgetExceeded(_));
+                    return Err(failed(error, cost, blocks));
+                }
                 TryError::Backend(error, spent) => {
                     add(&mut cost, &spent, route);
                     error
@@ -143,11 +147,11 @@ impl Gateway {
             match retry::decide(&error, tries, waited, retry::jitter(&call.position, tries)) {
                 Decision::Retry(delay) => {
                     if stop.or(tokio::time::sleep(delay)).await.is_none() {
-                        return Err(Refused { error: in_words(&LlmError::GivenUp, route, tries), cost });
+                        return Err(failed(in_words(&LlmError::GivenUp, route, tries), cost, false));
                     }
                     waited += delay;
                 }
-                Decision::Fail => return Err(Refused { error: in_words(&error, route, tries), cost }),
+                Decision::Fail => return Err(failed(in_words(&error, route, tries), cost, error.needs_person())),
             }
         }
     }
@@ -206,6 +210,14 @@ impl Gateway {
         }
         result.map_err(|error| TryError::Backend(error, spent))
     }
+}
+
+/// A call without an answer.
+struct Unanswered {
+    /// For the guest.
+    refused: Refused,
+    /// No further call can be answered either, until a person has changed something.
+    blocks: bool,
 }
 
 /// Why one try gave no answer.
@@ -331,6 +343,7 @@ pub struct Session {
     budgets: Vec<SharedBudget>,
     stop: Stop,
     answered: AtomicU32,
+    blocked: OnceLock<HostError>,
 }
 
 impl std::fmt::Debug for Session {
@@ -365,9 +378,25 @@ impl Session {
     pub async fn complete(&self, request: Request) -> Result<(Completion, Cost), Refused> {
         let turn = self.answered.load(Ordering::Acquire).saturating_add(1);
         let position = CallPosition { role: self.role.clone(), task: self.task.clone(), attempt: self.attempt, turn };
-        let answer = self.gateway.complete(position, request, &self.budgets, &self.stop).await?;
-        self.answered.store(turn, Ordering::Release);
-        Ok(answer)
+        match self.gateway.complete(position, request, &self.budgets, &self.stop).await {
+            Ok(answer) => {
+                self.answered.store(turn, Ordering::Release);
+                Ok(answer)
+            }
+            Err(Unanswered { refused, blocks }) => {
+                if blocks {
+                    self.blocked.get_or_init(|| refused.error.clone());
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    /// Why no further call can be answered until a person has changed something (the key, the model's
+    /// name, the base URL, a budget), if a call has shown that.
+    #[must_use]
+    pub fn blocked(&self) -> Option<&HostError> {
+        self.blocked.get()
     }
 }
 

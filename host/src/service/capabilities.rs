@@ -58,6 +58,11 @@ impl Desk {
         Ok(Arc::new(Self { shop, attempt, instance, slot, files, base, llm, lines }))
     }
 
+    /// Why no model call can be answered any more, if one has shown that.
+    pub(crate) fn blocked(&self) -> Option<&HostError> {
+        self.llm.blocked()
+    }
+
     /// Everything that the world `spirit` may import.
     pub(crate) fn capabilities(self: &Arc<Self>) -> Capabilities {
         Capabilities {

@@ -63,6 +63,9 @@ pub enum ServiceError {
     Id(#[from] InvalidId),
     #[error(transparent)]
     Host(#[from] HostError),
+    /// No model call can be answered until a person has changed something.
+    #[error("no model call can be answered: {0}")]
+    Model(HostError),
     /// The command line or a job does not make sense.
     #[error("{0}")]
     Usage(String),
@@ -130,6 +133,8 @@ impl ServiceError {
             | Self::Io { .. } => Trouble::Environment,
             Self::Workspace(WorkspaceError::DiskFull { .. } | WorkspaceError::Git(GitError::DiskFull { .. }))
             | Self::Registry(RegistryError::Full | RegistryError::ReadOnly) => Trouble::Environment,
+            Self::Model(HostError::BudgetExceeded(_)) => Trouble::Work,
+            Self::Model(_) => Trouble::Environment,
             Self::Workspace(_) | Self::Land(_) | Self::Registry(_) | Self::Host(_) | Self::Internal(_) => Trouble::Work,
         }
     }

@@ -131,6 +131,10 @@ async fn one(shop: &Arc<Workshop>, work: &Work, begun_at: Duration) -> Result<At
             if let Err(lost) = keep_unfinished(shop, work, &base_tree).await {
                 Judged::of_spirit(lost, &work.slot)?;
             }
+            if let Some(blocked) = desk.blocked() {
+                // Another attempt would end the same way: no task may fail by it.
+                return Err(ServiceError::Model(blocked.clone()));
+            }
             let mut judged = Judged::failed(chain(&error));
             if shop.stopping() || matches!(error, ExecutionError::Cancelled { .. }) {
                 judged.outcome = Outcome::Interrupted;

@@ -1,7 +1,7 @@
 //! What the loop asks of its host: the component's imports, or a fake in tests.
 
 use crate::HostError;
-use crate::host::{command, llm, log, registry, workspace, workspace_edit};
+use crate::host::{command, llm, registry, workspace, workspace_edit};
 
 /// Host functions that the loop uses, as in `wit/`.
 pub trait Host {
@@ -26,8 +26,6 @@ pub trait Host {
     fn run(&mut self, name: &str, args: &[String]) -> Result<command::Outcome, HostError>;
     /// Leave a note for people on the task.
     fn note(&mut self, text: &str) -> Result<(), HostError>;
-    /// Write a log record.
-    fn log(&mut self, level: log::Level, message: &str, fields: &[(&str, String)]);
 }
 
 /// The component's imports. Natively there is no host behind them, and a call ends the process.
@@ -69,11 +67,5 @@ impl Host for Imports {
 
     fn note(&mut self, text: &str) -> Result<(), HostError> {
         registry::note(text)
-    }
-
-    fn log(&mut self, level: log::Level, message: &str, fields: &[(&str, String)]) {
-        let fields: Vec<(String, String)> =
-            fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        log::emit(level, message, &fields);
     }
 }

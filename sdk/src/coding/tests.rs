@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::host::llm::{Message, Request, Speaker, ToolCall, Usage};
-use crate::host::{command, log, workspace, workspace_edit};
+use crate::host::{command, workspace, workspace_edit};
 use crate::spirit::{Budget, Criterion, DependencyReport, Document, Envelope, NamedCommand, WorkKind};
 
 /// Plays answers back and records every call. Host functions answer from `fail`, or with something fixed.
@@ -84,7 +84,6 @@ impl Host for Fake {
         self.notes.push(text.to_owned());
         Err(HostError::Denied("no notes".into()))
     }
-    fn log(&mut self, _: log::Level, _: &str, _: &[(&str, String)]) {}
 }
 
 const PROMPT: Prompt = Prompt { en: "You test.", ja: "あなたはテストします。" };

@@ -96,22 +96,6 @@ struct Finish {
     summary: String,
 }
 
-impl Action {
-    /// The tool's name and what it is used on, for the log.
-    pub(super) fn summary(&self) -> (&'static str, &str) {
-        match self {
-            Self::List(a) => ("list", a.path.as_deref().unwrap_or(".")),
-            Self::Read(a) => ("read", &a.path),
-            Self::Search(a) => ("search", &a.pattern),
-            Self::Write(a) => ("write", &a.path),
-            Self::Edit(a) => ("edit", a.edits.first().map_or("", |e| e.path.as_str())),
-            Self::Remove(a) => ("remove", &a.path),
-            Self::Run(a) => ("run", &a.command),
-            Self::Finish(report) => ("finish", &report.title),
-        }
-    }
-}
-
 impl Toolbox {
     /// The tools for an attempt that may run these commands; without any, `run` is not offered.
     pub(super) fn for_commands(commands: &[NamedCommand]) -> Self {
