@@ -161,6 +161,7 @@ impl Recorder {
             summary: Some(format!("I wrote it{HOSTILE}")),
             commit: Some(commit("b")),
             files: vec!["src/a.rs".to_owned()],
+            more_files: 0,
             cost: Cost { input_tokens: 900, output_tokens: 80, cost_microusd: Some(1_250), ..Cost::default() },
             duration_ms: 3_000,
         };

@@ -155,7 +155,7 @@ impl Fake {
     fn record(&self, line: String) -> Result<u64, JournalError> {
         let mut steps = self.steps.lock().unwrap();
         if self.broken_from.is_some_and(|n| steps.len() >= n) {
-            return Err(JournalError("no space left on device".into()));
+            return Err(JournalError { reason: "no space left on device".into(), full: true });
         }
         steps.push(line);
         Ok(steps.len() as u64)

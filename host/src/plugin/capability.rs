@@ -121,5 +121,18 @@ pub trait Journal: Send + Sync {
 
 /// The record of a call could not be kept.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the journal cannot be written: {0}")]
-pub struct JournalError(pub String);
+#[error("the journal cannot be written: {reason}")]
+pub struct JournalError {
+    /// Why.
+    pub reason: String,
+    /// There is no room for it, or it may not be written to: the machine's trouble.
+    pub full: bool,
+}
+
+impl JournalError {
+    /// An error that no room would mend.
+    #[must_use]
+    pub const fn new(reason: String) -> Self {
+        Self { reason, full: false }
+    }
+}

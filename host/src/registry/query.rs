@@ -164,6 +164,7 @@ fn attempt_row(row: &Row<'_>) -> Answer<Attempt> {
         summary: row.get("summary")?,
         commit: row.id_or_null("commit_id")?,
         files: row.json("files")?,
+        more_files: row.get("more_files")?,
         cost: row.json("cost")?,
         duration_ms: row.get("duration_ms")?,
         finished_at: row.time_or_null("finished_at")?,

@@ -104,8 +104,10 @@ pub struct Attempt {
     pub summary: Option<String>,
     /// Its commit.
     pub commit: Option<CommitId>,
-    /// Files it changed.
+    /// Files it changed, the first of them.
     pub files: Vec<String>,
+    /// How many it changed besides.
+    pub more_files: u64,
     /// What it cost.
     pub cost: Cost,
     /// How long it took.

@@ -132,6 +132,7 @@ CREATE TABLE attempts (
     summary TEXT,
     commit_id TEXT,
     files TEXT NOT NULL,
+    more_files INTEGER NOT NULL DEFAULT 0,
     cost TEXT NOT NULL,
     duration_ms INTEGER,
     finished_at TEXT,

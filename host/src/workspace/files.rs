@@ -170,6 +170,14 @@ impl WorkFiles {
         self.perform(planned).await
     }
 
+    /// Where those of `paths` that are there really are, links resolved, whatever git thinks of them.
+    ///
+    /// # Errors
+    /// `other`: the work tree was replaced; `cancelled`: the slot was given back.
+    pub async fn present(&self, paths: Vec<String>) -> Result<Vec<String>, HostError> {
+        self.on_tree(move |tree| Ok(paths.iter().filter_map(|path| tree.resolved(path)).collect())).await
+    }
+
     /// Removes a file or a link.
     ///
     /// # Errors

@@ -238,5 +238,5 @@ impl serde::Serialize for Bytes {
 
 fn unexpected(function: Function, answer: &LocalAnswer) -> CallError {
     let text = format!("`{}` was answered with {answer:?}", function.name());
-    CallError::from(Stop::Journal(crate::plugin::capability::JournalError(text)))
+    CallError::from(Stop::Journal(crate::plugin::capability::JournalError::new(text)))
 }
