@@ -1,9 +1,11 @@
-//! A full disk under the state directory.
+//! A full disk under the state directory, and a standard error that takes nothing.
 
+use std::fs::File;
 use std::path::Path;
+use std::process::Stdio;
 
 use crate::replies::{Replies, command, finish, write};
-use crate::world::{Finished, World, cache, picture, plain};
+use crate::world::{Finished, SETTINGS, World, cache, finish as finished, picture, plain};
 
 /// Runs the binary with its state directory on a file system of its own; none when that cannot be made here.
 fn on_small_disk(world: &World, size: &str, script: &str) -> Option<Finished> {
@@ -51,4 +53,19 @@ fn a_full_disk_is_a_clear_error_and_the_repository_stays_as_it_is() {
         assert!(picture(&world.repository()) == before, "{size}: the repository was changed");
     }
     assert!(!Path::new(&world.state()).join("registry.db").exists(), "the state was on a disk of its own");
+}
+
+#[test]
+fn a_run_goes_on_when_nobody_reads_what_it_tells() {
+    let plan = "# Plan\n\n- [ ] 1. Write a page\n  - _Skill: backend_\n";
+    let replies = Replies::default().writes("backend", "1", None, "page.txt", "text\n").text();
+    let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
+    let unread = || Stdio::from(std::io::pipe().unwrap().1);
+    for gone in [full(), unread()] {
+        let world = World::new(&[("necro.toml", SETTINGS), ("a.txt", ""), (".kiro/specs/pages/tasks.md", plan)]);
+        let script = format!("scripted:{}", world.file("replies.toml", &replies));
+        let mut command = world.command("run", &["--spec", "pages", "--json", "--log", "debug", "--llm", &script]);
+        // `output` takes standard error as it was set.
+        finished(command.stderr(gone)).done();
+    }
 }

@@ -50,9 +50,11 @@ impl Display {
     }
 
     fn print(&self, line: &str) {
-        match &self.lines {
-            Some(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).all.suspend(|| out::tell(line)),
-            None => out::tell(line),
+        let Some(lines) = &self.lines else { return out::tell(line) };
+        let lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        // Its `suspend` would end the program when the terminal is gone.
+        if lines.all.is_hidden() || lines.all.println(line).is_err() {
+            out::tell(line);
         }
     }
 
