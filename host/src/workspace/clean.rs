@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use cap_std::ambient_authority;
@@ -114,7 +115,7 @@ fn remove_whole(dir: &Dir, name: &OsStr) -> io::Result<()> {
 }
 
 fn allow(dir: &Dir, name: &OsStr) -> io::Result<()> {
-    use cap_std::fs::PermissionsExt;
+    use cap_std::fs::PermissionsExt as _;
     if dir.symlink_metadata(name)?.permissions().mode() & 0o700 == 0o700 {
         return Ok(());
     }
@@ -148,10 +149,17 @@ pub(crate) fn write_tool_repository(
         .map_err(WorkspaceError::io(&slot.join("work/.git")))
 }
 
-/// Writes a file of the host's, where nobody else writes: the old content or the new, never a part.
+/// Writes a file of the host's: the old content or the new, never a part. Several may write the same
+/// file at the same time; each has a temporary file of its own.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), WorkspaceError> {
-    let new = path.with_extension("new");
-    fs::write(&new, text).and_then(|()| fs::rename(&new, path)).map_err(WorkspaceError::io(path))
+    let written = || {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let rights = fs::Permissions::from_mode(0o666);
+        let mut new = tempfile::Builder::new().prefix(".new-").permissions(rights).tempfile_in(folder)?;
+        new.write_all(text.as_bytes())?;
+        new.persist(path).map_err(|failed| failed.error)
+    };
+    written().map(drop).map_err(WorkspaceError::io(path))
 }
 
 /// Removes a file, a link or a folder, if it is there.

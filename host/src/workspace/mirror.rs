@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use git2::{Oid, Repository};
 
+use super::clean::write;
 use super::git::{Call, Git};
 use super::objects::{Objects, TreeId};
 use super::source::{Source, TRANSPORTS};
@@ -221,15 +222,14 @@ fn tips(repository: &Repository, prefix: &str) -> Option<BTreeMap<String, Oid>> 
         .collect()
 }
 
-/// Puts configuration and attributes back if anything changed them.
+/// Puts configuration and attributes back if anything changed them. Several may do so at the same time.
 fn seal(mirror: &Path) -> Result<(), WorkspaceError> {
     for (name, text) in
         [("config", CONFIG), ("info/attributes", ATTRIBUTES), ("info/exclude", ""), ("HEAD", "ref: refs/heads/none\n")]
     {
         let path = mirror.join(name);
         if fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
-            let new = mirror.join(format!("{}.new", name.replace('/', "-")));
-            fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(WorkspaceError::io(&path))?;
+            write(&path, text)?;
         }
     }
     for name in FORBIDDEN {

@@ -197,6 +197,28 @@ async fn nothing_that_is_planted_in_a_slot_is_ever_executed() {
 }
 
 #[tokio::test]
+async fn many_may_put_a_mirror_right_at_the_same_time() {
+    let fixture = Fixture::new().await;
+    let mirror = fixture.mirror().await;
+    let files = ["config", "info/attributes", "info/exclude", "HEAD"].map(|name| mirror.path().join(name));
+    let before: Vec<String> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    for _ in 0..20 {
+        for file in &files {
+            fs::write(file, "planted\n").unwrap();
+        }
+        fs::write(mirror.path().join("commondir"), "/elsewhere\n").unwrap();
+        let users = (0..16).map(|_| mirror.branch_tip("main"));
+        for found in futures::future::join_all(users).await {
+            assert!(found.unwrap().is_some());
+        }
+        let after: Vec<String> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        assert_eq!(after, before);
+    }
+    let left: Vec<String> = inventory(mirror.path()).into_keys().filter(|name| name.contains("new")).collect();
+    assert_eq!(left, Vec::<String>::new(), "temporary files are left");
+}
+
+#[tokio::test]
 async fn a_mirror_that_was_tampered_with_is_put_right_before_it_is_used() {
     let fixture = Fixture::new().await;
     let trap = Trap::new(fixture.root.path());
