@@ -105,6 +105,20 @@ fn a_change_of_what_the_gate_does_is_not_merged() {
 }
 
 #[test]
+fn a_secret_in_the_title_of_the_work_is_not_merged() {
+    let plan = PLAN.split("- [ ] 2.").next().unwrap();
+    let world = World::new(&[("necro.toml", &settings("true")), (".kiro/specs/pages/tasks.md", plan), ("a.txt", "")]);
+    let token = format!("{}{}", concat!("gh", "p_"), "k7Qw2ZpR9sXv4LmT8bNc3HdY6gJf5VaE1uWo");
+    let replies = Replies::default()
+        .attempt("backend", "1", Some(1), &[&[write("first.txt", "whole\n")], &[finish(&format!("use {token}"))]])
+        .writes("backend", "1", Some(2), "first.txt", "whole\n");
+    world.run(&replies.text(), &["--spec", "pages"]).done();
+    assert!(world.records().told("1", 2).contains("title of the work has a GitHub token"));
+    let history = git(&world.mirror(), &["log", "--format=%B", "necro/pages"]);
+    assert!(!history.contains(&token), "{history}");
+}
+
+#[test]
 fn what_git_ignores_is_not_taken_for_done() {
     let files = [(".gitignore", "lib/\n")];
     let both = [write("lib/core.txt", "lost\n"), write("first.txt", "whole\n")];

@@ -173,6 +173,8 @@ pub struct Change {
     pub title: String,
     /// The task's text.
     pub text: String,
+    /// What the spirit calls its work: the subject of the commit.
+    pub commit_title: String,
     /// Who made it.
     pub instance: String,
     /// Its role.

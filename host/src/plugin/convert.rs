@@ -375,12 +375,13 @@ cases! { fn line_kind(LineKind => review::LineKind) { Context, Added, Removed } 
 cases! { fn file_change(ChangeKind => review::FileChange) { Added, Modified, Deleted } }
 
 pub(crate) fn change(change: Change) -> review::Change {
-    let Change { spec, task, title, text, instance, role, attempt, files, checks } = change;
+    let Change { spec, task, title, text, commit_title, instance, role, attempt, files, checks } = change;
     review::Change {
         spec: spec.into(),
         task: task.into(),
         title,
         text,
+        commit_title,
         instance,
         role: role.into(),
         attempt,

@@ -174,7 +174,7 @@ async fn implemented(
     slots::prepare(shop, &work.slot, commit).await?;
     let mut findings = unseen(diff);
     findings.extend(rewritten(shop, base, tree).await?);
-    decide(shop, work, desk, diff, &judged.gate, findings).await.map(Some)
+    decide(shop, work, desk, diff, judged, findings).await.map(Some)
 }
 
 /// Review of the commit, and the verdict over gate and review.
@@ -183,29 +183,31 @@ async fn decide(
     work: &Work,
     desk: &Arc<Desk>,
     diff: &TreeDiff,
-    gate: &GateRun,
+    judged: &Judged,
     own: Vec<Finding>,
 ) -> Result<Verdict, ServiceError> {
+    let checks = &judged.gate.checks;
     let change = Change {
         spec: work.attempt.key.spec.clone(),
         task: work.attempt.key.task.clone(),
         title: work.assignment.title.clone(),
         text: work.assignment.text.clone(),
+        commit_title: judged.spell.clone(),
         instance: work.instance.to_string(),
         role: work.instance.role(),
         attempt: work.attempt.attempt,
         files: diff.files.clone(),
-        checks: gate.checks.clone(),
+        checks: checks.clone(),
     };
     let reviewed = review::review(shop, desk, &work.attempt, change).await?;
     let findings = own.into_iter().chain(reviewed.findings).collect();
     let findings = bounded(verdict::with_severities(findings, &shop.config.review.severity));
     let bodies = vec![
-        Body::TaskUpdated { change: TaskChange::gate("attempt", &gate.checks) },
+        Body::TaskUpdated { change: TaskChange::gate("attempt", checks) },
         Body::ReviewReported { findings: findings.clone(), executions: reviewed.executions },
     ];
     shop.registry.append(Subject::attempt(&shop.run, &work.attempt), bodies).await?;
-    Ok(verdict::decide(&gate.checks, &findings))
+    Ok(verdict::decide(checks, &findings))
 }
 
 /// What no heuristic can have seen must not pass as if one had.

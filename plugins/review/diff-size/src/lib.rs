@@ -104,6 +104,7 @@ mod tests {
             task: "1".into(),
             title: String::new(),
             text: String::new(),
+            commit_title: String::new(),
             instance: "backend_spirit_1".into(),
             role: "backend".into(),
             attempt: 1,

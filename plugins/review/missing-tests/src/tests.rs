@@ -22,6 +22,7 @@ fn change(role: &str, files: &[(&str, &[&str])]) -> Change {
         task: "1".into(),
         title: String::new(),
         text: String::new(),
+        commit_title: String::new(),
         instance: format!("{role}_spirit_1"),
         role: role.into(),
         attempt: 1,

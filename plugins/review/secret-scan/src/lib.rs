@@ -1,13 +1,103 @@
-//! Finds keys, tokens and passwords in added lines. What it finds blocks the change, and the message
-//! never repeats the value. Placeholders that are clearly no secrets pass.
+//! Finds keys, tokens and passwords in what a change publishes: added lines, names of new files and the
+//! title of the commit. What it finds blocks the change, and the message never repeats the value.
+//! Placeholders that are clearly no secrets pass. Text that it could not look at is named.
 #![forbid(unsafe_code)]
 
 mod forms;
 
-use necro_sdk::review::{Change, ChangedFile, Finding, HeuristicInfo, Severity, added_lines, rule};
+use necro_sdk::review::{Change, ChangedFile, FileChange, Finding, HeuristicInfo, Severity, added_lines, rule};
 use necro_sdk::{Failure, ReviewHeuristic, Settings};
 
-use forms::FORMS;
+use forms::{FORMS, Form};
+
+/// A file that should be text and counts as binary: nothing of it can be scanned.
+const UNREAD: &str = "secret-scan/unread";
+/// Extensions of files that people read as text.
+const TEXT_EXTENSIONS: &[&str] = &[
+    "adoc",
+    "bash",
+    "bat",
+    "c",
+    "cc",
+    "cfg",
+    "clj",
+    "cmd",
+    "conf",
+    "cpp",
+    "cs",
+    "css",
+    "csv",
+    "cts",
+    "dart",
+    "env",
+    "erl",
+    "ex",
+    "exs",
+    "fish",
+    "fs",
+    "go",
+    "gradle",
+    "graphql",
+    "groovy",
+    "h",
+    "hpp",
+    "hs",
+    "htm",
+    "html",
+    "ini",
+    "java",
+    "js",
+    "json",
+    "jsonl",
+    "jsx",
+    "key",
+    "kt",
+    "kts",
+    "less",
+    "lua",
+    "m",
+    "markdown",
+    "md",
+    "mjs",
+    "mts",
+    "nix",
+    "pem",
+    "php",
+    "pl",
+    "properties",
+    "proto",
+    "ps1",
+    "py",
+    "r",
+    "rb",
+    "rs",
+    "rst",
+    "sass",
+    "scala",
+    "scss",
+    "sh",
+    "sql",
+    "svelte",
+    "svg",
+    "swift",
+    "tex",
+    "tf",
+    "tfvars",
+    "toml",
+    "ts",
+    "tsv",
+    "tsx",
+    "txt",
+    "vue",
+    "wit",
+    "xml",
+    "yaml",
+    "yml",
+    "zig",
+    "zsh",
+];
+/// Names without an extension of the same kind.
+const TEXT_NAMES: &[&str] = &[".env", ".npmrc", ".netrc", "dockerfile", "makefile", "gemfile", "rakefile", "license"];
 
 /// The heuristic. It has no settings.
 #[derive(Debug)]
@@ -15,35 +105,78 @@ pub struct SecretScan;
 
 impl ReviewHeuristic for SecretScan {
     fn describe() -> HeuristicInfo {
-        let rules = FORMS.iter().map(|form| rule(form.rule, Severity::Block, form.description)).collect();
-        HeuristicInfo { name: "secret-scan".to_owned(), rules }
+        let forms = FORMS.iter().map(|form| rule(form.rule, Severity::Block, form.description));
+        let unread = rule(UNREAD, Severity::Warn, "a file of text that counts as binary and was not scanned");
+        HeuristicInfo { name: "secret-scan".to_owned(), rules: forms.chain([unread]).collect() }
     }
 
     fn review(change: &Change, _: &Settings) -> Result<Vec<Finding>, Failure> {
-        Ok(change.files.iter().flat_map(findings).collect())
+        let title = in_text(&change.commit_title).map(|(form, shown)| {
+            let message =
+                format!("the title of the work has {} ({shown}): name the work without it, {REVOKE}", form.description);
+            finding(form, None, None, message)
+        });
+        Ok(title.chain(change.files.iter().flat_map(in_file)).collect())
     }
 }
 
+const REVOKE: &str = "and have it revoked";
+
 /// At most one finding for each form and line.
-fn findings(file: &ChangedFile) -> Vec<Finding> {
+fn in_file(file: &ChangedFile) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (number, line) in added_lines(file) {
-        for form in FORMS {
-            if let Some(shown) = (form.find)(line) {
-                found.push(Finding {
-                    rule: form.rule.to_owned(),
-                    severity: Severity::Block,
-                    file: Some(file.path.clone()),
-                    line: Some(number),
-                    message: format!(
-                        "{} ({shown}): take it out, read it from the environment, and have it revoked",
-                        form.description
-                    ),
-                });
+    let shown_path = match secret_in_path(&file.path) {
+        Some((folder, form, shown)) => {
+            if file.change == FileChange::Added {
+                let place = if folder.is_empty() { String::new() } else { format!(" in `{folder}`") };
+                let message =
+                    format!("a name{place} has {} ({shown}): take it out of the name, {REVOKE}", form.description);
+                found.push(finding(form, None, None, message));
             }
+            format!("{folder}***")
+        }
+        None => file.path.clone(),
+    };
+    for (number, line) in added_lines(file) {
+        for (form, shown) in in_text(line) {
+            let message =
+                format!("{} ({shown}): take it out, read it from the environment, {REVOKE}", form.description);
+            found.push(finding(form, Some(shown_path.clone()), Some(number), message));
         }
     }
+    if file.binary && file.change != FileChange::Deleted && is_text_by_name(&file.path) {
+        let message = "this file has a zero byte and counts as binary: nobody looked for secrets in it".to_owned();
+        let rule = UNREAD.to_owned();
+        found.push(Finding { rule, severity: Severity::Warn, file: Some(shown_path), line: None, message });
+    }
     found
+}
+
+/// Each form that a text has, and what may be shown of the secret.
+fn in_text(text: &str) -> impl Iterator<Item = (&'static Form, String)> {
+    FORMS.iter().filter_map(move |form| (form.find)(text).map(|shown| (form, shown)))
+}
+
+/// The first name of a path that has a secret, as the folder before it.
+fn secret_in_path(path: &str) -> Option<(&str, &'static Form, String)> {
+    let mut start = 0;
+    path.split('/').find_map(|name| {
+        let folder = &path[..start];
+        start += name.len() + 1;
+        in_text(name).next().map(|(form, shown)| (folder, form, shown))
+    })
+}
+
+fn is_text_by_name(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+    name.starts_with(".env")
+        || TEXT_NAMES.contains(&name.as_str())
+        || extension.is_some_and(|extension| TEXT_EXTENSIONS.contains(&extension))
+}
+
+fn finding(form: &Form, file: Option<String>, line: Option<u32>, message: String) -> Finding {
+    Finding { rule: form.rule.to_owned(), severity: Severity::Block, file, line, message }
 }
 
 necro_sdk::export_review!(SecretScan);

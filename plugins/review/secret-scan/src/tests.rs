@@ -1,7 +1,7 @@
 //! Tables of secrets and look-alikes. Secrets are put together here, so that no scanner of this
 //! repository finds one in the source.
 
-use necro_sdk::review::{DiffLine, FileChange, Hunk, LineKind};
+use necro_sdk::review::{DiffLine, Hunk, LineKind};
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn file(lines: &[(LineKind, String)]) -> ChangedFile {
 }
 
 fn rules(line: &str) -> Vec<String> {
-    findings(&file(&[(LineKind::Added, line.to_owned())])).into_iter().map(|f| f.rule).collect()
+    in_file(&file(&[(LineKind::Added, line.to_owned())])).into_iter().map(|f| f.rule).collect()
 }
 
 fn secrets() -> Vec<(String, String, &'static str)> {
@@ -59,7 +59,7 @@ fn secrets() -> Vec<(String, String, &'static str)> {
 #[test]
 fn every_form_is_found_and_the_value_is_masked() {
     for (line, value, rule) in secrets() {
-        let found = findings(&file(&[(LineKind::Added, line.clone())]));
+        let found = in_file(&file(&[(LineKind::Added, line.clone())]));
         assert_eq!(found.len(), 1, "{line}");
         assert_eq!((found[0].rule.as_str(), found[0].line), (rule, Some(7)), "{line}");
         assert_eq!(found[0].severity, Severity::Block);
@@ -70,8 +70,73 @@ fn every_form_is_found_and_the_value_is_masked() {
 #[test]
 fn only_added_lines_count() {
     for (line, ..) in secrets() {
-        assert!(findings(&file(&[(LineKind::Removed, line.clone()), (LineKind::Context, line)])).is_empty());
+        assert!(in_file(&file(&[(LineKind::Removed, line.clone()), (LineKind::Context, line)])).is_empty());
     }
+}
+
+fn change(title: &str, files: Vec<ChangedFile>) -> Change {
+    Change {
+        spec: "s".into(),
+        task: "1".into(),
+        title: String::new(),
+        text: String::new(),
+        commit_title: title.into(),
+        instance: "backend_spirit_1".into(),
+        role: "backend".into(),
+        attempt: 1,
+        files,
+        checks: Vec::new(),
+    }
+}
+
+fn review(change: &Change) -> Vec<Finding> {
+    SecretScan::review(change, &Settings::new("{}".to_owned())).unwrap()
+}
+
+#[test]
+fn a_secret_in_the_title_of_the_commit_is_found_and_masked() {
+    for (line, value, rule) in secrets() {
+        let found = review(&change(&format!("use {line}"), Vec::new()));
+        assert_eq!(found.len(), 1, "{line}");
+        assert_eq!((found[0].rule.as_str(), found[0].severity, &found[0].file), (rule, Severity::Block, &None));
+        assert!(!found[0].message.contains(&value), "{}", found[0].message);
+    }
+    assert_eq!(review(&change("add the token service", Vec::new())), []);
+}
+
+#[test]
+fn a_secret_in_the_name_of_a_new_file_is_found_and_no_finding_repeats_it() {
+    let token = format!("{}{}", concat!("gh", "p_"), random(36));
+    for (path, folder) in
+        [(format!("src/keys/{token}.txt"), "src/keys/"), (format!("{token}/a/b.rs"), ""), (token.clone(), "")]
+    {
+        let added = |change| {
+            let lines = [(LineKind::Added, format!("t = {token}"))];
+            ChangedFile { path: path.clone(), change, binary: true, ..file(&lines) }
+        };
+        let found = review(&change("", vec![added(FileChange::Added)]));
+        assert_eq!(found[0].rule, "secret-scan/github-token", "{found:?}");
+        assert!(found[0].message.contains(folder), "{found:?}");
+        assert!(!format!("{found:?}").contains(&random(36)), "{found:?}");
+        assert_eq!(found[1].file.as_deref(), Some(format!("{folder}***").as_str()));
+        // Only a new name is this change's.
+        for (change_kind, count) in [(FileChange::Modified, found.len() - 1), (FileChange::Deleted, 1)] {
+            assert_eq!(in_file(&added(change_kind)).len(), count, "{path}");
+        }
+    }
+}
+
+#[test]
+fn a_text_that_counts_as_binary_is_named_and_does_not_block() {
+    let binary = |path: &str, change| ChangedFile { path: path.into(), change, binary: true, ..file(&[]) };
+    for path in ["src/a.rs", "config/.env.local", ".env", "Makefile", "a/KEY.PEM", "deploy.yaml"] {
+        let found = review(&change("", vec![binary(path, FileChange::Added)]));
+        assert_eq!(found.len(), 1, "{path}");
+        assert_eq!((found[0].rule.as_str(), found[0].severity), (UNREAD, Severity::Warn));
+        assert_eq!(found[0].file.as_deref(), Some(path));
+    }
+    let quiet = [("logo.png", FileChange::Added), ("tool", FileChange::Modified), ("a.rs", FileChange::Deleted)];
+    assert_eq!(review(&change("", quiet.map(|(path, change)| binary(path, change)).to_vec())), []);
 }
 
 #[test]
