@@ -39,6 +39,7 @@ mod snapshot;
 mod source;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub use diff::{MAX_DIFF_LINES, MAX_DIFF_TEXT_BYTES, TreeDiff};
 pub use files::{
@@ -53,6 +54,7 @@ pub use seed::seed_repository;
 pub use slot::{Prepared, Rescue, Slot, SlotPool};
 pub use snapshot::{SkipReason, Skipped, Snapshot};
 pub use source::{DirtyPath, Inspection, Source, SourceError, inspect};
+pub use whole::check_whole;
 
 /// Why something about a workspace failed.
 #[derive(Debug, thiserror::Error)]

@@ -94,6 +94,20 @@ fn a_repository_that_cannot_be_worked_with_is_named() {
 }
 
 #[test]
+fn a_history_that_is_cut_off_is_refused_by_path_and_by_address() {
+    let place = ready(&[]);
+    place.write("r/README.md", "changed\n");
+    place.git("r", &["commit", "-qam", "Second"]);
+    let from = format!("file://{}", place.path("r").display());
+    place.git("", &["clone", "-q", "--depth", "1", &from, "shallow"]);
+    let address = format!("file://{}", place.path("shallow").display());
+    for repository in ["../shallow", &address] {
+        let ended = run(&place, &["--repo", repository, "--state", "../state"]);
+        ended.refused(2, &["shallow is a shallow clone, which is not supported", "--unshallow"]);
+    }
+}
+
+#[test]
 fn changes_that_are_in_no_commit_are_listed() {
     let place = ready(&[]);
     place.write("r/README.md", "changed\n");

@@ -29,7 +29,7 @@ use crate::domain::team::Language;
 use crate::registry::Registry;
 use crate::sandbox::{Confinement, HostEnv, Sandbox};
 use crate::store::BlobStore;
-use crate::workspace::{Git, Inspection, Mirror, Source, inspect};
+use crate::workspace::{Git, Inspection, Mirror, Source, check_whole, inspect};
 
 /// A run that may begin.
 pub(crate) struct Ready {
@@ -105,6 +105,7 @@ pub(crate) async fn prepare(
     let opening = open_registry(state.registry(), Arc::clone(&clock), blobs.clone());
     let (fetched, registry) = tokio::join!(mirror.fetch(), opening);
     fetched?;
+    check_whole(&mirror, &seen).await?;
     let registry = registry?;
     let base = mirror.branch_tip(&seen.base_branch).await?.unwrap_or_else(|| seen.base_commit.clone());
     let at = base.clone();

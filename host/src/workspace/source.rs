@@ -257,7 +257,7 @@ fn inspect_path(path: &Path, base: Option<&str>) -> Result<Inspection, SourceErr
     let shown = path.display().to_string();
     let unsupported = |what, instead| SourceError::Unsupported { repository: shown.clone(), what, instead };
     if repository.is_shallow() {
-        return Err(unsupported("a shallow clone", "`git fetch --unshallow` completes it"));
+        return Err(shallow(&shown));
     }
     let broken = |e: git2::Error| SourceError::Broken { repository: shown.clone(), detail: e.message().to_owned() };
     let config = repository.config().and_then(|c| c.open_level(git2::ConfigLevel::Local)).map_err(broken)?;
@@ -275,6 +275,12 @@ fn inspect_path(path: &Path, base: Option<&str>) -> Result<Inspection, SourceErr
     let mut branches: Vec<String> = heads.into_iter().map(|(name, _)| name).collect();
     branches.sort();
     Ok(Inspection { base_branch, base_commit, branches, dirty, dirty_count })
+}
+
+/// A repository whose history is cut off: nothing can be merged with it.
+pub(crate) fn shallow(repository: &str) -> SourceError {
+    let (what, instead) = ("a shallow clone", "`git fetch --unshallow` completes it");
+    SourceError::Unsupported { repository: repository.to_owned(), what, instead }
 }
 
 /// Why `path` is no repository that can be opened.

@@ -91,6 +91,37 @@ async fn an_address_works_like_a_path() {
 }
 
 #[tokio::test]
+async fn a_shallow_clone_by_address_is_refused_as_by_path_until_it_is_complete() {
+    let fixture = Fixture::new().await;
+    fixture.put("README.md", "two\n");
+    fixture.commit("second");
+    fixture.put("README.md", "three\n");
+    fixture.commit("third");
+    let clone = fixture.root.path().join("clone");
+    let from = format!("file://{}", fixture.user().display());
+    let git = |args: Vec<std::ffi::OsString>| fixture.git.run(git::Call::outside().args(args).transports("file"));
+    let target = || clone.clone().into_os_string();
+    git(vec!["clone".into(), "-q".into(), "--depth".into(), "1".into(), from.into(), target()]).await.unwrap();
+
+    let by_path = refused(&fixture, &clone, None).await.to_string();
+    let url = format!("file://{}", clone.display());
+    let source = Source::parse(&url, Path::new("/")).unwrap();
+    let mirror = Mirror::open(fixture.git.clone(), &fixture.root.path().join("r"), source.clone()).await.unwrap();
+    for _ in 0..2 {
+        let seen = inspect(&fixture.git, &source, None).await.unwrap();
+        mirror.fetch().await.unwrap();
+        let by_url = check_whole(&mirror, &seen).await.unwrap_err().to_string();
+        assert_eq!(by_url.replace("file://", ""), by_path);
+    }
+    let complete = ["-C".into(), target(), "fetch".into(), "-q".into(), "--unshallow".into()];
+    git(complete.to_vec()).await.unwrap();
+    let seen = inspect(&fixture.git, &source, None).await.unwrap();
+    mirror.fetch().await.unwrap();
+    check_whole(&mirror, &seen).await.unwrap();
+    assert_eq!(mirror.branch_tip("main").await.unwrap(), Some(seen.base_commit));
+}
+
+#[tokio::test]
 async fn a_mirror_follows_its_source_and_outlives_what_is_deleted_there() {
     let fixture = Fixture::new().await;
     let mirror = fixture.mirror().await;
