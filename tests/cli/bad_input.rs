@@ -52,11 +52,15 @@ fn a_job_has_to_be_a_text_of_some_size() {
     let place = ready(&[]);
     place.write("empty.md", "");
     place.write("blank.md", " \n\t\n");
+    place.write("mark.md", "\u{feff} \r\n");
+    fs::create_dir(place.path("folder.md")).unwrap();
     place.write("latin.md", b"Gr\xfc\xdfe");
     place.write("large.md", vec![b'x'; (1 << 20) + 1]);
     for (job, parts) in [
         ("../empty.md", ["empty.md", "is empty"]),
         ("../blank.md", ["blank.md", "is empty"]),
+        ("../mark.md", ["mark.md", "is empty"]),
+        ("../folder.md", ["the job ../folder.md is a directory", ""]),
         ("../latin.md", ["latin.md", "is not UTF-8"]),
         ("../large.md", ["large.md", "1 MiB"]),
         ("../gone.md", ["gone.md", "there is no job file"]),

@@ -141,7 +141,12 @@ fn job(path: &Path) -> Result<String, ServiceError> {
             Err(error) => return Err(fail(error)),
         }
     };
-    read.take(MAX_JOB_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
+    match read.take(MAX_JOB_BYTES + 1).read_to_end(&mut bytes) {
+        Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
+            return Err(ServiceError::Usage(format!("the job {shown} is a directory: name a text file in it")));
+        }
+        read => read.map_err(fail)?,
+    };
     if bytes.len() as u64 > MAX_JOB_BYTES {
         return Err(ServiceError::Usage(format!("the job in {shown} has more than {MAX_JOB_BYTES} bytes (1 MiB)")));
     }
@@ -149,6 +154,11 @@ fn job(path: &Path) -> Result<String, ServiceError> {
         let at = error.utf8_error().valid_up_to();
         ServiceError::Usage(format!("the job in {shown} is not UTF-8 text: byte {at} does not fit"))
     })?;
+    // Editors on Windows put a byte order mark before the text.
+    let text = match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    };
     if text.trim().is_empty() {
         return Err(ServiceError::Usage(format!("the job in {shown} is empty: write what should be built")));
     }
