@@ -37,12 +37,24 @@ fn refused(place: &Place, args: &[&str], code: i32, parts: &[&str]) {
 fn without_key_and_model_one_sentence_names_both_ways_out() {
     let place = ready(&[]);
     let before = place.fingerprint("r");
-    for variables in [&[][..], &[("OPENAI_API_KEY", "")][..]] {
+    for variables in [&[][..], &[("OPENAI_API_KEY", "")][..], &[("OPENAI_API_KEY", " \t\n")][..]] {
         let ended = place.run_with("r", &["run", "../job.md"], variables);
         ended.refused(3, &["OPENAI_API_KEY", "--llm"]);
         let errors: Vec<&str> = ended.err.lines().filter(|line| line.starts_with("error:")).collect();
         assert_eq!(errors.len(), 1, "{ended:?}");
         assert_eq!(ended.out, "");
+    }
+    assert_eq!(place.fingerprint("r"), before);
+}
+
+#[test]
+fn a_key_that_cannot_be_sent_is_refused_first_and_never_shown() {
+    let place = ready(&[]);
+    let before = place.fingerprint("r");
+    for key in ["hunter2hunter2\nx", "hunter2hunter2\u{1b}[31m", "hunter2 hunter2", "hunter2hünter2"] {
+        let ended = place.run_with("r", &["run", "../job.md"], &[("OPENAI_API_KEY", key)]);
+        ended.refused(2, &["OPENAI_API_KEY", "the API key has white space"]);
+        assert!(!format!("{ended:?}").contains("hunter2"), "{ended:?}");
     }
     assert_eq!(place.fingerprint("r"), before);
 }

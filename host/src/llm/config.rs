@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
 use super::gateway::{Gateway, Price, Route};
+use super::http::Endpoint;
 use super::openai::{Dialect, EndpointError, HttpLimits, OpenAiBackend};
 use super::scripted::{ScriptError, ScriptedBackend};
 use crate::domain::mask::Mask;
@@ -180,15 +181,15 @@ impl LlmOptions {
     /// Checks the options. `env` looks up environment variables.
     ///
     /// # Errors
-    /// [`LlmConfigError::NoKey`] when nothing is chosen that works without a key, and
-    /// [`LlmConfigError::OutOfBounds`].
+    /// [`LlmConfigError::NoKey`] when nothing is chosen that works without a key,
+    /// [`LlmConfigError::Endpoint`] and [`LlmConfigError::OutOfBounds`].
     pub fn resolve(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<LlmConfig, LlmConfigError> {
         let max_concurrent = self.max_concurrent.unwrap_or(DEFAULT_MAX_CONCURRENT);
         if !(1..=MAX_CONCURRENT).contains(&max_concurrent) {
             return Err(out_of_bounds("the number of concurrent calls", "is not between 1 and 1024"));
         }
         let key_env = self.key_env.clone().unwrap_or_else(|| DEFAULT_KEY_ENV.to_owned());
-        let key = env(&key_env).filter(|key| !key.is_empty()).map(SecretString::from);
+        let key = env(&key_env).filter(|key| is_key(key)).map(SecretString::from);
         let mask = Mask::new(key.iter().map(ExposeSecret::expose_secret));
         let models = self.models()?;
         let source = if let Some(LlmChoice::Scripted(file)) = &self.choice {
@@ -200,6 +201,10 @@ impl LlmOptions {
                 return Err(LlmConfigError::NoKey { key_env });
             }
             let base_url = given.unwrap_or_else(|| DEFAULT_BASE_URL.to_owned());
+            // Nothing has been written or asked yet: the best time to say that neither will do.
+            if let Err(source) = Endpoint::new(&base_url, key.clone()) {
+                return Err(LlmConfigError::Endpoint { key_env, source });
+            }
             Source::Server { base_url, key_env, key, limits: self.limits.unwrap_or_default() }
         };
         Ok(LlmConfig { source, models, max_concurrent, mask })
@@ -250,6 +255,12 @@ impl LlmOptions {
             max_output_tokens,
         })
     }
+}
+
+/// Whether a variable's value is meant to be a key: blanks are what is left of one that is not set.
+#[must_use]
+pub fn is_key(value: &str) -> bool {
+    !value.trim().is_empty()
 }
 
 fn out_of_bounds(field: &str, reason: &'static str) -> LlmConfigError {

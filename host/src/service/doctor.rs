@@ -15,7 +15,7 @@ use super::setup;
 use super::state_dir::StateDir;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Detected};
-use crate::llm::config::{DEFAULT_KEY_ENV, LlmChoice, LlmConfig};
+use crate::llm::config::{DEFAULT_KEY_ENV, LlmChoice, LlmConfig, is_key};
 use crate::plugin::{Engine, EngineOptions, Expectation, builtin};
 use crate::sandbox::{Confinement, HostEnv, Sandbox};
 use crate::workspace::{Git, GitError, Inspection, Objects, Source, inspect};
@@ -194,7 +194,7 @@ impl Report {
             env: options.env.clone(),
         };
         let key_env = config.llm.key_env.as_deref().unwrap_or(DEFAULT_KEY_ENV);
-        let has_key = options.env.get(key_env).is_some_and(|key| !key.is_empty());
+        let has_key = options.env.get(key_env).is_some_and(|key| is_key(key));
         let llm = match super::llm_access::config(&run, config) {
             Ok(llm) => llm,
             Err(error) => {

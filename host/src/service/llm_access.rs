@@ -4,7 +4,7 @@ use super::error::ServiceError;
 use super::necromancer::RunOptions;
 use crate::config::{self, Config};
 use crate::domain::mask::Mask;
-use crate::llm::config::{BASE_URL_ENV, DEFAULT_KEY_ENV, LlmChoice, LlmConfig, LlmOptions, ModelOptions};
+use crate::llm::config::{BASE_URL_ENV, DEFAULT_KEY_ENV, LlmChoice, LlmConfig, LlmOptions, ModelOptions, is_key};
 use crate::llm::gateway::{Gateway, Price};
 
 /// LLM access by flag, then environment, then `necro.toml`.
@@ -15,7 +15,7 @@ pub(crate) fn config(options: &RunOptions, config: &Config) -> Result<LlmConfig,
     let named = options.base_url.clone().or_else(|| env(BASE_URL_ENV));
     if let (None, Some(url)) = (&named, &settings.base_url)
         && !matches!(options.llm, Some(LlmChoice::Scripted(_)))
-        && env(key_env.as_deref().unwrap_or(DEFAULT_KEY_ENV)).is_some()
+        && env(key_env.as_deref().unwrap_or(DEFAULT_KEY_ENV)).is_some_and(|key| is_key(&key))
     {
         // A repository must not be able to have the operator's key sent to a server of its choice.
         return Err(ServiceError::Usage(format!(
