@@ -139,6 +139,20 @@ fn an_unknown_dependency_is_refused_with_file_and_line() {
 }
 
 #[test]
+fn a_plan_that_is_a_link_is_called_one() {
+    let world = with_plan(PLAN);
+    let (repository, plan) = (world.repository(), world.repository().join(".kiro/specs/pages/tasks.md"));
+    fs::rename(&plan, repository.join("plan.md")).unwrap();
+    std::os::unix::fs::symlink("../../../plan.md", &plan).unwrap();
+    git(&repository, &["add", "-A"]);
+    git(&repository, &["-c", "user.name=U", "-c", "user.email=u@example.org", "commit", "-qm", "Link the plan"]);
+    let finished = world.run("version = 1\n", &["--spec", "pages"]);
+    assert_eq!(finished.code, Some(2), "{finished:#?}");
+    assert!(finished.stderr.contains(".kiro/specs/pages/tasks.md is a symbolic link"), "{finished:#?}");
+    assert_nothing_was_claimed(&world);
+}
+
+#[test]
 fn a_spec_that_is_not_there_is_wrong_usage() {
     let world = with_plan(PLAN);
     let finished = world.run("version = 1\n", &["--spec", "chapters"]);

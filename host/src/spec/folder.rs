@@ -120,7 +120,8 @@ fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(error) => return Err(error),
     };
     if !kind.is_file() {
-        let message = format!("{} is no regular file", path.display());
+        let what = if kind.is_symlink() { "a symbolic link, which is not followed" } else { "no regular file" };
+        let message = format!("{} is {what}", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     let mut bytes = Vec::new();

@@ -263,6 +263,21 @@ impl Objects {
         }
     }
 
+    /// Whether there is a symbolic link at `path` of a tree.
+    ///
+    /// # Errors
+    /// [`WorkspaceError`]: the tree can't be read.
+    pub fn is_link(&self, tree: &TreeId, path: &str) -> Result<bool, WorkspaceError> {
+        let repository = self.open()?;
+        let failed = |e: git2::Error| WorkspaceError::objects(path, &e);
+        let tree = repository.find_tree(oid(tree.as_str())?).map_err(failed)?;
+        match tree.get_path(Path::new(path)) {
+            Ok(entry) => Ok(entry.filemode() == i32::from(FileMode::Link)),
+            Err(e) if e.code() == ErrorCode::NotFound => Ok(false),
+            Err(e) => Err(failed(e)),
+        }
+    }
+
     /// Files of a tree whose path starts with `prefix`, sorted as git sorts them.
     ///
     /// # Errors
