@@ -47,6 +47,20 @@ fn a_sound_spec_passes_by_any_of_its_paths() {
 }
 
 #[test]
+fn the_specs_of_the_repository_are_found_from_below_its_root() {
+    let place = Place::new();
+    place.repository("r", &[(".kiro/specs/shop/tasks.md", TASKS), ("src/deep/a.txt", "")]);
+    for folder in ["r", "r/src/deep"] {
+        let out = place.run(folder, &["spec", "check"]).done();
+        assert!(out.contains("shop: "), "{folder}: {out}");
+    }
+    place.repository("none", &[("src/a.txt", "")]);
+    let out = place.run("none/src", &["spec", "check"]).done();
+    assert!(out.contains("none/.kiro/specs: nothing to check"), "{out}");
+    place.run("none/src", &["spec", "check", ".kiro/specs"]).refused(2, &["there is no `.kiro/specs`"]);
+}
+
+#[test]
 fn errors_are_named_by_file_and_line_and_end_with_1() {
     let place = Place::new();
     place.write(".kiro/specs/shop/tasks.md", "# P\n- [ ] 1. a\n  - _Depends: 9_\n");

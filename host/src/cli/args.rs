@@ -353,9 +353,8 @@ pub(crate) enum SpecCommand {
 JSON: a list of objects with `spec`, `mode`, `tasks`, `boxes`, `diagnostics` (`file`, `line`, `code`, \
 `severity`, `message`).")]
     Check {
-        /// The path [default: .kiro/specs].
-        #[arg(default_value = ".kiro/specs")]
-        path: PathBuf,
+        /// The path [default: .kiro/specs at the root of the repository].
+        path: Option<PathBuf>,
         /// Treat every deviation from our own form as an error.
         #[arg(long)]
         strict: bool,

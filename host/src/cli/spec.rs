@@ -8,7 +8,7 @@ use super::report::WORK_FAILED;
 use super::style::Style;
 use super::{neutral, open, out, words};
 use crate::domain::id::TaskId;
-use crate::service::ServiceError;
+use crate::service::{ServiceError, root_of};
 use crate::spec::folder::{self, SpecFiles};
 use crate::spec::report::{SpecReport, report};
 use crate::spec::{Rules, Severity, TaskFile, TickError, TickState, tick as change};
@@ -23,10 +23,22 @@ struct Checked {
 }
 
 /// Runs `spec check`.
-pub(crate) async fn check(path: PathBuf, strict: bool, json: bool, style: Style) -> Result<ExitCode, ServiceError> {
+pub(crate) async fn check(
+    path: Option<PathBuf>,
+    strict: bool,
+    json: bool,
+    style: Style,
+) -> Result<ExitCode, ServiceError> {
     let rules = if strict { Rules::own(None) } else { Rules::foreign() };
+    // A repository without specs has nothing that could be wrong; a slip in a path has.
+    let (path, may_lack) = match path {
+        Some(path) => (path, false),
+        None => (own_specs(&open::cwd()?)?, true),
+    };
     let shown = path.display().to_string();
-    let checked = open::blocking(move || check_all(&path, rules)).await?;
+    let checked =
+        open::blocking(move || if may_lack && !path.exists() { Ok(Vec::new()) } else { check_all(&path, rules) });
+    let checked = checked.await?;
     if json {
         out::json(&checked.iter().map(|checked| &checked.report).collect::<Vec<_>>())?;
     } else if checked.is_empty() {
@@ -36,6 +48,13 @@ pub(crate) async fn check(path: PathBuf, strict: bool, json: bool, style: Style)
     }
     let failed = checked.iter().any(|checked| checked.report.has_errors());
     Ok(if failed { ExitCode::from(WORK_FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// Where the specs of the repository around `cwd` are, in the fewest words.
+fn own_specs(cwd: &Path) -> Result<PathBuf, ServiceError> {
+    let root = root_of(Path::new("."), cwd)?;
+    let here = cwd.canonicalize().is_ok_and(|cwd| cwd == root) || root == cwd;
+    Ok(if here { PathBuf::from(folder::SPECS) } else { root.join(folder::SPECS) })
 }
 
 fn check_all(path: &Path, rules: Rules<'static>) -> Result<Vec<Checked>, ServiceError> {
@@ -64,10 +83,6 @@ fn specs_at(path: &Path) -> Result<Vec<(String, PathBuf)>, ServiceError> {
         return Ok(vec![(name_of(folder), folder.to_owned())]);
     }
     if !path.is_dir() {
-        // A repository without specs has nothing that could be wrong; a slip in a path has.
-        if path == Path::new(folder::SPECS) {
-            return Ok(Vec::new());
-        }
         return Err(ServiceError::Usage(format!("there is no `{}`", path.display())));
     }
     let own = folder::load_from(path, &name_of(path)).map_err(|source| fail(path, source))?;
