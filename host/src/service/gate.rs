@@ -98,7 +98,7 @@ impl Gate {
 fn words(outcome: &crate::domain::work::CommandOutcome, command: &GateCommand) -> String {
     let mut text = String::new();
     if outcome.timed_out {
-        text.push_str(&format!("killed after {} s\n", command.timeout.as_secs()));
+        text.push_str(&format!("killed after {}\n", limit(command.timeout)));
     } else if let Some(code) = outcome.exit_code.filter(|code| *code != 0) {
         text.push_str(&format!("exit code {code}\n"));
     }
@@ -108,4 +108,21 @@ fn words(outcome: &crate::domain::work::CommandOutcome, command: &GateCommand) -
     }
     text.push_str(&outcome.stderr);
     text
+}
+
+/// A time limit as it was set: below ten seconds, the milliseconds say something.
+fn limit(limit: Duration) -> String {
+    if limit < Duration::from_secs(10) { format!("{} ms", limit.as_millis()) } else { format!("{} s", limit.as_secs()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_limit_is_said_in_milliseconds() {
+        for (ms, words) in [(0, "0 ms"), (250, "250 ms"), (9_999, "9999 ms"), (10_000, "10 s"), (300_000, "300 s")] {
+            assert_eq!(limit(Duration::from_millis(ms)), words);
+        }
+    }
 }
