@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::place::Place;
-use crate::recorded::{DIFF, HOSTILE, record};
+use crate::recorded::{self, DIFF, HOSTILE, record};
 
 fn recorded() -> Place {
     let place = Place::new();
@@ -139,6 +139,8 @@ fn logs_are_one_line_a_call_in_order() {
     assert_eq!(query(&place, &["logs", "architect"]).lines().collect::<Vec<_>>(), expected[..1]);
     assert_eq!(query(&place, &["logs", "frontend_spirit_1"]).lines().collect::<Vec<_>>(), expected[1..]);
     assert_eq!(query(&place, &["logs", "-n", "2"]).lines().collect::<Vec<_>>(), expected[5..]);
+    let none = place.run("r", &["logs", "-n", "0"]);
+    assert_eq!((none.code, none.out.as_str(), none.err.as_str()), (Some(0), "", ""));
     place.run("r", &["logs", "nobody"]).refused(2, &["`nobody`", "architect_spirit_1, frontend_spirit_1"]);
     let value = json(&place, &["logs"]);
     assert_eq!(
@@ -158,8 +160,31 @@ fn following_prints_what_there_is_and_ends_with_its_reader() {
     assert_eq!(first["instance"], "architect_spirit_1");
     let rest: Vec<_> = lines.by_ref().take(5).collect();
     assert_eq!(rest.len(), 5, "a call without an answer is kept back");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    // Nothing more is written, so only the closed pipe can end it.
+    drop(lines);
+    assert!(ends_by_itself(child), "it goes on for nobody");
+}
+
+#[test]
+fn following_ends_with_the_run() {
+    let place = recorded();
+    recorded::end(&place);
+    let child = place.command("r", &["logs", "-f"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    assert!(ends_by_itself(child), "it waits for more of a run that has ended");
+    let followed = place.run("r", &["logs", "-f"]).done();
+    assert_eq!(followed, query(&place, &["logs"]), "something was not shown");
+}
+
+/// Whether a program ends within a minute; it is gone in any case.
+fn ends_by_itself(mut child: std::process::Child) -> bool {
+    let (tell, told) = std::sync::mpsc::channel();
+    let id = rustix::process::Pid::from_child(&child);
+    std::thread::spawn(move || tell.send(child.wait().is_ok()));
+    let ended = told.recv_timeout(std::time::Duration::from_secs(60)).is_ok();
+    if !ended {
+        rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
+    }
+    ended
 }
 
 #[test]

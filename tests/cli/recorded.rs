@@ -12,7 +12,7 @@ use necro_host::domain::event::{Body, Outcome, Subject, TaskChange};
 use necro_host::domain::id::{AttemptKey, CommitId, ExecutionId, Instance, RunId, SlotId, SpecName, TaskId, TaskKey};
 use necro_host::domain::review::{Finding, Severity};
 use necro_host::domain::task::{Assigned, TaskDefinition, TaskState};
-use necro_host::registry::{Claim, Execution, ExecutionKind, NewExecution, Registry};
+use necro_host::registry::{Claim, Execution, ExecutionKind, NewExecution, Reader, Registry};
 use necro_host::service::StateDir;
 use necro_host::store::{BlobStore, digest_of};
 use serde_json::{Value, json};
@@ -35,6 +35,20 @@ pub(crate) fn record(place: &Place) {
         recorder.tasks().await;
         recorder.first_attempt().await;
         recorder.second_attempt().await;
+    });
+}
+
+/// Lets the recorded run end where it is.
+pub(crate) fn end(place: &Place) {
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at("2026-11-22T11:00:00Z".parse().unwrap()));
+    let blobs = BlobStore::open(place.path("r/.necro/blobs")).unwrap();
+    let path = place.path("r/.necro/registry.db");
+    let run = Reader::open(&path, blobs.clone()).unwrap().runs().unwrap().pop().unwrap().id;
+    let subject = Subject { spec: Some(spec()), ..Subject::run(&run) };
+    let body = Body::RunFinished { outcome: "interrupted".to_owned(), commit: None, tree: None, reason: None };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        Registry::open(&path, clock, blobs).unwrap().append(subject, vec![body]).await.unwrap();
     });
 }
 

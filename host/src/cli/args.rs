@@ -279,7 +279,7 @@ JSON: a list of objects with `at`, `task`, `attempt`, `instance`, `execution`, `
 pub(crate) struct LogsArgs {
     /// Only this spirit, such as `backend_spirit_1`, or all of a role.
     pub spirit: Option<String>,
-    /// Go on until interrupted.
+    /// Go on until the newest run has ended and all of it was shown.
     #[arg(short, long)]
     pub follow: bool,
     /// Only the last lines of what there is already [default: all].

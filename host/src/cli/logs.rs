@@ -51,6 +51,13 @@ struct Followed {
     ended: bool,
 }
 
+/// What one question found.
+struct Polled {
+    lines: Vec<Line>,
+    /// The newest run of the spec has ended: nothing more will come.
+    ended: bool,
+}
+
 /// Where following stands.
 struct Follower {
     records: Records,
@@ -77,7 +84,8 @@ pub(crate) async fn run(args: LogsArgs, style: Style) -> Result<(), ServiceError
         })
         .await?;
         follower = back;
-        let mut found = found?;
+        let Polled { lines: mut found, ended } = found?;
+        let nothing = first && found.is_empty();
         if first {
             let skipped = found.len().saturating_sub(lines.unwrap_or(usize::MAX));
             found.drain(..skipped);
@@ -85,16 +93,19 @@ pub(crate) async fn run(args: LogsArgs, style: Style) -> Result<(), ServiceError
         let reading =
             if json && !follow { out::json(&found).map(|()| Reading::No)? } else { print(&found, json, style)? };
         if !follow {
-            if first && found.is_empty() && !json {
+            if nothing && !json {
                 out::tell("no spirit has done anything yet");
             }
             return Ok(());
         }
-        if reading == Reading::No {
+        if reading == Reading::No || ended {
             return Ok(());
         }
         first = false;
-        tokio::time::sleep(POLL).await;
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = out::unread() => return Ok(()),
+        }
     }
 }
 
@@ -149,7 +160,10 @@ impl Follower {
 
     /// What is new since the last time, in order of time. With `more` to come, a call that waits for
     /// its answer is kept back until it has it.
-    fn poll(&mut self, more: bool) -> Result<Vec<Line>, ServiceError> {
+    fn poll(&mut self, more: bool) -> Result<Polled, ServiceError> {
+        // Asked first: what is recorded before a run's end is then seen below.
+        let ended = self.records.run(&self.spec)?.is_some_and(|run| run.outcome.is_some());
+        let more = more && !ended;
         for execution in self.executions(false)? {
             let (Some(who), Some(task), Some(attempt)) = (instance_of(&execution), execution.task, execution.attempt)
             else {
@@ -187,7 +201,7 @@ impl Follower {
             }
         }
         lines.sort_by(|a, b| (a.at, &a.execution, a.sequence).cmp(&(b.at, &b.execution, b.sequence)));
-        Ok(lines)
+        Ok(Polled { lines, ended })
     }
 }
 

@@ -2,8 +2,11 @@
 //! ends the output and is no error, and JSON is one value.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
 
 use serde::Serialize;
+use tokio::io::Interest;
+use tokio::net::unix::pipe;
 
 use super::neutral;
 use crate::service::ServiceError;
@@ -49,6 +52,19 @@ pub(crate) fn json_line(value: &impl Serialize) -> Result<Reading, ServiceError>
 
 fn not_json(error: serde_json::Error) -> ServiceError {
     ServiceError::Internal(format!("the answer is no JSON: {error}"))
+}
+
+/// Waits until nobody can read standard output any more. For ever when that cannot be noticed, as with a
+/// file.
+pub(crate) async fn unread() {
+    // Nothing is written by this, so it does not matter that writing would block.
+    let watched = io::stdout().as_fd().try_clone_to_owned().and_then(pipe::Sender::from_owned_fd_unchecked);
+    if let Ok(watched) = watched
+        && watched.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Writes a line to standard error. When that is gone there is nobody left to tell.
