@@ -132,7 +132,7 @@ fn changes_that_are_in_no_commit_are_listed() {
         &place,
         &["run", "../job.md", "--llm", "scripted:../replies.toml"],
         2,
-        &["2 changes", "README.md", "new.txt", "--allow-dirty"],
+        &["has changes that are in no commit", "README.md", "new.txt", "--allow-dirty"],
     );
 }
 

@@ -116,6 +116,7 @@ fn two_tasks(settings: &str) -> World {
 fn assert_nothing_failed(world: &World, finished: &Finished, code: i32, part: &str) {
     assert_eq!(finished.code, Some(code), "{finished:#?}");
     assert!(finished.stderr.contains(part), "{finished:#?}");
+    assert!(!finished.stderr.contains("interrupt again"), "nobody has interrupted it: {finished:#?}");
     let records = world.records();
     assert!(["1", "2"].iter().all(|task| records.task(task).state == TaskState::Ready));
     assert!(!records.events().iter().any(|event| matches!(event.body, Body::TaskFailed { .. })));

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::style::Style;
-use super::{neutral, out};
+use super::{neutral, out, words};
 use crate::domain::assignment::WorkKind;
 use crate::domain::event::Outcome;
 use crate::domain::id::Instance;
@@ -113,7 +113,7 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
             let title = neutral::line(title);
             format!("{} {title}\n  spec {spec} · model: {model} · gate: {gate}", style.bold("necro-host"))
         }
-        Progress::Planned { tasks, done } => format!("  plan: {tasks} tasks, {done} done"),
+        Progress::Planned { tasks, done } => format!("  plan: {}, {done} done", words::count(*tasks, "task")),
         Progress::AttemptStarted { attempt, kind, title, instance, reason } => {
             let title = neutral::line(title);
             let what = match kind {
@@ -187,6 +187,12 @@ mod tests {
         };
         let text = line(&progress, &Style::plain()).unwrap();
         assert_eq!(text, "✗ qa_spirit_1  task 2.1 attempt 2 failed: The command `test` failed: exit code 101");
+    }
+
+    #[test]
+    fn a_plan_of_one_task_has_one_task() {
+        let text = |tasks| line(&Progress::Planned { tasks, done: 0 }, &Style::plain()).unwrap();
+        assert_eq!((text(1), text(2)), ("  plan: 1 task, 0 done".to_owned(), "  plan: 2 tasks, 0 done".to_owned()));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::style::Style;
 use super::{neutral, out};
 use crate::service::{ServiceError, StateDirError, Trouble, chain};
+use crate::workspace::SourceError;
 
 /// Work failed.
 pub(crate) const WORK_FAILED: u8 = 1;
@@ -42,6 +43,7 @@ fn hint(error: &ServiceError) -> Option<&'static str> {
         ServiceError::StateDir(StateDirError::Missing { .. }) => {
             Some("`necro-host run` makes one; --repo or --state say where to look")
         }
+        ServiceError::Source(SourceError::DetachedHead { .. }) => Some("--base BRANCH names it"),
         ServiceError::Spec { .. } => Some("`necro-host spec check` lists all that it finds"),
         ServiceError::Model(_) => Some("what was done is kept, and no task has failed by this: mend it and run again"),
         _ => None,

@@ -113,7 +113,7 @@ pub(crate) fn head(text: &str, lines: usize) -> String {
         return text.to_owned();
     }
     let kept: Vec<&str> = text.lines().take(lines).collect();
-    format!("{}\n… {} more lines\n", kept.join("\n"), total - lines)
+    format!("{}\n… {} more\n", kept.join("\n"), count(total - lines, "line"))
 }
 
 /// The beginning and, mostly, the end of a text: where commands say what is wrong.
@@ -125,7 +125,8 @@ pub(crate) fn ends(text: &str, lines: usize) -> String {
     let first = lines / 4;
     let last = lines - first;
     let missing = all.len() - lines;
-    format!("{}\n… {missing} lines left out …\n{}\n", all[..first].join("\n"), all[all.len() - last..].join("\n"))
+    let missing = count(missing, "line");
+    format!("{}\n… {missing} left out …\n{}\n", all[..first].join("\n"), all[all.len() - last..].join("\n"))
 }
 
 /// The text with `by` in front of every line.
@@ -153,7 +154,7 @@ mod tests {
     fn lists_and_texts_are_bounded_and_say_so() {
         assert_eq!(listing(Vec::<String>::new()), "none");
         assert!(listing(0..40).ends_with("29 and 10 more"));
-        assert_eq!(head("a\nb\nc\n", 2), "a\nb\n… 1 more lines\n");
+        assert_eq!(head("a\nb\nc\n", 2), "a\nb\n… 1 line more\n");
         assert_eq!(head("a\nb\n", 2), "a\nb\n");
         assert_eq!(ends("1\n2\n3\n4\n5\n6\n", 4), "1\n… 2 lines left out …\n4\n5\n6\n");
         assert_eq!(ends("1\n2\n", 4), "1\n2\n");

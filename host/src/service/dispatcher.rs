@@ -84,7 +84,8 @@ impl Dispatcher {
     pub(crate) async fn run(mut self) -> Result<RunOutcome, ServiceError> {
         let mut told = false;
         loop {
-            if self.shop.stopping() && !told {
+            // Trouble of the host's own is told by its error; only a person can interrupt again.
+            if self.shop.stopping() && self.trouble.is_none() && !told {
                 told = true;
                 self.shop.tell(&Progress::Stopping);
             }

@@ -262,7 +262,9 @@ fn words(outcome: RunOutcome) -> (String, Vec<String>) {
             ("failed".to_owned(), failed.chain(waits(waiting)).collect())
         }
         RunOutcome::Stuck { waiting } => ("stuck".to_owned(), waits(waiting).collect()),
-        RunOutcome::Interrupted { open } => ("interrupted".to_owned(), vec![format!("{open} tasks are still open")]),
+        RunOutcome::Interrupted { open } => {
+            ("interrupted".to_owned(), vec![format!("tasks that are still open: {open}")])
+        }
     }
 }
 

@@ -90,7 +90,7 @@ pub enum Progress {
         /// What.
         text: String,
     },
-    /// A stop was asked for: nothing new is claimed.
+    /// A person asked for a stop: nothing new is claimed.
     Stopping,
 }
 

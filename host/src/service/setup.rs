@@ -206,9 +206,8 @@ fn dirty(seen: &Inspection) -> ServiceError {
     let named: Vec<&str> = seen.dirty.iter().take(5).map(|dirty| dirty.path.as_str()).collect();
     let more = if seen.dirty_count > named.len() { ", …" } else { "" };
     ServiceError::Usage(format!(
-        "the checkout has {} changes that are in no commit ({}{more}); work starts from the last commit and would \
+        "the checkout has changes that are in no commit ({}{more}); work starts from the last commit and would \
          not see them: commit or stash them, or say --allow-dirty",
-        seen.dirty_count,
         named.join(", ")
     ))
 }
