@@ -61,11 +61,13 @@ fn a_run_goes_on_when_nobody_reads_what_it_tells() {
     let replies = Replies::default().writes("backend", "1", None, "page.txt", "text\n").text();
     let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     let unread = || Stdio::from(std::io::pipe().unwrap().1);
+    // So much steering is left out, and a record says so.
+    let steering = "Be kind.\n".repeat(10_000);
+    let files = [("necro.toml", SETTINGS), (".kiro/steering/tone.md", &steering), (".kiro/specs/pages/tasks.md", plan)];
     for gone in [full(), unread()] {
-        let world = World::new(&[("necro.toml", SETTINGS), ("a.txt", ""), (".kiro/specs/pages/tasks.md", plan)]);
+        let world = World::new(&files);
         let script = format!("scripted:{}", world.file("replies.toml", &replies));
-        let mut command = world.command("run", &["--spec", "pages", "--json", "--log", "debug", "--llm", &script]);
-        // `output` takes standard error as it was set.
+        let mut command = world.command("run", &["--spec", "pages", "--json", "--llm", &script]);
         finished(command.stderr(gone)).done();
     }
 }
