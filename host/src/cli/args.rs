@@ -173,7 +173,8 @@ pub(crate) enum Language {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Your work tree, index, configuration and other branches stay as they are. A branch of that name \
-that is checked out, or has commits that the spec branch has not, is refused.
+that is checked out, or has commits that the spec branch has not, is refused. While a run goes on, what it \
+has merged so far is landed.
 
 Example:
   necro-host land login-ui && git merge necro/login-ui

@@ -52,12 +52,12 @@ pub async fn land(options: &LandOptions) -> Result<LandSummary, ServiceError> {
         None => newest_spec(&state).await?,
     };
     let git = Git::locate(state.root()).await?;
-    let mirror = Mirror::open(git, &state.repositories(), source).await?;
+    let nothing = || ServiceError::Usage(format!("no run of this state directory has worked on the spec `{spec}`"));
+    // A run may go on: what it has merged is whole and gated, so it can be landed.
+    let mirror = Mirror::open_existing(git, &state.repositories(), source).await?.ok_or_else(nothing)?;
     let branch = protocol::spec_branch(&spec);
     let name = format!("refs/heads/{branch}");
-    let commit = mirror.objects(move |objects| objects.read_ref(&name)).await?.ok_or_else(|| {
-        ServiceError::Usage(format!("no run of this state directory has worked on the spec `{spec}`"))
-    })?;
+    let commit = mirror.objects(move |objects| objects.read_ref(&name)).await?.ok_or_else(nothing)?;
     land_branch(&mirror, &commit, &branch).await
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,14 +75,14 @@ pub struct Mirror {
 
 impl Mirror {
     /// Opens the mirror of `source` below `repos_dir`, making it when it is new. It holds nothing of
-    /// the source before the first [`Mirror::fetch`]. Only one process may have it open.
+    /// the source before the first [`Mirror::fetch`]. Only the owner of the state directory may do
+    /// this: it takes away what a killed process left, such as locks.
     ///
     /// # Errors
     /// [`WorkspaceError`]: its files can't be written.
     pub async fn open(git: Git, repos_dir: &Path, source: Source) -> Result<Arc<Self>, WorkspaceError> {
-        let dir = repos_dir.join(source.folder());
-        let path = dir.join("mirror.git");
-        let made = path.clone();
+        let mirror = Self::at(git, repos_dir, source);
+        let made = mirror.path.clone();
         blocking(move || {
             for sub in ["objects/info", "objects/pack", "refs/heads", "info"] {
                 fs::create_dir_all(made.join(sub)).map_err(WorkspaceError::io(&made))?;
@@ -90,8 +91,31 @@ impl Mirror {
             seal(&made)
         })
         .await?;
+        Ok(Arc::new(mirror))
+    }
+
+    /// Opens a mirror that is there already, also while another process works in it: no lock is taken
+    /// away, it may be that process's. `None` when nothing was copied from `source` yet.
+    ///
+    /// # Errors
+    /// [`WorkspaceError`]: its files can't be read, or not be put back as they were written.
+    pub async fn open_existing(
+        git: Git,
+        repos_dir: &Path,
+        source: Source,
+    ) -> Result<Option<Arc<Self>>, WorkspaceError> {
+        let mirror = Self::at(git, repos_dir, source);
+        let path = mirror.path.clone();
+        let there =
+            blocking(move || if path.join("objects").is_dir() { seal(&path).map(|()| true) } else { Ok(false) });
+        Ok(there.await?.then(|| Arc::new(mirror)))
+    }
+
+    fn at(git: Git, repos_dir: &Path, source: Source) -> Self {
+        let dir = repos_dir.join(source.folder());
+        let path = dir.join("mirror.git");
         let objects = Objects::new(path.clone());
-        Ok(Arc::new(Self { git, source, dir, path, objects }))
+        Self { git, source, dir, path, objects }
     }
 
     /// Its source.
@@ -221,15 +245,20 @@ fn tips(repository: &Repository, prefix: &str) -> Option<BTreeMap<String, Oid>> 
         .collect()
 }
 
-/// Puts configuration and attributes back if anything changed them.
+/// Puts configuration and attributes back if anything changed them. Several calls, also of several
+/// processes, may do so at the same time: each writes a file of its own and puts it in place.
 fn seal(mirror: &Path) -> Result<(), WorkspaceError> {
     for (name, text) in
         [("config", CONFIG), ("info/attributes", ATTRIBUTES), ("info/exclude", ""), ("HEAD", "ref: refs/heads/none\n")]
     {
         let path = mirror.join(name);
         if fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
-            let new = mirror.join(format!("{}.new", name.replace('/', "-")));
-            fs::write(&new, text).and_then(|()| fs::rename(&new, &path)).map_err(WorkspaceError::io(&path))?;
+            let write = || {
+                let mut new = tempfile::Builder::new().prefix("seal-").tempfile_in(mirror)?;
+                new.write_all(text.as_bytes())?;
+                new.persist(&path).map_err(|failed| failed.error)
+            };
+            write().map_err(WorkspaceError::io(&path))?;
         }
     }
     for name in FORBIDDEN {
@@ -242,7 +271,8 @@ fn seal(mirror: &Path) -> Result<(), WorkspaceError> {
     Ok(())
 }
 
-/// Removes locks that a killed process left. Nobody else has the mirror open, so none is alive.
+/// Removes locks that a killed process left. Only the owner of the state directory may do so: nobody
+/// else changes refs, so none of them is alive.
 fn drop_stale_locks(mirror: &Path) -> Result<(), WorkspaceError> {
     const MAX_DEPTH: usize = 40;
     let mut dirs = vec![(mirror.join("refs"), 0)];

@@ -72,6 +72,25 @@ async fn a_branch_that_somebody_works_on_or_that_clashes_is_refused() {
 }
 
 #[tokio::test]
+async fn only_the_owner_of_the_state_takes_locks_away() {
+    let fixture = Fixture::new().await;
+    let (repos, source) = (fixture.root.path().join("state/repos"), Source::Path(fixture.user()));
+    let open = || Mirror::open_existing(fixture.git.clone(), &repos, source.clone());
+    assert!(open().await.unwrap().is_none());
+    assert!(!repos.exists(), "a look made something");
+    let mirror = fixture.mirror().await;
+    let base = mirror.branch_tip("main").await.unwrap().unwrap();
+    let one = work(&mirror, &base, "1").await;
+    let held = mirror.path().join("refs/heads/held.lock");
+    fs::write(&held, "").unwrap();
+    let beside = open().await.unwrap().unwrap();
+    assert_eq!(beside.land(&one, "necro/x").await.unwrap(), Landed::Created);
+    assert!(held.exists(), "a lock of a process that may be alive is gone");
+    fixture.mirror().await;
+    assert!(!held.exists(), "the owner is kept from working by a lock that nobody has");
+}
+
+#[tokio::test]
 async fn the_users_checkout_is_the_same_byte_for_byte() {
     let fixture = Fixture::new().await;
     let user = fixture.user();
