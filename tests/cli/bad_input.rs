@@ -197,6 +197,39 @@ fn a_state_directory_has_one_owner() {
 }
 
 #[test]
+fn a_directory_with_other_things_in_it_is_no_state_directory() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = ready(&[]);
+    let mode = |path: &str| fs::metadata(place.path(path)).unwrap().permissions().mode() & 0o777;
+    fs::set_permissions(place.path("r"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(place.path("r/.git"), fs::Permissions::from_mode(0o755)).unwrap();
+    for state in [".", "../r", ".git"] {
+        let args = ["run", "../job.md", "--llm", "scripted:../replies.toml", "--state", state];
+        refused(&place, &args, 2, &["cannot be the state directory", "other things are in it", "--state DIR"]);
+    }
+    assert_eq!((mode("r"), mode("r/.git")), (0o755, 0o755), "it was made private");
+    assert!(place.run("r", &["doctor", "--state", "."]).out.contains("other things are in it"));
+}
+
+#[test]
+fn a_state_directory_that_a_repository_brings_along_is_refused() {
+    let place = ready(&[("necro/registry.db", "SQLite format 3\0")]);
+    fs::create_dir_all(place.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("../elsewhere", place.path("r/.necro")).unwrap();
+    let run = ["run", "../job.md", "--llm", "scripted:../replies.toml", "--allow-dirty"];
+    for args in [&run[..], &["status"], &["land"]] {
+        refused(&place, args, 2, &["cannot be the state directory", "a link in the repository"]);
+    }
+    assert_eq!(fs::read_dir(place.path("elsewhere")).unwrap().count(), 0);
+    fs::remove_file(place.path("r/.necro")).unwrap();
+    place.git("r", &["mv", "necro", ".necro"]);
+    place.git("r", &["commit", "-q", "-m", "Bring it along"]);
+    for args in [&run[..], &["status"], &["land"]] {
+        refused(&place, args, 2, &["cannot be the state directory", "has it in git"]);
+    }
+}
+
+#[test]
 fn queries_without_a_run_say_so_and_make_nothing() {
     let place = ready(&[]);
     for args in [

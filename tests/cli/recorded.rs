@@ -59,7 +59,7 @@ fn commit(digit: &str) -> CommitId {
 
 impl Recorder {
     fn new(place: &Place) -> Self {
-        let state = StateDir::create(&place.path("r/.necro")).unwrap();
+        let state = StateDir::create(&place.path("r/.necro"), None).unwrap();
         let clock = Arc::new(ManualClock::at("2026-11-22T10:00:00Z".parse().unwrap()));
         let shared: Arc<dyn Clock> = clock.clone();
         let blobs = BlobStore::open(state.blobs()).unwrap();

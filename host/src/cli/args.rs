@@ -107,7 +107,8 @@ pub(crate) struct Place {
     /// The repository: a path, or a URL to clone.
     #[arg(long, default_value = ".", value_name = "PATH|URL")]
     pub repo: String,
-    /// The state directory [default: `.necro` at the root of the repository; for a URL, in the current directory].
+    /// The state directory: new, empty, or an earlier run's [default: `.necro` at the root of the repository; for a
+    /// URL, in the current directory].
     #[arg(long, env = "NECRO_STATE", value_name = "DIR")]
     pub state: Option<PathBuf>,
 }

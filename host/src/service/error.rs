@@ -117,7 +117,9 @@ impl ServiceError {
                     Trouble::Usage
                 }
             }
-            Self::StateDir(StateDirError::Missing { .. } | StateDirError::Held { .. })
+            Self::StateDir(
+                StateDirError::Missing { .. } | StateDirError::Held { .. } | StateDirError::Refused { .. },
+            )
             | Self::Config(_)
             | Self::Source(_)
             | Self::Plugin(_)

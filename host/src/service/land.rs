@@ -46,7 +46,8 @@ pub struct LandSummary {
 /// [`ServiceError::Land`] when the branch is checked out, or has commits that the spec branch has not.
 pub async fn land(options: &LandOptions) -> Result<LandSummary, ServiceError> {
     let source = setup::source(&options.repository, &options.cwd)?;
-    let state = StateDir::existing(&setup::state_path(&source, &options.cwd, options.state.as_deref()))?;
+    let path = setup::state_path(&source, &options.cwd, options.state.as_deref());
+    let state = StateDir::existing(&path, setup::work_tree(&source))?;
     let spec = match &options.spec {
         Some(spec) => spec.clone(),
         None => newest_spec(&state).await?,

@@ -51,6 +51,14 @@ pub(crate) fn state_path(source: &Source, cwd: &Path, given: Option<&Path>) -> P
     }
 }
 
+/// The repository's work tree, when it is on this machine.
+pub(crate) fn work_tree(source: &Source) -> Option<&Path> {
+    match source {
+        Source::Path(root) => Some(root),
+        Source::Url(_) => None,
+    }
+}
+
 /// The source, with a path inside a work tree led back to its root.
 pub(crate) fn source(text: &str, cwd: &Path) -> Result<Source, ServiceError> {
     let source = Source::parse(text, cwd)?;
@@ -98,7 +106,8 @@ pub(crate) async fn prepare(
     llm_access::config(options, &early)?;
     let loading = loading.check(&options.plugins).await?;
 
-    let state = StateDir::create(&state_path(&source, &options.cwd, options.state.as_deref()))?;
+    let state = state_path(&source, &options.cwd, options.state.as_deref());
+    let state = StateDir::create(&state, work_tree(&source))?;
     let lock = state.lock(clock.now())?;
     let mirror = Mirror::open(git.at_home(state.root())?, &state.repositories(), source.clone()).await?;
     let blobs = BlobStore::open(state.blobs())?;

@@ -277,6 +277,19 @@ fn inspect_path(path: &Path, base: Option<&str>) -> Result<Inspection, SourceErr
     Ok(Inspection { base_branch, base_commit, branches, dirty, dirty_count })
 }
 
+/// Whether the repository at `root` has `path`, or anything below it, in its index; upper and lower
+/// case are the same, as they are on some file systems. False when it cannot be asked.
+#[must_use]
+pub fn is_tracked(root: &Path, path: &Path) -> bool {
+    let wanted = path.as_os_str().as_encoded_bytes();
+    let below = |entry: &[u8]| match entry.split_at_checked(wanted.len()) {
+        Some((start, rest)) => start.eq_ignore_ascii_case(wanted) && matches!(rest, [] | [b'/', ..]),
+        None => false,
+    };
+    let index = Repository::open(root).and_then(|repository| repository.index());
+    index.is_ok_and(|index| index.iter().any(|entry| below(&entry.path)))
+}
+
 /// Why `path` is no repository that can be opened.
 fn refusal(path: &Path, error: &git2::Error) -> SourceError {
     let repository = path.display().to_string();
