@@ -52,7 +52,7 @@ pub use objects::{Identity, LogEntry, MAX_LOG_ENTRIES, NewCommit, Objects, TreeI
 pub use seed::seed_repository;
 pub use slot::{Prepared, Rescue, Slot, SlotPool};
 pub use snapshot::{SkipReason, Skipped, Snapshot};
-pub use source::{DirtyPath, Inspection, Source, SourceError, inspect, is_tracked};
+pub use source::{DirtyPath, Inspection, Source, SourceError, inspect, is_tracked, without_credentials};
 
 /// Why something about a workspace failed.
 #[derive(Debug, thiserror::Error)]

@@ -120,7 +120,7 @@ pub(crate) async fn prepare(
     let found = mirror.objects(move |objects| BaseFiles::read(objects, &at)).await?;
     let config = found.config()?;
     let llm = llm_access::config(options, &config)?;
-    let mask = Arc::new(llm_access::mask(options, &config));
+    let mask = Arc::new(llm_access::mask(options, &config, &source));
 
     let plugins = PluginSet::load(loading, &config, &options.plugins).await?;
     let spec = specname::choose(&options.goal, &registry, &found.specs).await?;

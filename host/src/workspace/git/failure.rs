@@ -135,6 +135,7 @@ pub(crate) fn classify(command: String, code: Option<i32>, stderr: &[u8]) -> Git
         "not a valid object name",
         "does not exist",
         "repository not found",
+        "' not found",
         "the requested url returned error: 404",
         "bad revision",
     ];
@@ -209,6 +210,7 @@ mod tests {
             ("ssh: Could not resolve hostname x\nfatal: Could not read from remote repository.", "network"),
             ("fatal: unable to access 'https://x/': Could not resolve host: x", "network"),
             ("fatal: '/x' does not appear to be a git repository\nfatal: Could not read from remote", "missing"),
+            ("fatal: repository 'https://h/x.git/' not found", "missing"),
             ("fatal: update_ref failed for ref 'refs/x': cannot lock ref 'refs/x': is at a but expected b", "conflict"),
             ("fatal: something", "other"),
         ] {

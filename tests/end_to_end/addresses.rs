@@ -1,0 +1,113 @@
+//! Repositories that are named by an address: what lets in is shown to nobody, and what was done can be
+//! fetched.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::replies::Replies;
+use crate::world::{Finished, World, files_below, finish, git};
+
+const PLAN: &str = "# Plan\n\n- [ ] 1. Write a page\n  - _Skill: backend_\n";
+/// What the server wants to hear.
+const PASSWORD: &str = "tok-0123456789";
+/// `me:tok-0123456789` in the form in which HTTP says it.
+const BASIC: &str = "Basic bWU6dG9rLTAxMjM0NTY3ODk=";
+
+/// Serves a repository's files on the loopback interface to whoever knows the password.
+fn serve(repository: &Path) -> String {
+    git(repository, &["update-server-info"]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let folder = repository.join(".git");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let folder = folder.clone();
+            std::thread::spawn(move || answer(stream, &folder));
+        }
+    });
+    address
+}
+
+/// Answers one request. A client that goes away is none of the server's business.
+fn answer(mut stream: TcpStream, folder: &Path) -> std::io::Result<()> {
+    let lines = BufReader::new(stream.try_clone()?).lines().map_while(Result::ok);
+    let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+    let path = head.first().and_then(|line| line.split(' ').nth(1)?.split('?').next()).unwrap_or_default();
+    let known = head.iter().any(|line| line.to_lowercase().starts_with("authorization:") && line.contains(BASIC));
+    let file: PathBuf = folder.join(path.trim_start_matches("/r.git/"));
+    let (status, body) = match fs::read(file) {
+        _ if !known => ("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"r\"", Vec::new()),
+        Ok(bytes) => ("200 OK", bytes),
+        Err(_) => ("404 Not Found", Vec::new()),
+    };
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+    stream.write_all(&body)
+}
+
+/// The binary on an address instead of the world's repository.
+fn on(world: &World, address: &str, command: &str, args: &[&str]) -> Command {
+    let mut binary = world.binary();
+    binary.args([command, "--repo", address, "--state"]).arg(world.state()).args(args);
+    binary
+}
+
+fn run(world: &World, address: &str, args: &[&str]) -> Finished {
+    let replies = Replies::default().writes("backend", "1", None, "page.txt", "text\n");
+    let script = format!("scripted:{}", world.file("replies.toml", &replies.text()));
+    finish(on(world, address, "run", &["--spec", "pages", "--llm", &script]).args(args))
+}
+
+fn assert_hidden(what: &str, text: &[u8]) {
+    let shown = text.windows(PASSWORD.len()).any(|window| window == PASSWORD.as_bytes());
+    assert!(!shown, "{what} has the password in it:\n{}", String::from_utf8_lossy(text));
+}
+
+#[test]
+fn the_password_of_an_address_is_in_no_output_and_no_file() {
+    if !has_http() {
+        return;
+    }
+    // The gate prints what it must not know; in the file it stands in two parts.
+    let settings = "[gate]\ncommands = [\"check\"]\n\n[commands.check]\n\
+                    run = [\"sh\", \"-c\", \"printf 'it is tok-%s' 0123456789\"]\n";
+    let world = World::new(&[("necro.toml", settings), (".kiro/specs/pages/tasks.md", PLAN)]);
+    let server = serve(&world.repository());
+    let address = format!("http://me:{PASSWORD}@{server}/r.git");
+
+    let done = run(&world, &address, &[]);
+    assert_eq!(done.code, Some(0), "{done:#?}");
+    assert!(done.stdout.contains(&format!("--repo http://{server}/r.git")), "{done:#?}");
+    let wrong = run(&world, &address.replace("/r.git", "/none.git"), &[]);
+    assert_eq!(wrong.code, Some(2), "{wrong:#?}");
+    let garbled = run(&world, &format!("http://me:{PASSWORD}/@{server}/r.git"), &[]);
+    assert_eq!(garbled.code, Some(2), "{garbled:#?}");
+    let mut all = vec![done, wrong, garbled];
+    for (command, args) in
+        [("status", &[][..]), ("status", &["--json"]), ("show", &["1"]), ("events", &["--json"]), ("land", &[])]
+    {
+        all.push(finish(&mut on(&world, &address, command, args)));
+    }
+    for finished in &all {
+        assert_hidden("output", format!("{finished:#?}").as_bytes());
+    }
+    let mut masked = false;
+    for path in files_below(&world.state()) {
+        let bytes = fs::read(world.state().join(&path)).unwrap_or_default();
+        assert_hidden(&path.display().to_string(), &bytes);
+        masked |= String::from_utf8_lossy(&bytes).contains("it is «masked»");
+    }
+    assert!(masked, "the gate's output was not kept");
+}
+
+/// Whether git speaks HTTP here.
+fn has_http() -> bool {
+    let folder = git(Path::new("."), &["--exec-path"]);
+    let found = Path::new(&folder).join("git-remote-http").exists();
+    if !found {
+        eprintln!("skipped: an address with a password needs a git that speaks HTTP");
+    }
+    found
+}
