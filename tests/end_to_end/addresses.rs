@@ -102,6 +102,25 @@ fn the_password_of_an_address_is_in_no_output_and_no_file() {
     assert!(masked, "the gate's output was not kept");
 }
 
+#[test]
+fn what_was_done_on_an_address_can_be_fetched_as_the_end_says() {
+    let settings = "[gate]\ncommands = []\n\n[run]\nland = true\n";
+    let world = World::new(&[("necro.toml", settings), (".kiro/specs/pages/tasks.md", PLAN)]);
+    let address = format!("file://{}", world.repository().display());
+    let done = run(&world, &address, &[]);
+    assert_eq!(done.code, Some(0), "{done:#?}");
+    assert!(done.stderr.contains("run.land has no effect"), "{done:#?}");
+    let told = done.stdout.lines().find_map(|line| line.strip_prefix("get it: ")).unwrap();
+    let command = told.split("   (in a clone of ").next().unwrap();
+    let words: Vec<&str> = command.strip_prefix("git ").unwrap().split(' ').collect();
+    git(&world.repository(), &words);
+    assert_eq!(git(&world.repository(), &["show", "necro/pages:page.txt"]), "text");
+
+    let refused = finish(&mut on(&world, &address, "land", &["pages"]));
+    assert_eq!(refused.code, Some(1), "{refused:#?}");
+    assert!(refused.stderr.contains(command), "{refused:#?}");
+}
+
 /// Whether git speaks HTTP here.
 fn has_http() -> bool {
     let folder = git(Path::new("."), &["--exec-path"]);

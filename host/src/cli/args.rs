@@ -156,7 +156,8 @@ pub(crate) struct RunArgs {
     /// Work from the last commit although the checkout has changes that are not committed.
     #[arg(long)]
     pub allow_dirty: bool,
-    /// Print one JSON object at the end instead of words.
+    /// Print one JSON object at the end instead of words: the run's `outcome`, `branch`, `commit`, `tree`, `tasks`,
+    /// `cost`, `problems` (what is left to do), `landed`, `mirror` (where the branch can be fetched) and more.
     #[arg(long)]
     pub json: bool,
 }

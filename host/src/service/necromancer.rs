@@ -27,7 +27,7 @@ use crate::domain::event::{Body, Subject};
 use crate::domain::id::{CommitId, Instance, RunId, SpecName};
 use crate::domain::task::{Task, TaskState};
 use crate::llm::config::LlmChoice;
-use crate::workspace::SlotPool;
+use crate::workspace::{SlotPool, Source};
 
 /// How long the journals of running attempts may take to close after a stop was asked for.
 const STOP_GRACE: Duration = Duration::from_secs(300);
@@ -130,7 +130,7 @@ pub struct RunSummary {
     pub cost: Cost,
     /// Replies came from a script, not from a model.
     pub scripted: bool,
-    /// What is left to do, in words: failed and waiting tasks.
+    /// What is left to do, in words: failed and waiting tasks, a landing that was refused.
     pub problems: Vec<String>,
     /// The spec branch was brought into the repository (`run.land`).
     pub landed: bool,
@@ -138,6 +138,10 @@ pub struct RunSummary {
     pub state: PathBuf,
     /// The repository, as the operator named it and without credentials.
     pub repository: String,
+    /// The bare repository that has the spec branch, to fetch from.
+    pub mirror: PathBuf,
+    /// The repository is on this machine, so that the branch can be landed there.
+    pub local: bool,
 }
 
 /// Runs a job or a spec as far as it goes. `stop` asks it to end early.
@@ -162,9 +166,11 @@ pub async fn run(
     let finished = finish(&ready, &outcome, problems).await;
     result?;
     let mut summary = finished?;
-    if ready.shop.config.run.land && summary.outcome == "done" {
-        super::land::land_branch(&ready.shop.mirror, &summary.commit, &summary.branch).await?;
-        summary.landed = true;
+    if ready.shop.config.run.land && summary.local && summary.outcome == "done" {
+        match super::land::land_branch(&ready.shop.mirror, &summary.commit, &summary.branch).await {
+            Ok(_) => summary.landed = true,
+            Err(error) => summary.problems.push(format!("not landed: {}", super::error::chain(&error))),
+        }
     }
     Ok(summary)
 }
@@ -317,5 +323,7 @@ async fn finish(ready: &Ready, outcome: &str, problems: Vec<String>) -> Result<R
         landed: false,
         state: ready.state.clone(),
         repository: ready.repository.clone(),
+        mirror: shop.mirror.path().to_owned(),
+        local: matches!(shop.mirror.source(), Source::Path(_)),
     })
 }

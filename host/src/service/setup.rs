@@ -279,6 +279,11 @@ async fn announce(options: &RunOptions, ready: &Ready, base_branch: &str, base: 
     if shop.gate.commands.is_empty() {
         shop.tell(&Progress::Warning { text: config::detect::NO_GATE.to_owned() });
     }
+    if shop.config.run.land && work_tree(shop.mirror.source()).is_none() {
+        let text = "run.land has no effect: the repository is not on this machine; the end of the run says how to \
+                    fetch the branch";
+        shop.tell(&Progress::Warning { text: text.to_owned() });
+    }
     for text in &ready.warnings {
         shop.tell(&Progress::Warning { text: text.clone() });
     }
