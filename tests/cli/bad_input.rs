@@ -94,6 +94,26 @@ fn a_repository_that_cannot_be_worked_with_is_named() {
 }
 
 #[test]
+fn a_repository_of_another_user_is_used_once_its_owner_is_trusted() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give a repository to another user");
+        return;
+    }
+    let place = ready(&[(".kiro/specs/none/tasks.md", "no task\n")]);
+    let mut all: Vec<_> = place.fingerprint("r").into_keys().collect();
+    all.push(place.path("r"));
+    for path in all {
+        std::os::unix::fs::lchown(path, Some(12_345), Some(12_345)).unwrap();
+    }
+    let args = ["run", "--spec", "none", "--llm", "scripted:../replies.toml", "--state", "../state"];
+    refused(&place, &args, 2, &["belongs to another user", "safe.directory"]);
+    let root = place.path("r").canonicalize().unwrap();
+    place.write("home/.gitconfig", format!("[safe]\n\tdirectory = {}\n", root.display()));
+    // The copy was made: what is wrong now is the spec.
+    refused(&place, &args, 2, &[".kiro/specs/none/tasks.md"]);
+}
+
+#[test]
 fn changes_that_are_in_no_commit_are_listed() {
     let place = ready(&[]);
     place.write("r/README.md", "changed\n");

@@ -3,6 +3,7 @@
 //! an object away from it; it never collects garbage, so nothing takes one from a slot.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,13 @@ const CONFIG: &str = "[core]
 /// Comes before every `.gitattributes`: nothing is converted, filtered or driven.
 const ATTRIBUTES: &str =
     "* -text !eol !crlf !ident !filter !working-tree-encoding !diff !merge !conflict-marker-size\n";
+
+/// How the other side is started for a repository that libgit2 has opened. Git serves no repository of
+/// another user unless `safe.directory` says so, and the call's own configuration does not reach the
+/// process that serves. libgit2 asks the same question and hears the user's own answer, so what it has
+/// opened the user works with. That process runs no hook, and takes programs only from configuration
+/// that no repository can write.
+const SERVE_ACCEPTED: &str = "--upload-pack=git -c 'safe.directory=*' upload-pack";
 
 /// What would lead git to other configuration, other objects or other history.
 const FORBIDDEN: &[&str] =
@@ -170,10 +178,17 @@ impl Mirror {
     /// # Errors
     /// [`WorkspaceError::Git`]: the source is gone, can't be reached or lets nobody in.
     pub async fn fetch(&self) -> Result<(), WorkspaceError> {
+        let mut is_accepted = false;
         if let Source::Path(path) = &self.source {
             let path = path.clone();
-            if self.objects(move |objects| Ok(is_current(&path, objects))).await? {
-                return Ok(());
+            let seen = self.objects(move |objects| {
+                let source = Repository::open(&path).ok();
+                Ok(source.map(|source| is_current(&source, objects)))
+            });
+            match seen.await? {
+                Some(true) => return Ok(()),
+                Some(false) => is_accepted = true,
+                None => {}
             }
         }
         let from = match &self.source {
@@ -182,8 +197,9 @@ impl Mirror {
         };
         let call = Call::on(&self.path)
             .args(["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"])
-            .args(["--no-recurse-submodules", "--no-show-forced-updates", "--"])
-            .args([from])
+            .args(["--no-recurse-submodules", "--no-show-forced-updates"])
+            .args(is_accepted.then_some(SERVE_ACCEPTED))
+            .args([OsString::from("--"), from])
             .args(["+refs/heads/*:refs/remotes/origin/*"])
             .transports(TRANSPORTS);
         self.git(call).await.map(|_| ())
@@ -226,10 +242,9 @@ impl Mirror {
 
 /// Whether the last fetch saw all branches as they are now: then git need not be started, which takes
 /// longer than this look. Whatever is in doubt is fetched, and git says what is wrong with it.
-fn is_current(source: &Path, mirror: &Objects) -> bool {
+fn is_current(source: &Repository, mirror: &Objects) -> bool {
     let Ok(mirror) = mirror.open() else { return false };
-    let Ok(source) = Repository::open(source) else { return false };
-    let theirs = tips(&source, "refs/heads/");
+    let theirs = tips(source, "refs/heads/");
     theirs.is_some() && theirs == tips(&mirror, "refs/remotes/origin/")
 }
 

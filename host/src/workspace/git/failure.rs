@@ -103,6 +103,7 @@ pub(crate) fn classify(command: String, code: Option<i32>, stderr: &[u8]) -> Git
     const AUTH: &[&str] = &[
         "authentication failed",
         "permission denied (",
+        "detected dubious ownership",
         "could not read username",
         "could not read password",
         "terminal prompts disabled",
@@ -207,6 +208,10 @@ mod tests {
             ("fatal: write error: No space left on device", "disk"),
             ("fatal: could not read Username for 'https://x': terminal prompts disabled", "auth"),
             ("git@x: Permission denied (publickey).\nfatal: Could not read from remote repository.", "auth"),
+            (
+                "fatal: detected dubious ownership in repository at '/x'\nfatal: Could not read from remote repository.",
+                "auth",
+            ),
             ("ssh: Could not resolve hostname x\nfatal: Could not read from remote repository.", "network"),
             ("fatal: unable to access 'https://x/': Could not resolve host: x", "network"),
             ("fatal: '/x' does not appear to be a git repository\nfatal: Could not read from remote", "missing"),

@@ -103,7 +103,11 @@ async fn the_users_checkout_is_the_same_byte_for_byte() {
     }
     let hook = user.join(".git/hooks/post-merge");
     let config = fs::read_to_string(user.join(".git/config")).unwrap();
-    let config = format!("{config}[core]\n\tfsmonitor = {}\n[fetch]\n\twriteCommitGraph = true\n", hook.display());
+    let hook = hook.display();
+    let config = format!(
+        "{config}[core]\n\tfsmonitor = {hook}\n[fetch]\n\twriteCommitGraph = true\n\
+         [uploadpack]\n\tpackObjectsHook = {hook}\n"
+    );
     fs::write(user.join(".git/config"), config).unwrap();
     // Work in progress: staged, unstaged, untracked, ignored.
     fixture.put("src/lib.rs", "staged\n");
