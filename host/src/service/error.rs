@@ -66,6 +66,9 @@ pub enum ServiceError {
     /// No model call can be answered until a person has changed something.
     #[error("no model call can be answered: {0}")]
     Model(HostError),
+    /// A person stopped it before there was a run.
+    #[error("interrupted before the run began; the same command begins again")]
+    Interrupted,
     /// The command line or a job does not make sense.
     #[error("{0}")]
     Usage(String),
@@ -135,6 +138,7 @@ impl ServiceError {
             | Self::Io { .. } => Trouble::Environment,
             Self::Workspace(WorkspaceError::DiskFull { .. } | WorkspaceError::Git(GitError::DiskFull { .. }))
             | Self::Registry(RegistryError::Full | RegistryError::ReadOnly) => Trouble::Environment,
+            Self::Interrupted => Trouble::Interrupted,
             Self::Model(HostError::BudgetExceeded(_)) => Trouble::Work,
             Self::Model(_) => Trouble::Environment,
             Self::Workspace(_) | Self::Land(_) | Self::Registry(_) | Self::Host(_) | Self::Internal(_) => Trouble::Work,

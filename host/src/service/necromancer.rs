@@ -156,7 +156,7 @@ pub async fn run(
 ) -> Result<RunSummary, ServiceError> {
     let (stop_all, stopping) = watch::channel(false);
     let forward = tokio::spawn(forward(stop, stop_all.clone()));
-    let ready = setup::prepare(&options, clock, observer, stopping).await?;
+    let ready = setup::prepare(&options, clock, observer, stopping).await.inspect_err(|_| forward.abort())?;
     let result = work(&options, &ready, stop_all).await;
     forward.abort();
     let (outcome, problems) = match &result {

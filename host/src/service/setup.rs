@@ -15,17 +15,18 @@ use super::necromancer::{Goal, RunOptions};
 use super::plugins::{Loading, PluginSet};
 use super::progress::{Observer, Progress};
 use super::state_dir::{DEFAULT_NAME, StateDir, StateLock};
-use super::workshop::{SpiritCommand, Workshop};
+use super::workshop::{SpiritCommand, Workshop, stopped};
 use super::{llm_access, specbranch, specname};
 use crate::artifact::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::domain::budget::{Amount, Budget};
 use crate::domain::event::{Body, Subject};
-use crate::domain::id::{CommitId, Digest};
+use crate::domain::id::{CommitId, Digest, SpecName};
 use crate::domain::mask::Mask;
 use crate::domain::protocol;
 use crate::domain::team::Language;
+use crate::llm::config::LlmConfig;
 use crate::registry::Registry;
 use crate::sandbox::{Confinement, HostEnv, Sandbox};
 use crate::store::BlobStore;
@@ -86,13 +87,27 @@ async fn open_registry(path: PathBuf, clock: Arc<dyn Clock>, blobs: BlobStore) -
     Ok(opening.await.map_err(|error| ServiceError::Internal(error.to_string()))??)
 }
 
-/// Refuses what cannot work, then makes everything that the run needs.
-pub(crate) async fn prepare(
-    options: &RunOptions,
-    clock: Arc<dyn Clock>,
-    observer: Arc<dyn Observer>,
-    stop: watch::Receiver<bool>,
-) -> Result<Ready, ServiceError> {
+/// What was looked at, copied and loaded. Nothing of it says yet that there is a run.
+struct Gathered {
+    source: Source,
+    seen: Inspection,
+    state: StateDir,
+    lock: StateLock,
+    blobs: BlobStore,
+    mirror: Arc<Mirror>,
+    registry: Registry,
+    base: CommitId,
+    found: BaseFiles,
+    config: Config,
+    llm: LlmConfig,
+    mask: Arc<Mask>,
+    plugins: PluginSet,
+    spec: SpecName,
+}
+
+/// Refuses what cannot work, then gets everything that a run needs. It may be dropped at any point:
+/// git is killed with it, and the next run takes away what git leaves.
+async fn gather(options: &RunOptions, clock: &Arc<dyn Clock>) -> Result<Gathered, ServiceError> {
     let source = source(&options.repository, &options.cwd)?;
     let loading = Loading::begin(options.cache.clone(), &options.plugins);
     // With the settings of the checkout, only to refuse early; those of the base commit count.
@@ -111,7 +126,7 @@ pub(crate) async fn prepare(
     let lock = state.lock(clock.now())?;
     let mirror = Mirror::open(git.at_home(state.root())?, &state.repositories(), source.clone()).await?;
     let blobs = BlobStore::open(state.blobs())?;
-    let opening = open_registry(state.registry(), Arc::clone(&clock), blobs.clone());
+    let opening = open_registry(state.registry(), Arc::clone(clock), blobs.clone());
     let (fetched, registry) = tokio::join!(mirror.fetch(), opening);
     fetched?;
     let registry = registry?;
@@ -125,7 +140,23 @@ pub(crate) async fn prepare(
     let plugins = PluginSet::load(loading, &config, &options.plugins).await?;
     let spec = specname::choose(&options.goal, &registry, &found.specs).await?;
     seen.check_branch_free(&protocol::spec_branch(&spec))?;
+    Ok(Gathered { source, seen, state, lock, blobs, mirror, registry, base, found, config, llm, mask, plugins, spec })
+}
 
+/// Makes a run of what [`gather`] gets. A stop that is asked for meanwhile, such as while a large
+/// repository is copied, ends it at once.
+pub(crate) async fn prepare(
+    options: &RunOptions,
+    clock: Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+    stop: watch::Receiver<bool>,
+) -> Result<Ready, ServiceError> {
+    let gathered = tokio::select! {
+        gathered = gather(options, &clock) => gathered?,
+        () = stopped(stop.clone()) => return Err(ServiceError::Interrupted),
+    };
+    let Gathered { source, seen, state, lock, blobs, mirror, registry, base, found, config, llm, mask, plugins, spec } =
+        gathered;
     let (gate, commands) = commands(&config, &found, &mask, &clock);
     check_programs(&gate, state.root())?;
     let run = registry.ids().run();

@@ -96,6 +96,7 @@ impl Mirror {
                 fs::create_dir_all(made.join(sub)).map_err(WorkspaceError::io(&made))?;
             }
             drop_stale_locks(&made)?;
+            drop_half_packs(&made)?;
             seal(&made)
         })
         .await?;
@@ -306,6 +307,17 @@ fn drop_stale_locks(mirror: &Path) -> Result<(), WorkspaceError> {
         match fs::remove_file(&lock) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(WorkspaceError::io(&lock)(e)),
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a killed fetch had received so far. Only the owner of the state directory may do so.
+fn drop_half_packs(mirror: &Path) -> Result<(), WorkspaceError> {
+    let dir = mirror.join("objects/pack");
+    for entry in fs::read_dir(&dir).map_err(WorkspaceError::io(&dir))?.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(b"tmp_") {
+            fs::remove_file(entry.path()).map_err(WorkspaceError::io(&entry.path()))?;
         }
     }
     Ok(())
