@@ -70,6 +70,14 @@ fn a_job_has_to_be_a_text_of_some_size() {
 }
 
 #[test]
+fn the_demo_has_a_repository_of_its_own() {
+    let place = ready(&[]);
+    for (flag, value) in [("--repo", "."), ("--base", "main")] {
+        refused(&place, &["run", "--demo", flag, value], 2, &["--demo", flag, "cannot be used with"]);
+    }
+}
+
+#[test]
 fn a_repository_that_cannot_be_worked_with_is_named() {
     let place = ready(&[]);
     fs::create_dir_all(place.path("plain")).unwrap();

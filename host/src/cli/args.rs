@@ -130,7 +130,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "demo")]
     pub spec: Option<String>,
     /// Play the built-in demo job on a temporary repository, with scripted replies.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["repo", "base"])]
     pub demo: bool,
     /// Language of the demo job.
     #[arg(long, value_enum, default_value_t = Language::En, requires = "demo")]
