@@ -5,7 +5,7 @@ use necro_host::domain::event::Body;
 use necro_host::domain::task::TaskState;
 
 use crate::replies::Replies;
-use crate::world::{Finished, SETTINGS, World, picture};
+use crate::world::{Finished, SETTINGS, World, finish, git, picture};
 
 const REQUIREMENTS: &str = "# Requirements Document
 
@@ -75,6 +75,24 @@ fn a_spec_is_executed_where_it_stands_and_only_what_is_open() {
     // All that is open is done: the same command has nothing left to do and asks nobody.
     let again = world.run("version = 1\n", &["--spec", "pages"]).done();
     assert_eq!((&again["attempts"], &again["tree"]), (&serde_json::json!(0), &summary["tree"]));
+}
+
+#[test]
+fn a_run_writes_into_the_checkout_only_its_own_folder() {
+    let world = with_plan("# Plan\n\n- [ ] 1. Write a page\n  - _Skill: backend_\n");
+    let before = picture(&world.repository());
+    let replies = Replies::default().writes("backend", "1", None, "page.txt", "text\n");
+    let script = format!("scripted:{}", world.file("replies.toml", &replies.text()));
+    let mut run = world.binary();
+    run.args(["run", "--json", "--spec", "pages", "--llm", &script]).current_dir(world.repository());
+    let summary = finish(&mut run).done();
+    let state = world.repository().join(".necro");
+    assert!(state.join("registry.db").exists(), "{summary}");
+    let after = picture(&world.repository());
+    let differs = |path: &&std::path::PathBuf| before.get(*path) != after.get(*path);
+    let changed: Vec<_> = before.keys().chain(after.keys()).filter(differs).collect();
+    assert!(changed.is_empty(), "the run changed {changed:?}");
+    assert_eq!(git(&world.repository(), &["status", "--porcelain", "--untracked-files=all"]), "");
 }
 
 fn refused(plan: &str) -> (World, Finished) {
