@@ -23,7 +23,7 @@ async fn land(
     state: Option<std::path::PathBuf>,
     spec: SpecName,
 ) -> Result<LandSummary, ServiceError> {
-    service::land(&LandOptions { repository, cwd, state, spec: Some(spec) }).await
+    service::land(&LandOptions { repository, cwd, state, spec }).await
 }
 
 fn text(summary: &LandSummary, repository: &str, style: Style) -> String {

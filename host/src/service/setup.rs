@@ -19,7 +19,7 @@ use super::workshop::{SpiritCommand, Workshop, stopped};
 use super::{llm_access, specbranch, specname};
 use crate::artifact::ArtifactStore;
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, CommandSettings, Config};
 use crate::domain::budget::{Amount, Budget};
 use crate::domain::event::{Body, Subject};
 use crate::domain::id::{CommitId, Digest, SpecName};
@@ -211,22 +211,22 @@ fn commands(
     mask: &Arc<Mask>,
     clock: &Arc<dyn Clock>,
 ) -> (Gate, Vec<SpiritCommand>) {
-    let all = config.all_commands(found.detected.as_ref());
-    let command = |name: &String| {
-        all.get(name).map(|settings| GateCommand {
-            name: name.clone(),
-            argv: settings.run.clone(),
-            timeout: Duration::from_millis(settings.timeout_ms),
-        })
+    let detected = found.detected.as_ref();
+    let command = |name: &str, settings: &CommandSettings| GateCommand {
+        name: name.to_owned(),
+        argv: settings.run.clone(),
+        timeout: Duration::from_millis(settings.timeout_ms),
     };
     let sandbox = Sandbox::new(HostEnv::from_process(), Arc::clone(clock), Confinement::Off);
-    let deciding = found.gate_names(config).iter().filter_map(command).collect();
-    let allowed = all
-        .iter()
+    let deciding = config.gate_commands(detected).iter().map(|(name, settings)| command(name, settings)).collect();
+    let allowed = config
+        .all_commands(detected)
+        .into_iter()
         .filter(|(_, settings)| settings.spirits)
-        .filter_map(|(name, settings)| {
-            let (description, extra_args) = (settings.description.clone(), settings.extra_args);
-            command(name).map(|command| SpiritCommand { command, description, extra_args })
+        .map(|(name, settings)| SpiritCommand {
+            command: command(&name, &settings),
+            description: settings.description,
+            extra_args: settings.extra_args,
         })
         .collect();
     (Gate { commands: deciding, sandbox, mask: Arc::clone(mask) }, allowed)
