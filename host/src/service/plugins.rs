@@ -14,10 +14,7 @@ use crate::config::Config;
 use crate::domain::assignment::RoleInfo;
 use crate::domain::id::{Digest, Role};
 use crate::plugin::builtin::Builtin;
-use crate::plugin::{Engine, EngineOptions, Expectation, Limits, Plugin, PluginKind, builtin};
-
-/// The largest component file that is read, in bytes.
-const MAX_COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
+use crate::plugin::{Engine, EngineOptions, Expectation, Limits, MAX_COMPONENT_BYTES, Plugin, PluginKind, builtin};
 
 /// A plugin that the operator names: `routing=least-busy` or `routing=path.wasm`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -341,7 +338,7 @@ async fn from_file(engine: &Engine, path: &Path, expectation: Expectation) -> Re
         return Err(ServiceError::Usage(format!("`{}` is no file of a plugin", path.display())));
     }
     let size = metadata.len();
-    if size > MAX_COMPONENT_BYTES {
+    if size > MAX_COMPONENT_BYTES as u64 {
         return Err(ServiceError::Usage(format!(
             "`{}` has {size} bytes; a component may have {MAX_COMPONENT_BYTES}",
             path.display()
