@@ -139,8 +139,9 @@ fn every_attempt_leaves_diff_log_and_test_result(records: &Records) {
     for attempt in records.reader.attempts_of_spec(&records.spec).unwrap() {
         let artifacts = records.reader.artifacts(&attempt.key.key).unwrap();
         let own: Vec<_> = artifacts.iter().filter(|a| a.attempt == Some(attempt.key.attempt)).collect();
-        for (kind, name) in [("diff", "change.diff"), ("log", "attempt.log"), ("test", "-gate.json")] {
-            let is_one = |a: &&ArtifactRecord| a.artifact.kind == kind && a.artifact.name.ends_with(name);
+        for (kind, name) in [("diff", "change.diff"), ("log", "attempt.log"), ("test", "gate.json")] {
+            let full = format!("{}-{}-{name}", attempt.key.key.task, attempt.key.attempt);
+            let is_one = |a: &&ArtifactRecord| a.artifact.kind == kind && a.artifact.name == full;
             let of_kind: Vec<_> = own.iter().copied().filter(is_one).collect();
             let [one] = of_kind[..] else { panic!("{} has {} {kind}s", attempt.key, of_kind.len()) };
             assert!(one.artifact.size_bytes > 0 && one.artifact.uri.starts_with("artifact:"), "{one:?}");

@@ -72,6 +72,14 @@ async fn look(source: &Source, base: Option<&str>) -> Result<(Git, Inspection), 
     Ok((git, seen))
 }
 
+/// What paths of the configuration are relative to.
+fn root_of<'a>(source: &'a Source, cwd: &'a Path) -> &'a Path {
+    match source {
+        Source::Path(root) => root,
+        Source::Url(_) => cwd,
+    }
+}
+
 /// Opens the registry while something else goes on.
 async fn open_registry(path: PathBuf, clock: Arc<dyn Clock>, blobs: BlobStore) -> Result<Registry, ServiceError> {
     let opening = tokio::task::spawn_blocking(move || Registry::open(&path, clock, blobs));
@@ -113,7 +121,9 @@ pub(crate) async fn prepare(
     let llm = llm_access::config(options, &config)?;
     let mask = Arc::new(llm_access::mask(options, &config));
 
-    let plugins = PluginSet::load(loading, &config, &options.plugins).await?;
+    let plugins = Arc::new(PluginSet::load(loading, &config, &options.plugins, root_of(&source, &options.cwd)).await?);
+    let (set, store) = (Arc::clone(&plugins), blobs.clone());
+    let keeping = tokio::task::spawn_blocking(move || set.keep(&store));
     let spec = specname::choose(&options.goal, &registry, &found.specs).await?;
     seen.check_branch_free(&protocol::spec_branch(&spec))?;
 
@@ -141,6 +151,7 @@ pub(crate) async fn prepare(
         gate,
     });
     specbranch::start(&shop, &seen.base_branch, &base).await?;
+    keeping.await.map_err(|error| ServiceError::Internal(error.to_string()))??;
     let ready = Ready {
         max_parallel: options.max_parallel.unwrap_or(shop.config.run.max_parallel),
         scripted: llm.script().is_some(),
