@@ -42,8 +42,7 @@ mod tests;
 
 pub use diff::{MAX_DIFF_LINES, MAX_DIFF_TEXT_BYTES, TreeDiff};
 pub use files::{
-    MAX_LIST_ENTRIES, MAX_READ_BYTES, MAX_READABLE_FILE_BYTES, MAX_SEARCH_HITS, MAX_WRITE_BYTES, PlannedWrite,
-    WorkFiles,
+    MAX_LIST_ENTRIES, MAX_READ_BYTES, MAX_READABLE_FILE_BYTES, MAX_SEARCH_HITS, MAX_WRITE_BYTES, WorkFiles,
 };
 pub use git::{Git, GitError, OLDEST_GIT};
 pub use land::{LandError, Landed, fetch_command};

@@ -59,6 +59,12 @@ run = ["sh", "-c", "test $(cat *.txt | wc -l) -le 2"]
     let told: String =
         ["1", "2"].iter().filter(|t| records.attempts(t).len() == 2).map(|t| records.told(t, 2)).collect();
     assert!(told.contains("passed alone, but not together"), "{told}");
+    let attempts = records.work();
+    let merges: Vec<_> = attempts.iter().flat_map(|a| &a.gates).filter(|gate| gate.stage == "merge").collect();
+    let results: Vec<bool> = merges.iter().flat_map(|gate| &gate.checks).map(|(_, passed)| *passed).collect();
+    assert!(results.contains(&false), "the gate of the merged tree is on record: {results:?}");
+    let artifacts = records.reader.artifacts_of_spec(&records.spec).unwrap();
+    assert!(artifacts.iter().any(|a| a.artifact.name.ends_with("merge.log")));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use necro_host::domain::event::{Body, Outcome};
 use necro_host::domain::protocol::{attempt_ref, parse_branch, parse_commit};
 use necro_host::domain::review::Severity;
+use necro_host::registry::ArtifactRecord;
 use serde_json::Value;
 
 use crate::records::Records;
@@ -138,8 +139,10 @@ fn every_attempt_leaves_diff_log_and_test_result(records: &Records) {
     for attempt in records.reader.attempts_of_spec(&records.spec).unwrap() {
         let artifacts = records.reader.artifacts(&attempt.key.key).unwrap();
         let own: Vec<_> = artifacts.iter().filter(|a| a.attempt == Some(attempt.key.attempt)).collect();
-        for kind in ["diff", "log", "test"] {
-            let of_kind: Vec<_> = own.iter().filter(|a| a.artifact.kind == kind).collect();
+        for (kind, name) in [("diff", "change.diff"), ("log", "attempt.log"), ("test", "gate.json")] {
+            let full = format!("{}-{}-{name}", attempt.key.key.task, attempt.key.attempt);
+            let is_one = |a: &&ArtifactRecord| a.artifact.kind == kind && a.artifact.name == full;
+            let of_kind: Vec<_> = own.iter().copied().filter(is_one).collect();
             let [one] = of_kind[..] else { panic!("{} has {} {kind}s", attempt.key, of_kind.len()) };
             assert!(one.artifact.size_bytes > 0 && one.artifact.uri.starts_with("artifact:"), "{one:?}");
         }

@@ -75,6 +75,42 @@ fn the_gate_is_the_base_commits_whatever_spirits_write() {
     records.assert_sound();
 }
 
+/// Task 1 is refused once for what `first` does, with `part` among the words, and then done.
+fn refused_once(settings: &str, files: &[(&str, &str)], first: &[serde_json::Value], part: &str) {
+    let plan = PLAN.split("- [ ] 2.").next().unwrap();
+    let base = [("necro.toml", settings), ("cover.txt", "A book\n"), (".kiro/specs/pages/tasks.md", plan)];
+    let world = World::new(&[&base, files].concat());
+    let replies = Replies::default()
+        .attempt("backend", "1", Some(1), &[first, &[finish("write the first page")]])
+        .writes("backend", "1", Some(2), "first.txt", "whole\n");
+    world.run(&replies.text(), &["--spec", "pages"]).done();
+    let records = world.records();
+    let outcomes: Vec<_> = records.attempts("1").iter().map(|attempt| attempt.outcome).collect();
+    assert_eq!(outcomes, [Some(Outcome::Failed), Some(Outcome::Success)]);
+    assert!(records.told("1", 2).contains(part), "{}", records.told("1", 2));
+    records.assert_sound();
+}
+
+#[test]
+fn what_the_review_cannot_see_is_not_merged() {
+    let endless = write("first.txt", &"a line\n".repeat(50_001));
+    refused_once(&settings("true"), &[], &[endless], "too large for the review to see this file");
+}
+
+#[test]
+fn a_change_of_what_the_gate_does_is_not_merged() {
+    let settings = "[gate]\ncommands = [\"check\"]\n\n[commands.check]\nrun = [\"sh\", \"ci/check.sh\"]\n";
+    let cheat = [write("ci/check.sh", "true\n"), write("first.txt", "broken\n")];
+    refused_once(settings, &[("ci/check.sh", "! grep -n broken *.txt\n")], &cheat, "necro/gate-changed");
+}
+
+#[test]
+fn what_git_ignores_is_not_taken_for_done() {
+    let files = [(".gitignore", "lib/\n")];
+    let both = [write("lib/core.txt", "lost\n"), write("first.txt", "whole\n")];
+    refused_once(&settings("true"), &files, &both, "in no commit: lib/core.txt");
+}
+
 #[test]
 fn a_nested_repository_is_refused_with_its_reason_and_not_lost() {
     let world = world(&settings("mkdir inner && git init -q inner && echo work > inner/page.txt"));
@@ -112,6 +148,12 @@ fn a_model_that_talks_nonsense_fails_its_tasks_and_keeps_its_work() {
     let records = world.records();
     assert_eq!((records.task("1").state, records.task("2").state), (TaskState::Failed, TaskState::Blocked));
     assert_eq!(records.attempts("1").len(), 3);
+    for attempt in records.attempts("1") {
+        assert!(attempt.commit.is_some() && attempt.files == ["first.txt"], "{attempt:?}");
+        let artifacts = records.reader.artifacts(&attempt.key.key).unwrap();
+        let diff = artifacts.iter().find(|a| a.attempt == Some(attempt.key.attempt) && a.artifact.kind == "diff");
+        assert!(diff.unwrap().artifact.size_bytes > 50, "unfinished work is shown, too");
+    }
     assert!(records.told("1", 2).contains("usable tool call"), "{}", records.told("1", 2));
     assert_eq!(world.on_branch("pages", "first.txt"), None, "nothing is merged");
     let refs = git(&world.mirror(), &["for-each-ref", "--format=%(refname)", "refs/necro"]);

@@ -1,6 +1,8 @@
 //! Runs on a spec that the repository has: what is done stays done, what cannot be executed is refused
 //! before anything is claimed.
 
+use std::fs;
+
 use necro_host::domain::event::Body;
 use necro_host::domain::task::TaskState;
 
@@ -52,14 +54,7 @@ fn with_plan(plan: &str) -> World {
 fn a_spec_is_executed_where_it_stands_and_only_what_is_open() {
     let world = with_plan(PLAN);
     let before = picture(&world.repository());
-    let replies = Replies::default().writes("backend", "2", None, "first.txt", "Once upon a time\n").writes(
-        "documentation",
-        "4",
-        None,
-        "second.txt",
-        "The end\n",
-    );
-    let summary = world.run(&replies.text(), &["--spec", "pages"]).done();
+    let summary = world.run(&pages().text(), &["--spec", "pages"]).done();
     assert_eq!(summary["tasks"]["done"], 3, "{summary}");
     assert_eq!(summary["attempts"], 2, "{summary}");
 
@@ -93,6 +88,41 @@ fn a_run_writes_into_the_checkout_only_its_own_folder() {
     let changed: Vec<_> = before.keys().chain(after.keys()).filter(differs).collect();
     assert!(changed.is_empty(), "the run changed {changed:?}");
     assert_eq!(git(&world.repository(), &["status", "--porcelain", "--untracked-files=all"]), "");
+}
+
+/// The two tasks of [`PLAN`] that are to be done.
+fn pages() -> Replies {
+    Replies::default().writes("backend", "2", None, "first.txt", "Once upon a time\n").writes(
+        "documentation",
+        "4",
+        None,
+        "second.txt",
+        "The end\n",
+    )
+}
+
+#[test]
+fn a_plan_with_open_boxes_is_work_to_do_whatever_its_numbers_were_before() {
+    let world = with_plan(PLAN);
+    let first = world.run(&pages().text(), &["--spec", "pages"]).done();
+    git(&world.repository(), &["fetch", "-q", &world.mirror().display().to_string(), "necro/pages"]);
+    git(&world.repository(), &["merge", "-q", "--ff-only", "FETCH_HEAD"]);
+    let plan = PLAN.replace("the first page", "an index").replace("the second page", "a glossary");
+    fs::write(world.repository().join(".kiro/specs/pages/tasks.md"), plan).unwrap();
+    let author = ["-c", "user.name=Reader", "-c", "user.email=reader@example.org"];
+    git(&world.repository(), &[&author[..], &["commit", "-q", "-a", "-m", "Plan more"]].concat());
+    let replies = Replies::default().writes("backend", "2", None, "index.txt", "1\n").writes(
+        "documentation",
+        "4",
+        None,
+        "glossary.txt",
+        "a\n",
+    );
+    let second = world.run(&replies.text(), &["--spec", "pages"]).done();
+    assert_eq!((&second["tasks"], &second["attempts"]), (&first["tasks"], &serde_json::json!(2)), "{second}");
+    assert_eq!(world.on_branch("pages", "glossary.txt").unwrap(), "a\n");
+    assert_eq!(world.on_branch("pages", "second.txt").unwrap(), "The end\n");
+    world.records().assert_sound();
 }
 
 fn refused(plan: &str) -> (World, Finished) {

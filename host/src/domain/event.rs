@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::call::Cost;
 use super::id::{AttemptKey, CommitId, Digest, ExecutionId, Instance, RunId, SlotId, SpecName, TaskId};
-use super::review::Finding;
+use super::review::{Check, Finding};
 use super::task::{ArtifactRef, Facts, TaskState};
 
 /// Version of the bodies written today.
@@ -187,8 +187,11 @@ pub enum Body {
         summary: Option<String>,
         /// The attempt's commit, kept under `refs/necro/`.
         commit: Option<CommitId>,
-        /// Files it changed.
+        /// Files it changed, the first of them.
         files: Vec<String>,
+        /// How many it changed besides.
+        #[serde(default)]
+        more_files: u64,
         /// What it cost.
         cost: Cost,
         /// How long it took.
@@ -281,6 +284,15 @@ pub enum TaskChange {
         /// Commands and whether they passed.
         checks: Vec<(String, bool)>,
     },
+}
+
+impl TaskChange {
+    /// The gate ran over `stage`, with these results.
+    #[must_use]
+    pub fn gate(stage: &str, checks: &[Check]) -> Self {
+        let checks = checks.iter().map(|check| (check.name.clone(), check.passed)).collect();
+        Self::GateFinished { stage: stage.to_owned(), checks }
+    }
 }
 
 impl Body {

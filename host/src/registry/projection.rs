@@ -319,25 +319,28 @@ fn runner(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
                 json_text(&Cost::default())?,
             ),
         ),
-        Body::RunnerFinished { runner: _, outcome, reason, summary, commit, files, cost, duration_ms } => one(
-            conn,
-            "UPDATE attempts SET outcome = ?4, failure = ?5, summary = ?6, commit_id = ?7, files = ?8, cost = ?9,
-                                 duration_ms = ?10, finished_at = ?11
+        Body::RunnerFinished { runner: _, outcome, reason, summary, commit, files, more_files, cost, duration_ms } => {
+            one(
+                conn,
+                "UPDATE attempts SET outcome = ?4, failure = ?5, summary = ?6, commit_id = ?7, files = ?8, cost = ?9,
+                                 duration_ms = ?10, finished_at = ?11, more_files = ?12
              WHERE spec = ?1 AND task = ?2 AND attempt = ?3",
-            (
-                spec.as_str(),
-                task.as_str(),
-                attempt,
-                json_text(outcome)?.trim_matches('"'),
-                reason,
-                summary,
-                commit.as_ref().map(CommitId::as_str),
-                json_text(files)?,
-                json_text(cost)?,
-                duration_ms,
-                time,
-            ),
-        ),
+                (
+                    spec.as_str(),
+                    task.as_str(),
+                    attempt,
+                    json_text(outcome)?.trim_matches('"'),
+                    reason,
+                    summary,
+                    commit.as_ref().map(CommitId::as_str),
+                    json_text(files)?,
+                    json_text(cost)?,
+                    duration_ms,
+                    time,
+                    more_files,
+                ),
+            )
+        }
         _ => Ok(()),
     }
 }

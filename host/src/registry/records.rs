@@ -104,8 +104,10 @@ pub struct Attempt {
     pub summary: Option<String>,
     /// Its commit.
     pub commit: Option<CommitId>,
-    /// Files it changed.
+    /// Files it changed, the first of them.
     pub files: Vec<String>,
+    /// How many it changed besides.
+    pub more_files: u64,
     /// What it cost.
     pub cost: Cost,
     /// How long it took.
@@ -264,8 +266,10 @@ pub struct ExecutionRecord {
     pub plugin: String,
     /// Digest of the component.
     pub component: Digest,
-    /// Engine version and limits.
+    /// The engine and its version.
     pub engine: String,
+    /// Where it is stopped, by the names of the settings.
+    pub limits: Value,
     /// The plugin's settings.
     pub settings: Value,
     /// What it was given.
@@ -291,6 +295,9 @@ pub struct CallRecord {
     pub digest: Digest,
     /// Its arguments.
     pub arguments: Value,
+    /// What the host found out about its effect: files with their digests before and after, the work tree
+    /// after a command.
+    pub effect: Option<Value>,
     /// When it was made.
     pub at: Timestamp,
     /// The answer; absent when none was recorded.

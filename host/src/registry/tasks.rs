@@ -19,6 +19,7 @@ use super::writer::Tx;
 /// Most tasks of one spec.
 pub const MAX_TASKS: usize = 100_000;
 const TICKED: &str = "ticked in tasks.md";
+const OPENED: &str = "its box is open in tasks.md";
 const REMOVED: &str = "removed from tasks.md";
 const CHILDREN_DONE: &str = "all sub-tasks are done";
 
@@ -239,8 +240,9 @@ fn about(run: &RunId, spec: &SpecName, task: &TaskId) -> Subject {
     Subject { run: Some(run.clone()), spec: Some(spec.clone()), task: Some(task.clone()), attempt: None }
 }
 
-/// Brings the registry to what the spec's file says: content from the file, "ticked" = done, and the
-/// live state from the registry. Definitions that say nothing new are no event.
+/// Brings the registry to what the spec's file says (readings A8): content from the file, "ticked" =
+/// done, a box that is open although its task was done = to be done again, and every other state from
+/// the registry. Definitions that say nothing new are no event.
 pub(super) fn create(
     tx: &mut Tx<'_>,
     run: &RunId,
@@ -255,7 +257,13 @@ pub(super) fn create(
     if let Some(task) = gone.iter().find(|task| task.state == TaskState::Running) {
         return Err(RegistryError::Running(task.key.clone()));
     }
-    let plan = Plan::new(&facts, &existing, &ticked)?;
+    // Nobody ticks containers: they follow their children.
+    let is_open = |task: &&Task| {
+        let id = &task.key.task;
+        task.state == TaskState::Done && !ticked.contains(id) && facts.get(id).is_some_and(|facts| !facts.container)
+    };
+    let opened: BTreeSet<&TaskId> = existing.values().filter(is_open).map(|task| &task.key.task).collect();
+    let plan = Plan::new(&facts, &existing, &ticked, &opened)?;
     // In the order of the file, so that the log reads as the file does.
     for TaskDefinition { id, .. } in definitions {
         let Some(facts) = facts.get(id) else { continue };
@@ -278,11 +286,24 @@ pub(super) fn create(
         }
         tx.append(subject, Body::TaskCompleted { commit: None, reason: TICKED.to_owned() })?;
     }
+    for task in &opened {
+        let body = Body::TaskReopened { from: TaskState::Done, reason: OPENED.to_owned() };
+        tx.append(about(run, spec, task), body)?;
+    }
     for task in gone.iter().filter(|task| !task.state.is_final()) {
         let body = Body::TaskCancelled { reason: REMOVED.to_owned() };
         tx.append(about(run, spec, &task.key.task), body)?;
     }
     record(tx, run, spec, plan.steps)?;
+    if !opened.is_empty() {
+        let graph = Stored { conn: tx.conn, spec };
+        let mut above = Vec::new();
+        for task in &opened {
+            above.extend(graph.dependents(task)?);
+        }
+        let steps = settle(&graph, above, Cause::Reopening)?;
+        record(tx, run, spec, steps)?;
+    }
     query::tasks(tx.conn, spec)
 }
 
@@ -299,6 +320,7 @@ impl Plan {
         facts: &BTreeMap<TaskId, Facts>,
         existing: &BTreeMap<TaskId, Task>,
         ticked: &BTreeSet<&TaskId>,
+        opened: &BTreeSet<&TaskId>,
     ) -> Result<Self, RegistryError> {
         let mut map = TaskMap::default();
         let mut seeds = BTreeSet::new();
@@ -307,13 +329,14 @@ impl Plan {
             let old = existing.get(id);
             let state = match old {
                 _ if ticked.contains(id) => TaskState::Done,
+                _ if opened.contains(id) => TaskState::Blocked,
                 Some(task) => task.state,
                 None => TaskState::Blocked,
             };
             if old.is_none() {
                 created.insert(id.clone(), state);
             }
-            if old.is_none_or(|task| task.definition != *facts) {
+            if opened.contains(id) || old.is_none_or(|task| task.definition != *facts) {
                 seeds.insert(id.clone());
             }
             map.insert(id.clone(), state, (facts.container, facts.optional), facts.depends.clone());

@@ -1,6 +1,7 @@
 //! What an attempt's spirit can reach: the capability traits of `plugin`, over the adapters and
 //! bound to one slot, one task and one budget.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,20 +12,25 @@ use super::workshop::{SpiritCommand, Workshop};
 use crate::domain::assignment::{DependencyReport, SpecDocument};
 use crate::domain::call::{Cost, HostError, Refused};
 use crate::domain::event::Event;
-use crate::domain::id::{ArtifactUri, AttemptKey, Instance, TaskId, TaskKey};
+use crate::domain::excerpt::excerpt;
+use crate::domain::id::{ArtifactUri, AttemptKey, Instance, SpecName, TaskId, TaskKey};
 use crate::domain::llm::{Completion, Request, Speaker};
 use crate::domain::mask::Mask;
 use crate::domain::task::Task;
-use crate::domain::work::{CommandOutcome, Edit, Entry, FileStatus, FileText, LineRange, SearchHit, SearchQuery};
+use crate::domain::work::{Edit, Entry, FileStatus, FileText, LineRange, PlannedWrite, SearchHit, SearchQuery};
 use crate::llm::gateway::Session;
 use crate::plugin::capability::{
-    Artifacts, Capabilities, Command, Llm, Log, Registry as RegistryCapability, Workspace, WorkspaceEdit,
+    Artifacts, Capabilities, Command, CommandRun, Llm, Log, Registry as RegistryCapability, Workspace, WorkspaceEdit,
 };
 use crate::registry::{EventFilter, Reader, RegistryError};
 use crate::workspace::{Slot, TreeId, WorkFiles};
 
 /// At most this many events does one call answer.
 const MAX_EVENTS: u32 = 500;
+/// Bytes of their bodies.
+const MAX_EVENTS_BYTES: usize = 2 * 1024 * 1024;
+/// Events that are read at once.
+const EVENTS_PAGE: u32 = 50;
 
 /// What one attempt works with.
 pub(crate) struct Desk {
@@ -35,11 +41,41 @@ pub(crate) struct Desk {
     files: WorkFiles,
     base: TreeId,
     llm: Session,
-    lines: std::sync::Mutex<Vec<String>>,
+    log: std::sync::Mutex<AttemptLog>,
+    written: std::sync::Mutex<BTreeSet<String>>,
 }
 
-/// At most this many lines does an attempt's log keep.
-const MAX_LOG_LINES: usize = 10_000;
+/// Bytes of an attempt's log.
+const MAX_LOG_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of one of its lines; of a longer one the middle is left out.
+const MAX_LOG_LINE_BYTES: usize = 4 * 1024;
+
+/// The lines of an attempt's log, within bounds whatever a spirit asks for.
+#[derive(Debug, Default)]
+struct AttemptLog {
+    text: String,
+    full: bool,
+}
+
+impl AttemptLog {
+    fn push(&mut self, line: &str) {
+        if self.full {
+            return;
+        }
+        let line = short(line);
+        if self.text.len() + line.len() + 1 > MAX_LOG_BYTES {
+            self.full = true;
+            self.text.push_str("… later lines are left out\n");
+            return;
+        }
+        self.text.push_str(&line);
+        self.text.push('\n');
+    }
+}
+
+fn short(line: &str) -> String {
+    excerpt(line, MAX_LOG_LINE_BYTES / 2, MAX_LOG_LINE_BYTES / 2)
+}
 
 impl Desk {
     /// A desk for `attempt` over `slot`, whose work tree started as `base`.
@@ -51,11 +87,11 @@ impl Desk {
         base: TreeId,
     ) -> Result<Arc<Self>, ServiceError> {
         let files = WorkFiles::open(&slot, Mask::clone(&shop.mask)).await?;
-        let lines = std::sync::Mutex::default();
+        let (log, written) = (std::sync::Mutex::default(), std::sync::Mutex::default());
         let (role, task) = (instance.role(), attempt.key.task.clone());
         let llm = shop.gateway.session(role, task, attempt.attempt, vec![Arc::clone(&shop.budget)]);
         let llm = llm.until(shop.stop.clone());
-        Ok(Arc::new(Self { shop, attempt, instance, slot, files, base, llm, lines }))
+        Ok(Arc::new(Self { shop, attempt, instance, slot, files, base, llm, log, written }))
     }
 
     /// Why no model call can be answered any more, if one has shown that.
@@ -88,23 +124,27 @@ impl Desk {
 
     /// The attempt's log so far.
     pub(crate) fn log_text(&self) -> String {
-        self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner).join("\n")
+        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).text.clone()
+    }
+
+    /// Files that the spirit wrote with its tools and that are still there, but not among `known`.
+    pub(crate) async fn written_besides(&self, known: &HashSet<String>) -> Result<Vec<String>, HostError> {
+        let written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let mut present = self.files.present(written.into_iter().collect()).await?;
+        present.retain(|path| !known.contains(path));
+        Ok(present)
     }
 
     /// Adds a line to the attempt's log.
-    pub(crate) fn note(&self, line: String) {
-        let mut lines = self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match lines.len() {
-            len if len < MAX_LOG_LINES => lines.push(self.shop.mask.apply(&line)),
-            MAX_LOG_LINES => lines.push("… later lines are left out".to_owned()),
-            _ => {}
-        }
+    pub(crate) fn note(&self, line: &str) {
+        let line = self.shop.mask.apply(line);
+        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(&line);
     }
 
     /// Tells what the spirit does at the moment, and keeps it in the attempt's log.
     pub(crate) fn says(&self, text: String) {
-        self.note(text.clone());
-        self.shop.tell(&Progress::Activity { instance: self.instance.clone(), text });
+        self.note(&text);
+        self.shop.tell(&Progress::Activity { instance: self.instance.clone(), text: short(&text) });
     }
 
     async fn read<T: Send + 'static>(
@@ -158,16 +198,23 @@ impl Workspace for Desk {
 
 #[async_trait]
 impl WorkspaceEdit for Desk {
-    async fn write(&self, path: String, text: String) -> Result<(), HostError> {
+    async fn plan_write(&self, path: String, text: String) -> Result<Vec<PlannedWrite>, HostError> {
         self.says(format!("writes {path}"));
-        self.files.write(path, text).await
+        Ok(vec![self.files.plan_write(path, text).await?])
     }
 
-    async fn apply(&self, edits: Vec<Edit>) -> Result<(), HostError> {
+    async fn plan_apply(&self, edits: Vec<Edit>) -> Result<Vec<PlannedWrite>, HostError> {
         let mut paths: Vec<&str> = edits.iter().map(|edit| edit.path.as_str()).collect();
         paths.dedup();
         self.says(format!("edits {}", paths.join(", ")));
-        self.files.apply(edits).await
+        self.files.plan_apply(edits).await
+    }
+
+    async fn perform(&self, planned: Vec<PlannedWrite>) -> Result<(), HostError> {
+        let paths: Vec<String> = planned.iter().map(|write| write.path.clone()).collect();
+        self.files.perform(planned).await?;
+        self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(paths);
+        Ok(())
     }
 
     async fn remove(&self, path: String) -> Result<(), HostError> {
@@ -178,7 +225,7 @@ impl WorkspaceEdit for Desk {
 
 #[async_trait]
 impl Command for Desk {
-    async fn run(&self, name: String, args: Vec<String>) -> Result<CommandOutcome, HostError> {
+    async fn run(&self, name: String, args: Vec<String>) -> Result<CommandRun, HostError> {
         let entry = self.command(&name)?;
         if !args.is_empty() && !entry.extra_args {
             return Err(HostError::Denied(format!("`{name}` takes no further arguments")));
@@ -193,7 +240,9 @@ impl Command for Desk {
         if finished.cancelled {
             return Err(HostError::Cancelled("the run is being stopped".to_owned()));
         }
-        Ok(finished.outcome)
+        // What cannot be made into a tree now is said when the attempt is judged.
+        let tree = self.slot.snapshot().await.ok().map(|snapshot| snapshot.tree.to_string());
+        Ok(CommandRun { outcome: finished.outcome, tree })
     }
 }
 
@@ -234,14 +283,31 @@ impl RegistryCapability for Desk {
     }
 
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, HostError> {
-        let filter = EventFilter {
-            after,
-            limit: limit.min(MAX_EVENTS),
-            spec: Some(self.shop.spec.clone()),
-            ..EventFilter::default()
-        };
-        self.read(move |reader| reader.events(&filter)).await
+        let spec = self.shop.spec.clone();
+        self.read(move |reader| events_within(reader, &spec, after, limit.min(MAX_EVENTS))).await
     }
+}
+
+/// At most `limit` events, and no more of them than fit into one answer; the guest asks on from the last.
+fn events_within(reader: &Reader, spec: &SpecName, after: u64, limit: u32) -> Result<Vec<Event>, RegistryError> {
+    let (mut events, mut bytes, mut last) = (Vec::new(), 0, after);
+    while (events.len() as u64) < u64::from(limit) {
+        let page = EventFilter { after: last, limit: EVENTS_PAGE, spec: Some(spec.clone()), ..EventFilter::default() };
+        let found = reader.events(&page)?;
+        let is_last = found.len() < EVENTS_PAGE as usize;
+        for event in found {
+            bytes += serde_json::to_vec(&event.body).map_or(0, |body| body.len());
+            if !events.is_empty() && (bytes > MAX_EVENTS_BYTES || events.len() as u64 >= u64::from(limit)) {
+                return Ok(events);
+            }
+            last = event.sequence;
+            events.push(event);
+        }
+        if is_last {
+            break;
+        }
+    }
+    Ok(events)
 }
 
 /// Reports of the tasks that `key` depends on, as far as they were done by a spirit.
@@ -292,6 +358,25 @@ impl Log for Desk {
         }
         let line = self.shop.mask.apply(&line);
         tracing::debug!(spirit = %self.instance, task = %self.attempt, "{line}");
-        self.note(line);
+        self.note(&line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempts_log_is_bounded_whatever_a_spirit_asks_for() {
+        let mut log = AttemptLog::default();
+        for _ in 0..10_000 {
+            log.push(&"a".repeat(1024 * 1024));
+        }
+        assert!(log.text.len() < MAX_LOG_BYTES + 100);
+        assert!(log.text.ends_with("… later lines are left out\n"));
+        let mut log = AttemptLog::default();
+        log.push("reads a");
+        log.push("writes b");
+        assert_eq!(log.text, "reads a\nwrites b\n");
     }
 }

@@ -10,7 +10,7 @@ use crate::config::ConfigError;
 use crate::domain::call::HostError;
 use crate::domain::id::InvalidId;
 use crate::llm::config::LlmConfigError;
-use crate::plugin::{EngineError, LoadError};
+use crate::plugin::{EngineError, ExecutionError, LoadError};
 use crate::registry::RegistryError;
 use crate::sandbox::SandboxError;
 use crate::store::BlobError;
@@ -63,6 +63,9 @@ pub enum ServiceError {
     Id(#[from] InvalidId),
     #[error(transparent)]
     Host(#[from] HostError),
+    /// What a component does cannot be recorded.
+    #[error(transparent)]
+    Record(ExecutionError),
     /// No model call can be answered until a person has changed something.
     #[error("no model call can be answered: {0}")]
     Model(HostError),
@@ -139,7 +142,8 @@ impl ServiceError {
             Self::Workspace(WorkspaceError::DiskFull { .. } | WorkspaceError::Git(GitError::DiskFull { .. }))
             | Self::Registry(RegistryError::Full | RegistryError::ReadOnly) => Trouble::Environment,
             Self::Interrupted => Trouble::Interrupted,
-            Self::Model(HostError::BudgetExceeded(_)) => Trouble::Work,
+            Self::Record(ExecutionError::Journal { source, .. }) if source.full => Trouble::Environment,
+            Self::Record(_) | Self::Model(HostError::BudgetExceeded(_)) => Trouble::Work,
             Self::Model(_) => Trouble::Environment,
             Self::Workspace(_) | Self::Land(_) | Self::Registry(_) | Self::Host(_) | Self::Internal(_) => Trouble::Work,
         }

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::error::ServiceError;
-use super::slots;
+use super::error::{ServiceError, chain};
 use super::workshop::Workshop;
+use super::{remains, slots};
 use crate::domain::id::{AttemptKey, CommitId, Instance};
 use crate::domain::protocol::Commit;
 use crate::domain::verdict;
@@ -48,12 +48,20 @@ pub(crate) fn host_identity() -> Identity {
     Identity { name: "necro-host".to_owned(), email: "necro-host@localhost".to_owned() }
 }
 
-/// Merges `candidate`, using `slot` for the gate of the merged tree.
+/// Merges `candidate`, using `slot` for the gate of the merged tree. What the change does to that slot
+/// is its own failure.
 pub(crate) async fn integrate(
     shop: &Arc<Workshop>,
     slot: &Slot,
     candidate: &Candidate,
 ) -> Result<Integrated, ServiceError> {
+    match merge(shop, slot, candidate).await {
+        Err(error) if error.is_of_slot(slot.work_dir()) => Ok(Integrated::Returned(chain(&error))),
+        ended => ended,
+    }
+}
+
+async fn merge(shop: &Arc<Workshop>, slot: &Slot, candidate: &Candidate) -> Result<Integrated, ServiceError> {
     for _ in 0..MAX_MOVES {
         let branch = shop.branch_ref();
         let name = branch.clone();
@@ -73,6 +81,7 @@ pub(crate) async fn integrate(
             if gated.cancelled {
                 return Ok(Integrated::Stopped);
             }
+            remains::store_merge(shop, &candidate.attempt, &gated).await?;
             if !gated.passed() {
                 return Ok(Integrated::Returned(verdict::merged_gate_reason(&gated.checks)));
             }

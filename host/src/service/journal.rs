@@ -22,7 +22,8 @@ impl ExecutionJournal {
 }
 
 fn lost(error: RegistryError) -> JournalError {
-    JournalError(crate::service::error::chain(&error))
+    let full = matches!(error, RegistryError::Full | RegistryError::ReadOnly);
+    JournalError { reason: crate::service::error::chain(&error), full }
 }
 
 #[async_trait]
@@ -35,8 +36,14 @@ impl Journal for ExecutionJournal {
         self.execution.intent(call).await.map_err(lost)
     }
 
-    async fn answered(&self, sequence: u64, answer: Value, cost: Cost) -> Result<(), JournalError> {
-        self.execution.answered(sequence, answer, cost).await.map_err(lost)
+    async fn answered(
+        &self,
+        sequence: u64,
+        answer: Value,
+        cost: Cost,
+        effect: Option<Value>,
+    ) -> Result<(), JournalError> {
+        self.execution.answered(sequence, answer, cost, effect).await.map_err(lost)
     }
 
     async fn local(
@@ -45,10 +52,10 @@ impl Journal for ExecutionJournal {
         effect: LocalEffect,
     ) -> Result<Result<LocalAnswer, HostError>, JournalError> {
         let Some(context) = &self.context else {
-            let denied = HostError::Denied(format!("{} belongs to an attempt, and this is none", call.function.name()));
-            let answer = serde_json::to_value(&denied).map_err(|error| JournalError(error.to_string()))?;
-            self.execution.observed(call, answer).await.map_err(lost)?;
-            return Ok(Err(denied));
+            return Err(JournalError::new(format!(
+                "`{}` belongs to an attempt, and this is none",
+                call.function.name()
+            )));
         };
         self.execution.local(call, effect, context).await.map_err(lost)
     }

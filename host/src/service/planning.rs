@@ -14,6 +14,7 @@ use crate::domain::assignment::WorkKind;
 use crate::domain::dispatch::{self, AttemptEnd, NextStep};
 use crate::domain::event::Outcome;
 use crate::domain::id::{AttemptKey, Instance, Role, SpecName, TaskId, TaskKey};
+use crate::domain::task::TaskDefinition;
 use crate::domain::verdict::Verdict;
 use crate::spec::diagnostic::render;
 use crate::spec::plan as plan_of;
@@ -201,10 +202,9 @@ pub(crate) async fn check(shop: &Arc<Workshop>, kind: WorkKind, tree: &TreeId) -
         let required = Requirements::read(requirements.as_deref().unwrap_or_default());
         examine(TASKS, tasks.as_deref(), &|text| check_tasks(text, Some(&required), rules));
     }
-    let numbers = tasks.as_deref().map(|bytes| plan_of(bytes).tasks).unwrap_or_default();
-    if let Some(task) = numbers.iter().find(|task| task.id.is_planning_step()) {
-        report
-            .push_str(&format!("task {}: numbers that begin with 0. are the planning's own; begin with 1\n", task.id));
+    if kind == WorkKind::Plan {
+        let planned = tasks.as_deref().map(|bytes| plan_of(bytes).tasks).unwrap_or_default();
+        report.push_str(&fresh_plan(&planned));
     }
     if report.is_empty() {
         Ok(Verdict::Pass)
@@ -212,6 +212,23 @@ pub(crate) async fn check(shop: &Arc<Workshop>, kind: WorkKind, tree: &TreeId) -
         let reason = format!("The spec check found errors; mend them and finish again:\n{report}");
         Ok(Verdict::Fail { reason: dispatch::bounded_reason(&reason) })
     }
+}
+
+/// What is wrong with tasks that a spirit has planned, a line each. A person's plan may be done in
+/// part; a spirit's begins with everything to be done.
+fn fresh_plan(tasks: &[TaskDefinition]) -> String {
+    let mut report = String::new();
+    if let Some(task) = tasks.iter().find(|task| task.id.is_planning_step()) {
+        report
+            .push_str(&format!("task {}: numbers that begin with 0. are the planning's own; begin with 1\n", task.id));
+    }
+    if let Some(task) = tasks.iter().find(|task| task.done) {
+        report.push_str(&format!("task {}: its box is ticked; write `[ ]`, the host ticks what is merged\n", task.id));
+    }
+    if !tasks.is_empty() && tasks.iter().all(|task| task.optional) {
+        report.push_str("every task is optional: take the `*` from those that the job asks for\n");
+    }
+    report
 }
 
 #[cfg(test)]
@@ -228,6 +245,19 @@ mod tests {
         assert!(protected("necro.toml") && !protected("docs/necro.toml"));
         assert!(!protected("src/tasks.md"));
         assert!(!protected(".kiro/specs/login/notes.md"));
+    }
+
+    #[test]
+    fn a_planned_task_is_never_done_already() {
+        let wrong = |plan: &str| fresh_plan(&plan_of(plan.as_bytes()).tasks);
+        assert_eq!(wrong("- [ ] 1. A\n- [ ]* 2. B\n"), "");
+        for (plan, part) in [
+            ("- [ ] 1. A\n- [x] 2. B\n", "task 2: its box is ticked"),
+            ("- [ ]* 1. A\n- [ ]* 2. B\n", "every task is optional"),
+            ("- [ ] 0.1 A\n", "task 0.1: numbers that begin with 0."),
+        ] {
+            assert!(wrong(plan).contains(part), "{plan:?}: {}", wrong(plan));
+        }
     }
 
     #[test]

@@ -63,6 +63,7 @@ async fn end_attempt(shop: &Arc<Workshop>, attempt: Attempt) -> Result<(), Servi
         summary: None,
         commit: None,
         files: Vec::new(),
+        more_files: 0,
         cost: Cost::default(),
         duration_ms: 0,
     };

@@ -14,9 +14,6 @@ use crate::domain::id::{AttemptKey, ExecutionId};
 use crate::domain::review::{Change, Finding, Severity};
 use crate::registry::ExecutionKind;
 
-/// At most this many findings does one heuristic contribute.
-const MAX_FINDINGS: usize = 200;
-
 /// What the heuristics found, and the executions that found it.
 pub(crate) struct Reviewed {
     /// By heuristic, in the order of the set.
@@ -63,11 +60,6 @@ async fn one(
     begun.end(&ended, None).await?;
     let findings = match ended.result {
         Ok(mut findings) => {
-            let left_out = findings.len().saturating_sub(MAX_FINDINGS);
-            findings.truncate(MAX_FINDINGS);
-            if left_out > 0 {
-                findings.push(about_heuristic(seated, format!("{left_out} more findings are left out")));
-            }
             for finding in &mut findings {
                 finding.message = shop.mask.apply(&finding.message);
             }

@@ -81,6 +81,14 @@ async fn look(source: &Source, base: Option<&str>) -> Result<(Git, Inspection), 
     Ok((git, seen))
 }
 
+/// What paths of the configuration are relative to.
+fn root_of<'a>(source: &'a Source, cwd: &'a Path) -> &'a Path {
+    match source {
+        Source::Path(root) => root,
+        Source::Url(_) => cwd,
+    }
+}
+
 /// Opens the registry while something else goes on.
 async fn open_registry(path: PathBuf, clock: Arc<dyn Clock>, blobs: BlobStore) -> Result<Registry, ServiceError> {
     let opening = tokio::task::spawn_blocking(move || Registry::open(&path, clock, blobs));
@@ -101,7 +109,7 @@ struct Gathered {
     config: Config,
     llm: LlmConfig,
     mask: Arc<Mask>,
-    plugins: PluginSet,
+    plugins: Arc<PluginSet>,
     spec: SpecName,
 }
 
@@ -137,7 +145,7 @@ async fn gather(options: &RunOptions, clock: &Arc<dyn Clock>) -> Result<Gathered
     let llm = llm_access::config(options, &config)?;
     let mask = Arc::new(llm_access::mask(options, &config, &source));
 
-    let plugins = PluginSet::load(loading, &config, &options.plugins).await?;
+    let plugins = Arc::new(PluginSet::load(loading, &config, &options.plugins, root_of(&source, &options.cwd)).await?);
     let spec = specname::choose(&options.goal, &registry, &found.specs).await?;
     seen.check_branch_free(&protocol::spec_branch(&spec))?;
     Ok(Gathered { source, seen, state, lock, blobs, mirror, registry, base, found, config, llm, mask, plugins, spec })
@@ -157,6 +165,8 @@ pub(crate) async fn prepare(
     };
     let Gathered { source, seen, state, lock, blobs, mirror, registry, base, found, config, llm, mask, plugins, spec } =
         gathered;
+    let (set, store) = (Arc::clone(&plugins), blobs.clone());
+    let keeping = tokio::task::spawn_blocking(move || set.keep(&store));
     let (gate, commands) = commands(&config, &found, &mask, &clock);
     check_programs(&gate, state.root())?;
     let run = registry.ids().run();
@@ -181,6 +191,7 @@ pub(crate) async fn prepare(
         gate,
     });
     specbranch::start(&shop, &seen.base_branch, &base).await?;
+    keeping.await.map_err(|error| ServiceError::Internal(error.to_string()))??;
     let ready = Ready {
         max_parallel: options.max_parallel.unwrap_or(shop.config.run.max_parallel),
         scripted: llm.script().is_some(),

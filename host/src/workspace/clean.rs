@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions};
 
 use super::WorkspaceError;
 use crate::domain::id::CommitId;
@@ -121,9 +121,11 @@ fn allow(dir: &Dir, name: &OsStr) -> io::Result<()> {
     dir.set_permissions(name, cap_std::fs::Permissions::from_mode(0o700))
 }
 
-/// Writes `slots/<n>/git` and `work/.git` anew: for tools in the slot, never for the host.
+/// Writes `slots/<n>/git` anew, and `.git` into a swept work tree: for tools in the slot, never for the
+/// host.
 pub(crate) fn write_tool_repository(
     slot: &Path,
+    work: &Dir,
     objects: &Path,
     index: &Path,
     base: &CommitId,
@@ -140,10 +142,13 @@ pub(crate) fn write_tool_repository(
     )?;
     write(&git.join("objects/info/alternates"), &format!("{}\n", objects.display()))?;
     fs::copy(index, git.join("index")).map_err(WorkspaceError::io(&git))?;
-    write(&slot.join("work/.git"), "gitdir: ../git\n")
+    // Any other name in the work tree may be a tracked link; this one was swept, and is no link.
+    work.open_with(".git", OpenOptions::new().write(true).create_new(true))
+        .and_then(|mut file| file.write_all(b"gitdir: ../git\n"))
+        .map_err(WorkspaceError::io(&slot.join("work/.git")))
 }
 
-/// Writes a file of the host's: the old content or the new, never a part.
+/// Writes a file of the host's, where nobody else writes: the old content or the new, never a part.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), WorkspaceError> {
     let new = path.with_extension("new");
     fs::write(&new, text).and_then(|()| fs::rename(&new, path)).map_err(WorkspaceError::io(path))

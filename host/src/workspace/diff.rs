@@ -12,18 +12,24 @@ use crate::domain::work::{ChangeKind, FileStatus};
 pub const MAX_DIFF_TEXT_BYTES: usize = 1024 * 1024;
 /// Lines in the hunks of all files together; files beyond it come without hunks.
 pub const MAX_DIFF_LINES: usize = 50_000;
+/// Bytes of the same.
+const MAX_DIFF_BYTES: usize = 8 * 1024 * 1024;
 /// Files larger than this count as binary.
-const MAX_DIFFED_FILE_BYTES: i64 = 2 * 1024 * 1024;
+const MAX_DIFFED_FILE_BYTES: u64 = 2 * 1024 * 1024;
+/// Git takes a file with a zero among its first bytes for binary.
+const BINARY_SNIFF_BYTES: usize = 8_000;
 
 /// How two trees differ.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TreeDiff {
     /// Changed files, sorted by path.
     pub files: Vec<ChangedFile>,
     /// Unified diff with three lines of context.
     pub text: String,
-    /// A limit left something out of `text` or of the hunks; `files` is whole.
+    /// A limit left something out of `text`.
     pub truncated: bool,
+    /// Files of text whose hunks a limit left out: nobody who reads the hunks sees what changed.
+    pub unseen: Vec<String>,
 }
 
 impl Objects {
@@ -36,8 +42,8 @@ impl Objects {
         let failed = |e: git2::Error| WorkspaceError::objects("a diff", &e);
         let (old, new) = (find_tree(&repository, old)?, find_tree(&repository, new)?);
         let diff = repository.diff_tree_to_tree(Some(&old), Some(&new), Some(&mut options())).map_err(failed)?;
-        let mut found = TreeDiff { files: Vec::new(), text: String::new(), truncated: false };
-        let mut lines_left = MAX_DIFF_LINES;
+        let mut found = TreeDiff::default();
+        let (mut lines_left, mut bytes_left) = (MAX_DIFF_LINES, MAX_DIFF_BYTES);
         for position in 0..diff.deltas().len() {
             let Some(delta) = diff.get_delta(position) else { continue };
             let file = status_of(&delta);
@@ -58,12 +64,16 @@ impl Objects {
                 }
                 let (context, added, removed) = patch.line_stats().map_err(failed)?;
                 let lines = context + added + removed;
-                if lines <= lines_left {
+                if lines <= lines_left && text.len() <= bytes_left {
                     lines_left -= lines;
+                    bytes_left -= text.len();
                     changed.hunks = hunks(&patch).map_err(failed)?;
-                } else {
-                    found.truncated = true;
+                } else if changed.change != ChangeKind::Deleted {
+                    found.unseen.push(changed.path.clone());
                 }
+            }
+            if changed.binary && changed.size_bytes > MAX_DIFFED_FILE_BYTES && is_text(&repository, &delta) {
+                found.unseen.push(changed.path.clone());
             }
             found.files.push(changed);
         }
@@ -98,7 +108,7 @@ fn options() -> DiffOptions {
         .new_prefix("b")
         .include_typechange(true)
         .ignore_submodules(false)
-        .max_size(MAX_DIFFED_FILE_BYTES);
+        .max_size(i64::try_from(MAX_DIFFED_FILE_BYTES).unwrap_or(i64::MAX));
     options
 }
 
@@ -115,6 +125,13 @@ fn blob_size(repository: &git2::Repository, id: git2::Oid) -> u64 {
     let header = repository.odb().and_then(|odb| odb.read_header(id));
     // No blob: deleted, or a submodule.
     header.map_or(0, |(size, _)| size as u64)
+}
+
+/// Whether the new file only counts as binary because it is large.
+fn is_text(repository: &git2::Repository, delta: &git2::DiffDelta<'_>) -> bool {
+    let Ok(blob) = repository.find_blob(delta.new_file().id()) else { return false };
+    let content = blob.content();
+    !content[..content.len().min(BINARY_SNIFF_BYTES)].contains(&0)
 }
 
 fn hunks(patch: &Patch<'_>) -> Result<Vec<Hunk>, git2::Error> {

@@ -318,8 +318,7 @@ impl Place {
         let (objects, base) = (self.mirror.path().join("objects"), commit.clone());
         let ground = Arc::clone(&self.ground);
         blocking(move || {
-            ground.check()?;
-            write_tool_repository(&dir, &objects, &index, &base)?;
+            write_tool_repository(&dir, &ground.open_work()?, &objects, &index, &base)?;
             ground.empty_scratch()?;
             empty(&host.join("tmp"))?;
             write(&host.join("base"), base.as_str())?;

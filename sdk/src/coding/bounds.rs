@@ -4,6 +4,8 @@
 pub(super) const MAX_REPLY_CHARS: usize = 16_000;
 /// Characters of one document, report or failure in the assignment.
 pub(super) const MAX_SECTION_CHARS: usize = 48_000;
+/// Characters of a list of files in the prompt.
+pub(super) const MAX_FILES_CHARS: usize = 8_000;
 
 /// The head and the tail of `text` in about `limit` characters, with the count of what was left out
 /// between. Two thirds go to the head; the ends of logs matter as well.

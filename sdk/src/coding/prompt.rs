@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::bounds::{MAX_SECTION_CHARS, head_and_tail};
+use super::bounds::{MAX_FILES_CHARS, MAX_SECTION_CHARS, head_and_tail};
 use crate::spirit::{Assignment, Budget, Document, WorkKind};
 
 /// Instructions of a role in both languages.
@@ -147,7 +147,7 @@ fn reports(a: &Assignment, words: &Words) -> String {
         let summary = head_and_tail(report.summary.trim(), MAX_SECTION_CHARS);
         let _ = writeln!(text, "### {} {}\n{summary}", report.task, report.title);
         if !report.files.is_empty() {
-            let _ = writeln!(text, "{}: {}", words.files, report.files.join(", "));
+            let _ = writeln!(text, "{}: {}", words.files, head_and_tail(&report.files.join(", "), MAX_FILES_CHARS));
         }
     }
     text

@@ -108,7 +108,8 @@ impl Page {
             self.line("commit", &format!("{}{branch}", words::short(commit)));
         }
         if !attempt.files.is_empty() {
-            self.line("files", &neutral::line(&attempt.files.join(", ")));
+            let more = if attempt.more_files > 0 { format!(" and {} more", attempt.more_files) } else { String::new() };
+            self.line("files", &format!("{}{more}", neutral::line(&attempt.files.join(", "))));
         }
         self.gates(attempt);
         self.findings(attempt);

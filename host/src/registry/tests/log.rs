@@ -188,6 +188,7 @@ async fn an_attempt_shows_all_that_was_reported_about_it() {
             summary: Some("did it".to_owned()),
             commit: Some(CommitId::new("c1").unwrap()),
             files: vec!["a.rs".to_owned()],
+            more_files: 7,
             cost,
             duration_ms: 1234,
         },
@@ -204,7 +205,7 @@ async fn an_attempt_shows_all_that_was_reported_about_it() {
     let [made] = &attempts[..] else { panic!("{attempts:?}") };
     assert_eq!(made.key, attempt("1", 1));
     assert_eq!((made.execution.as_ref(), made.outcome, made.cost), (Some(&execution), Some(Outcome::Failed), cost));
-    assert_eq!((made.duration_ms, &made.files[..]), (Some(1234), &["a.rs".to_owned()][..]));
+    assert_eq!((made.duration_ms, &made.files[..], made.more_files), (Some(1234), &["a.rs".to_owned()][..], 7));
     assert_eq!((made.gates[0].stage.as_str(), &made.gates[0].checks), ("attempt", &checks));
     assert!(made.started_at > Some(made.assigned_at));
     assert_eq!((findings[0].attempt, &findings[0].finding), (Some(1), &finding));

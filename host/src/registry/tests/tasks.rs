@@ -92,6 +92,35 @@ async fn creating_again_with_the_same_definitions_is_no_event() {
 }
 
 #[tokio::test]
+async fn a_box_that_is_open_again_opens_its_task() {
+    let fixture = Fixture::new();
+    let ticked = |text: &str| TaskDefinition { done: true, ..define(text, &[]) };
+    let child = |text: &str, done| TaskDefinition { parent: Some(id("3")), done, ..define(text, &[]) };
+    let container = || TaskDefinition { container: true, ..define("3", &[]) };
+    let after = || TaskDefinition { done: true, ..define("4", &["1"]) };
+    fixture.create(vec![ticked("1"), ticked("2"), container(), child("3.1", true), child("3.2", true), after()]).await;
+    assert_eq!(
+        states(&fixture).await,
+        pairs(&[("1", Done), ("2", Done), ("3", Done), ("3.1", Done), ("3.2", Done), ("4", Done)])
+    );
+    let before = fixture.newest().await;
+    let again = || vec![define("1", &[]), ticked("2"), container(), child("3.1", false), child("3.2", true), after()];
+    fixture.create(again()).await;
+    assert_eq!(
+        fixture.events(before).await,
+        ["TaskReopened 1", "TaskReopened 3.1", "TaskReady 1", "TaskReady 3.1", "TaskReopened 3"]
+    );
+    assert_eq!(
+        states(&fixture).await,
+        pairs(&[("1", Ready), ("2", Done), ("3", Blocked), ("3.1", Ready), ("3.2", Done), ("4", Done)])
+    );
+    let newest = fixture.newest().await;
+    fixture.create(again()).await;
+    assert_eq!(fixture.newest().await, newest, "what is open already is not opened again");
+    fixture.verified().await;
+}
+
+#[tokio::test]
 async fn the_file_decides_content_and_a_tick_means_done() {
     let fixture = Fixture::new();
     fixture.create(vec![define("1", &[]), define("2", &["1"]), define("3", &[]), define("4", &[])]).await;

@@ -250,6 +250,12 @@ impl Tree {
         Ok(())
     }
 
+    /// The real path of a file that is there.
+    pub(crate) fn resolved(&self, path: &str) -> Option<String> {
+        let real = self.real(&WorkPath::parse_file(path).ok()?).ok()?;
+        Some(real.to_string_lossy().into_owned())
+    }
+
     pub(crate) fn remove(&self, path: &str) -> Result<(), HostError> {
         let path = WorkPath::parse_file(path)?;
         let (parent, name) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));

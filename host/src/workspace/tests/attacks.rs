@@ -306,6 +306,22 @@ async fn a_work_tree_that_was_replaced_is_neither_read_nor_cleaned() {
 }
 
 #[tokio::test]
+async fn a_tracked_link_leads_no_file_of_the_hosts_out_of_the_slot() {
+    let fixture = Fixture::new().await;
+    let victim = fixture.root.path().join("victim");
+    put(&victim, "private");
+    // Names that a careless writer could use for what it renames into place.
+    for name in [".git.new", ".git.tmp", ".git.lock", ".git~", "git.new", ".new"] {
+        std::os::unix::fs::symlink(&victim, fixture.user().join(name)).unwrap();
+    }
+    fixture.commit("links");
+    let (_pool, slot, base) = fixture.slot().await;
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "private");
+    assert_eq!(fs::read_to_string(slot.work_dir().join(".git")).unwrap(), "gitdir: ../git\n");
+    assert_eq!(slot.snapshot().await.unwrap().tree, tree_of(&slot.place.mirror, &base).await);
+}
+
+#[tokio::test]
 async fn trees_of_any_depth_are_removed_and_checked_out() {
     let fixture = Fixture::new().await;
     let deep = "d/".repeat(300) + "file";

@@ -161,6 +161,26 @@ async fn a_diff_has_text_and_parts() {
 }
 
 #[tokio::test]
+async fn files_whose_changes_a_limit_hides_are_named() {
+    let fixture = Fixture::new().await;
+    fixture.put("gone", &"x\n".repeat(MAX_DIFF_LINES + 1));
+    fixture.commit("long");
+    let mirror = fixture.mirror().await;
+    let old = tree_of(&mirror, &mirror.branch_tip("main").await.unwrap().unwrap()).await;
+    let (long, wide) = ("y\n".repeat(MAX_DIFF_LINES + 1), "y".repeat(3 * 1024 * 1024));
+    let (many, binary) = ("z".repeat(1024 * 1024), format!("\0{}", "z".repeat(3 * 1024 * 1024)));
+    let mut files = vec![("gone", None), ("long", Some(long.as_str())), ("wide", Some(&wide)), ("z", Some("seen\n"))];
+    files.push(("binary", Some(&binary)));
+    let names: Vec<String> = (0..9).map(|n| format!("many-{n}")).collect();
+    files.extend(names.iter().map(|name| (name.as_str(), Some(many.as_str()))));
+    let new = with(&mirror, &old, &files).await;
+    let diff = mirror.objects(move |o| o.diff(&old, &new)).await.unwrap();
+    assert_eq!(diff.unseen, ["long", "many-7", "many-8", "wide"]);
+    assert_eq!(diff.files.iter().find(|file| file.path == "z").unwrap().hunks.len(), 1);
+    assert_eq!(diff.files.len(), files.len());
+}
+
+#[tokio::test]
 async fn merges_are_clean_or_tell_what_clashes() {
     let fixture = Fixture::new().await;
     // Attributes of the work have no say: a driver would run a program, `union` would hide the clash.

@@ -1,0 +1,302 @@
+//! The host's judgement of what a spirit left in its slot: commit, gate, review, verdict. A spirit's
+//! report is a claim; the host believes a commit, a clean tree, a green gate and a review that blocks
+//! nothing.
+
+use std::sync::Arc;
+
+use super::capabilities::Desk;
+use super::error::{ServiceError, chain};
+use super::gate::GateRun;
+use super::planning;
+use super::review;
+use super::runner::Work;
+use super::slots;
+use super::workshop::Workshop;
+use crate::config::FILE_NAME;
+use crate::domain::assignment::{Report, WorkKind};
+use crate::domain::event::{Body, Outcome, Subject, TaskChange};
+use crate::domain::id::CommitId;
+use crate::domain::judges;
+use crate::domain::protocol::{self, Commit};
+use crate::domain::review::{Change, Finding, GATE_CHANGED, Severity, UNREVIEWED, bounded};
+use crate::domain::verdict::{self, Verdict};
+use crate::workspace::{Identity, NewCommit, TreeDiff, TreeId};
+
+/// At most this many paths that cannot be committed are named.
+const MAX_NAMED_PATHS: usize = 20;
+
+/// What the host found in the slot.
+#[derive(Debug, Default)]
+pub(crate) struct Judged {
+    /// How the attempt ended; absent: nothing spoke against it.
+    pub(crate) failure: Option<(Outcome, String)>,
+    /// What it left.
+    pub(crate) commit: Option<CommitId>,
+    /// What that changes.
+    pub(crate) diff: Option<TreeDiff>,
+    /// What the gate saw.
+    pub(crate) gate: GateRun,
+    /// Scope of the commit's subject.
+    pub(crate) scope: String,
+    /// What was done, for the same.
+    pub(crate) spell: String,
+}
+
+impl Judged {
+    /// How the attempt ended.
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.failure.as_ref().map_or(Outcome::Success, |(outcome, _)| *outcome)
+    }
+
+    /// Why it did not succeed.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.failure.as_ref().map(|(_, reason)| reason.clone())
+    }
+
+    /// The attempt has failed; what was found before stays.
+    pub(crate) fn fail(&mut self, reason: String) {
+        self.failure = Some((Outcome::Failed, reason));
+    }
+
+    /// The attempt was stopped, which is nobody's failure.
+    pub(crate) fn interrupt(&mut self, reason: String) {
+        self.failure = Some((Outcome::Interrupted, reason));
+    }
+
+    /// What a spirit or its commands did to the slot is their failure; anything else is the host's trouble.
+    pub(crate) fn blame(&mut self, ended: Result<(), ServiceError>, work: &Work) -> Result<(), ServiceError> {
+        match ended {
+            Err(error) if error.is_of_slot(work.slot.work_dir()) => {
+                self.fail(chain(&error));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+/// Looks at the work tree, makes the commit, and decides. What `judged` holds after an error is true.
+pub(crate) async fn judge(
+    shop: &Arc<Workshop>,
+    work: &Work,
+    desk: &Arc<Desk>,
+    base_tree: &TreeId,
+    report: &Report,
+    judged: &mut Judged,
+) -> Result<(), ServiceError> {
+    let snapshot = work.slot.snapshot().await?;
+    if !snapshot.skipped.is_empty() {
+        // Committing the rest would lose this work without a word; cleaning the slot keeps it.
+        let named = snapshot.skipped.iter().take(MAX_NAMED_PATHS);
+        let named: Vec<String> = named.map(|path| format!("{} {}", path.path, path.reason.text())).collect();
+        judged.fail(format!("The work tree cannot be committed as it is:\n{}", named.join("\n")));
+        return Ok(());
+    }
+    if let Some(reason) = ignored(shop, desk, &snapshot.tree).await? {
+        judged.fail(reason);
+        return Ok(());
+    }
+    let (tree, base) = (snapshot.tree.clone(), base_tree.clone());
+    let keep = planning::protected_paths(work.assignment.kind, &shop.spec);
+    let (tree, diff) = shop
+        .mirror
+        .objects(move |objects| {
+            let tree = objects.restore(&base, &tree, &keep)?;
+            let diff = objects.diff(&base, &tree)?;
+            Ok((tree, diff))
+        })
+        .await?;
+    if diff.files.is_empty() {
+        let reason = match work.assignment.kind {
+            WorkKind::Implement => verdict::NO_CHANGE,
+            WorkKind::Specify | WorkKind::Plan => "No document of the spec was written.",
+        };
+        judged.fail(reason.to_owned());
+        return Ok(());
+    }
+    judged.scope = match work.assignment.kind {
+        WorkKind::Implement => protocol::scope(&work.instance.role(), diff.files.iter().map(|file| file.path.as_str())),
+        WorkKind::Specify | WorkKind::Plan => "spec".to_owned(),
+    };
+    judged.spell.clone_from(&report.title);
+    let commit = commit(shop, work, work.branch.as_deref(), tree.clone(), (&judged.scope, &report.title)).await?;
+    judged.commit = Some(commit.clone());
+    if snapshot.tree == tree {
+        work.slot.mark_saved(&tree).await?;
+    }
+    let verdict = match work.assignment.kind {
+        WorkKind::Implement => implemented(shop, work, desk, (base_tree, &tree), &commit, &diff, judged).await,
+        kind => planning::check(shop, kind, &tree).await.map(Some),
+    };
+    judged.diff = Some(diff);
+    if let Some(Verdict::Fail { reason }) = verdict? {
+        judged.fail(reason);
+    }
+    Ok(())
+}
+
+/// Files that a spirit wrote on purpose and git ignores are in no commit: that must not look like success.
+async fn ignored(shop: &Arc<Workshop>, desk: &Desk, tree: &TreeId) -> Result<Option<String>, ServiceError> {
+    let tree = tree.clone();
+    let known = shop.mirror.objects(move |objects| objects.list_files(&tree, "")).await?;
+    let lost = desk.written_besides(&known.into_iter().collect()).await?;
+    if lost.is_empty() {
+        return Ok(None);
+    }
+    let named: Vec<&str> = lost.iter().take(MAX_NAMED_PATHS).map(String::as_str).collect();
+    let more = if lost.len() > named.len() { ", …" } else { "" };
+    Ok(Some(format!(
+        "Git ignores files that were written, so they are in no commit: {}{more}. Write them elsewhere or change \
+         .gitignore; remove those that are not needed.",
+        named.join(", ")
+    )))
+}
+
+/// Gate and review of a task's commit. `None`: the run was stopped meanwhile.
+async fn implemented(
+    shop: &Arc<Workshop>,
+    work: &Work,
+    desk: &Arc<Desk>,
+    (base, tree): (&TreeId, &TreeId),
+    commit: &CommitId,
+    diff: &TreeDiff,
+    judged: &mut Judged,
+) -> Result<Option<Verdict>, ServiceError> {
+    // The gate sees what the commit holds and nothing else: no ignored or left-over file helps it.
+    slots::prepare(shop, &work.slot, commit).await?;
+    desk.says("is done; the gate runs".to_owned());
+    judged.gate = shop.gate.run(&work.slot, &shop.stop).await?;
+    if judged.gate.cancelled {
+        judged.interrupt("the run was stopped during the gate".to_owned());
+        return Ok(None);
+    }
+    // The gate's own commands may have changed files; the review looks at the commit as well.
+    slots::prepare(shop, &work.slot, commit).await?;
+    let mut findings = unseen(diff);
+    findings.extend(rewritten(shop, base, tree).await?);
+    decide(shop, work, desk, diff, &judged.gate, findings).await.map(Some)
+}
+
+/// Review of the commit, and the verdict over gate and review.
+async fn decide(
+    shop: &Arc<Workshop>,
+    work: &Work,
+    desk: &Arc<Desk>,
+    diff: &TreeDiff,
+    gate: &GateRun,
+    own: Vec<Finding>,
+) -> Result<Verdict, ServiceError> {
+    let change = Change {
+        spec: work.attempt.key.spec.clone(),
+        task: work.attempt.key.task.clone(),
+        title: work.assignment.title.clone(),
+        text: work.assignment.text.clone(),
+        instance: work.instance.to_string(),
+        role: work.instance.role(),
+        attempt: work.attempt.attempt,
+        files: diff.files.clone(),
+        checks: gate.checks.clone(),
+    };
+    let reviewed = review::review(shop, desk, &work.attempt, change).await?;
+    let findings = own.into_iter().chain(reviewed.findings).collect();
+    let findings = bounded(verdict::with_severities(findings, &shop.config.review.severity));
+    let bodies = vec![
+        Body::TaskUpdated { change: TaskChange::gate("attempt", &gate.checks) },
+        Body::ReviewReported { findings: findings.clone(), executions: reviewed.executions },
+    ];
+    shop.registry.append(Subject::attempt(&shop.run, &work.attempt), bodies).await?;
+    Ok(verdict::decide(&gate.checks, &findings))
+}
+
+/// What no heuristic can have seen must not pass as if one had.
+fn unseen(diff: &TreeDiff) -> Vec<Finding> {
+    let message = "the change is too large for the review to see this file: make it smaller, or do it in several tasks";
+    diff.unseen.iter().map(|path| own(UNREVIEWED, path, format!("{message}{}", override_of(UNREVIEWED)))).collect()
+}
+
+/// Changes of what the gate's commands do, in files that the attempt could write.
+async fn rewritten(shop: &Arc<Workshop>, base: &TreeId, tree: &TreeId) -> Result<Vec<Finding>, ServiceError> {
+    let judges: Vec<(String, judges::Judge)> = shop
+        .gate
+        .commands
+        .iter()
+        .flat_map(|command| judges::judges(&command.argv).into_iter().map(|judge| (command.name.clone(), judge)))
+        .collect();
+    let (base, tree) = (base.clone(), tree.clone());
+    let found = shop
+        .mirror
+        .objects(move |objects| {
+            let mut found = Vec::new();
+            for (command, judge) in judges {
+                let old = objects.read_file(&base, judge.path())?;
+                let new = objects.read_file(&tree, judge.path())?;
+                if judge.differs(old.as_deref(), new.as_deref()) {
+                    let message = format!(
+                        "what the gate's command `{command}` does is said here, and the change rewrites it: leave it as \
+                         it was{}",
+                        override_of(GATE_CHANGED)
+                    );
+                    found.push(own(GATE_CHANGED, judge.path(), message));
+                }
+            }
+            Ok(found)
+        })
+        .await?;
+    Ok(found)
+}
+
+fn own(rule: &str, path: &str, message: String) -> Finding {
+    let (rule, file) = (rule.to_owned(), Some(path.to_owned()));
+    Finding { rule, severity: Severity::Block, file, line: None, message }
+}
+
+fn override_of(rule: &str) -> String {
+    format!(" (an operator allows it by `\"{rule}\" = \"warn\"` under [review.severity] in {FILE_NAME})")
+}
+
+/// Commits `tree` on the attempt's base, and keeps it under its own ref and on its task branch.
+async fn commit(
+    shop: &Arc<Workshop>,
+    work: &Work,
+    branch: Option<&str>,
+    tree: TreeId,
+    (scope, spell): (&str, &str),
+) -> Result<CommitId, ServiceError> {
+    let message = Commit::new(scope, spell, work.attempt.clone(), work.instance.clone(), None).message();
+    let author = Identity { name: work.instance.to_string(), email: format!("{}@necrocode.invalid", work.instance) };
+    let request = NewCommit { tree, parents: vec![work.base.clone()], message, author, time: shop.clock.now() };
+    let kept = protocol::attempt_ref(&work.attempt);
+    let branch = branch.map(|branch| format!("refs/heads/{branch}"));
+    let commit = shop
+        .mirror
+        .objects(move |objects| {
+            let commit = objects.commit(&request)?;
+            for name in std::iter::once(kept).chain(branch) {
+                let before = objects.read_ref(&name)?;
+                objects.update_ref(&name, &commit, before.as_ref())?;
+            }
+            Ok(commit)
+        })
+        .await?;
+    Ok(commit)
+}
+
+/// An attempt that ended without a report may leave work: it is kept before the slot is cleaned.
+pub(crate) async fn keep_unfinished(
+    shop: &Arc<Workshop>,
+    work: &Work,
+    base_tree: &TreeId,
+    judged: &mut Judged,
+) -> Result<(), ServiceError> {
+    let snapshot = work.slot.snapshot().await?;
+    if snapshot.tree == *base_tree {
+        return Ok(());
+    }
+    let (base, tree) = (base_tree.clone(), snapshot.tree.clone());
+    let diff = shop.mirror.objects(move |objects| objects.diff(&base, &tree)).await?;
+    let words = ("unfinished", "keep unfinished work");
+    judged.commit = Some(commit(shop, work, None, snapshot.tree.clone(), words).await?);
+    judged.diff = Some(diff);
+    work.slot.mark_saved(&snapshot.tree).await?;
+    Ok(())
+}

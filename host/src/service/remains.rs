@@ -1,0 +1,153 @@
+//! What every attempt leaves, however it ended: diff, log and test result as artifacts, and its end in
+//! the event log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::capabilities::Desk;
+use super::error::ServiceError;
+use super::judgement::Judged;
+use super::progress::Progress;
+use super::runner::Work;
+use super::workshop::Workshop;
+use crate::domain::call::Cost;
+use crate::domain::event::{Body, Outcome, Subject, TaskChange};
+use crate::domain::excerpt::excerpt;
+use crate::domain::id::{AttemptKey, ExecutionId};
+use crate::domain::review::Check;
+
+/// Of a log, so much is kept from its beginning and as much from its end, in bytes.
+const LOG_HALF_BYTES: usize = 16 * 1024 * 1024;
+/// Paths of changed files in an event; the diff has all of them.
+const MAX_EVENT_FILES: usize = 1_000;
+/// Bytes of the same.
+const MAX_EVENT_FILES_BYTES: usize = 128 * 1024;
+
+/// Stores diff, log and test result.
+pub(crate) async fn store(shop: &Arc<Workshop>, work: &Work, desk: &Desk, judged: &Judged) -> Result<(), ServiceError> {
+    let diff = judged.diff.as_ref().map_or("", |diff| diff.text.as_str());
+    let log = format!("{}\n{}", desk.log_text(), String::from_utf8_lossy(&judged.gate.log));
+    let passed = judged.gate.passed() && judged.outcome() == Outcome::Success;
+    let parts = vec![
+        ("diff", "change.diff", "text/x-diff", diff.to_owned()),
+        ("log", "attempt.log", TEXT, log),
+        ("test", "gate.json", "application/json", result(passed, &judged.gate.checks)),
+    ];
+    put(shop, &work.attempt, parts).await
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+fn result(passed: bool, checks: &[Check]) -> String {
+    json!({ "passed": passed, "checks": checks }).to_string()
+}
+
+/// Stores log and result of the gate over a merged tree, and says in the log that it ran.
+pub(crate) async fn store_merge(
+    shop: &Arc<Workshop>,
+    attempt: &AttemptKey,
+    gate: &super::gate::GateRun,
+) -> Result<(), ServiceError> {
+    let parts = vec![
+        ("log", "merge.log", TEXT, String::from_utf8_lossy(&gate.log).into_owned()),
+        ("test", "merge-gate.json", "application/json", result(gate.passed(), &gate.checks)),
+    ];
+    put(shop, attempt, parts).await?;
+    let ran = Body::TaskUpdated { change: TaskChange::gate("merge", &gate.checks) };
+    shop.registry.append(Subject::attempt(&shop.run, attempt), vec![ran]).await?;
+    Ok(())
+}
+
+/// Puts texts into the artifact store, masked, and on the task.
+async fn put(
+    shop: &Arc<Workshop>,
+    attempt: &AttemptKey,
+    parts: Vec<(&'static str, &'static str, &'static str, String)>,
+) -> Result<(), ServiceError> {
+    let start = format!("{}-{}", attempt.key.task, attempt.attempt);
+    let (store, mask) = (shop.artifacts.clone(), Arc::clone(&shop.mask));
+    let stored = tokio::task::spawn_blocking(move || {
+        parts
+            .into_iter()
+            .map(|(kind, name, media_type, text)| {
+                let text = excerpt(&mask.apply(&text), LOG_HALF_BYTES, LOG_HALF_BYTES);
+                store.put(kind, &format!("{start}-{name}"), media_type, text.as_bytes())
+            })
+            .collect::<Result<Vec<_>, _>>()
+    })
+    .await
+    .map_err(|error| ServiceError::Internal(error.to_string()))??;
+    let bodies = stored
+        .into_iter()
+        .map(|artifact| Body::TaskUpdated { change: TaskChange::ArtifactAdded { artifact } })
+        .collect();
+    shop.registry.append(Subject::attempt(&shop.run, attempt), bodies).await?;
+    Ok(())
+}
+
+/// Writes the attempt's end down, gives back what it held, and tells.
+pub(crate) async fn finish(
+    shop: &Arc<Workshop>,
+    work: &Work,
+    execution: Option<ExecutionId>,
+    summary: Option<String>,
+    judged: &Judged,
+    took: Duration,
+) -> Result<(), ServiceError> {
+    let cost = match execution {
+        Some(execution) => shop.registry.read(move |reader| reader.execution_cost(&execution)).await?.cost,
+        None => Cost::default(),
+    };
+    let (files, more_files) = named(judged.diff.iter().flat_map(|diff| &diff.files).map(|file| &file.path));
+    let (outcome, reason) = (judged.outcome(), judged.reason());
+    let finished = Body::RunnerFinished {
+        runner: work.runner.clone(),
+        outcome,
+        reason: reason.clone(),
+        summary,
+        commit: judged.commit.clone(),
+        files,
+        more_files,
+        cost,
+        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+    };
+    shop.registry.append(Subject::attempt(&shop.run, &work.attempt), vec![finished]).await?;
+    // Locks belong to the attempt, not to its component.
+    shop.registry.release_leases_of(&work.attempt.to_string()).await?;
+    let (attempt, instance) = (work.attempt.clone(), work.instance.clone());
+    shop.tell(&Progress::AttemptFinished { attempt, instance, outcome, reason });
+    Ok(())
+}
+
+/// The first paths, as many as an event holds, and how many there are besides.
+fn named<'a>(paths: impl Iterator<Item = &'a String>) -> (Vec<String>, u64) {
+    let (mut files, mut bytes, mut more) = (Vec::new(), 0, 0);
+    for path in paths {
+        bytes += path.len();
+        if more == 0 && files.len() < MAX_EVENT_FILES && bytes <= MAX_EVENT_FILES_BYTES {
+            files.push(path.clone());
+        } else {
+            more += 1;
+        }
+    }
+    (files, more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_names_so_many_files_and_counts_the_rest() {
+        let (few, many): (Vec<String>, Vec<String>) =
+            (vec!["a".to_owned()], (0..50_000).map(|n| format!("src/generated/file-{n}.rs")).collect());
+        assert_eq!(named(few.iter()), (few.clone(), 0));
+        let (files, more) = named(many.iter());
+        assert_eq!((files.len(), more), (MAX_EVENT_FILES, 49_000));
+        let long = vec!["x".repeat(4_000); 100];
+        let (files, more) = named(long.iter());
+        assert_eq!((files.len(), more), (32, 68));
+    }
+}
