@@ -46,7 +46,7 @@ pub use files::{
 };
 pub use git::{Git, GitError, OLDEST_GIT};
 pub use land::{LandError, Landed, fetch_command};
-pub use mirror::{MergeOutcome, Mirror};
+pub use mirror::{MergeOutcome, Mirror, other_sources};
 pub use objects::{Identity, LogEntry, MAX_LOG_ENTRIES, NewCommit, Objects, TreeId};
 pub use seed::seed_repository;
 pub use slot::{Prepared, Rescue, Slot, SlotPool};

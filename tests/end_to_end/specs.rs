@@ -125,6 +125,20 @@ fn a_plan_with_open_boxes_is_work_to_do_whatever_its_numbers_were_before() {
     world.records().assert_sound();
 }
 
+#[test]
+fn a_state_directory_serves_one_repository() {
+    let (world, other) = (with_plan(PLAN), with_plan(PLAN));
+    world.run(&pages().text(), &["--spec", "pages"]).done();
+    let script = format!("scripted:{}", other.file("replies.toml", &pages().text()));
+    let mut command = other.binary();
+    command.args(["run", "--spec", "pages", "--llm", &script]);
+    command.arg("--repo").arg(other.repository()).arg("--state").arg(world.state());
+    let finished = finish(&mut command);
+    assert_eq!(finished.code, Some(2), "{finished:#?}");
+    let whose = format!("belongs to the repository {}", world.repository().display());
+    assert!(finished.stderr.contains(&whose) && finished.stderr.contains("--state DIR"), "{finished:#?}");
+}
+
 fn refused(plan: &str) -> (World, Finished) {
     let world = with_plan(plan);
     let finished = world.run("version = 1\n", &["--spec", "pages"]);

@@ -10,13 +10,13 @@ use tokio::sync::watch;
 
 use super::args::{Language, RunArgs};
 use super::display::Display;
-use super::report::{INTERRUPTED, WORK_FAILED};
+use super::report::{self, INTERRUPTED, WORK_FAILED};
 use super::style::Style;
 use super::{args, neutral, open, out, words as common};
 use crate::clock::SystemClock;
 use crate::domain::id::SpecName;
 use crate::llm::config::LlmChoice;
-use crate::service::{self, Extent, Goal, RunOptions, RunSummary, ServiceError, demo};
+use crate::service::{self, EndedRun, Extent, Goal, RunOptions, RunSummary, ServiceError, demo};
 use crate::workspace::fetch_command;
 
 /// A job has at most this many bytes.
@@ -32,11 +32,18 @@ pub(crate) async fn run(args: RunArgs, extent: Extent, style: Style, err: Style)
     let result = service::run(options, Arc::new(SystemClock::default()), display.clone(), asked).await;
     listening.abort();
     display.clear();
-    let summary = result?;
+    let EndedRun { mut summary, trouble } = result?;
     if json {
         out::json_line(&summary)?;
     } else {
+        if trouble.is_some() {
+            // It is said below, with what to do about it.
+            summary.problems.clear();
+        }
         out::print(&words(&summary, &place, style))?;
+    }
+    if let Some(trouble) = trouble {
+        return Ok(report::report(&trouble, err));
     }
     Ok(match summary.outcome.as_str() {
         // Something is left to do: `run.land` was asked for, and the branch could not be landed.

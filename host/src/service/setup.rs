@@ -30,7 +30,7 @@ use crate::llm::config::LlmConfig;
 use crate::registry::Registry;
 use crate::sandbox::{Confinement, HostEnv, Sandbox};
 use crate::store::BlobStore;
-use crate::workspace::{Git, Inspection, Mirror, Source, inspect};
+use crate::workspace::{Git, Inspection, Mirror, Source, inspect, other_sources};
 
 /// A run that may begin.
 pub(crate) struct Ready {
@@ -132,6 +132,13 @@ async fn gather(options: &RunOptions, clock: &Arc<dyn Clock>) -> Result<Gathered
     let state = state_path(&source, &options.cwd, options.state.as_deref());
     let state = StateDir::create(&state, work_tree(&source))?;
     let lock = state.lock(clock.now())?;
+    if let Some(other) = other_sources(&state.repositories(), &source).first() {
+        // Specs and tasks go by their names: those of two repositories would be taken for each other.
+        return Err(ServiceError::Usage(format!(
+            "the state directory `{}` belongs to the repository {other}; name another one with --state DIR",
+            state.root().display()
+        )));
+    }
     let mirror = Mirror::open(git.at_home(state.root())?, &state.repositories(), source.clone()).await?;
     let blobs = BlobStore::open(state.blobs())?;
     let opening = open_registry(state.registry(), Arc::clone(clock), blobs.clone());

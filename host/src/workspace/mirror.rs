@@ -54,6 +54,35 @@ const SERVE_ACCEPTED: &str = "--upload-pack=git -c 'safe.directory=*' upload-pac
 const FORBIDDEN: &[&str] =
     &["commondir", "config.worktree", "info/grafts", "info/sparse-checkout", "objects/info/alternates", "shallow"];
 
+/// The folder of a repository that holds its own state directory.
+const OWN: &str = "own";
+/// Says in words whose mirror it is.
+const NOTE: &str = "source";
+
+/// Whose mirrors, other than that of `source`, are below `repos_dir`.
+#[must_use]
+pub fn other_sources(repos_dir: &Path, source: &Source) -> Vec<String> {
+    let own = folder(repos_dir, source);
+    let Ok(found) = fs::read_dir(repos_dir) else { return Vec::new() };
+    let others = found.flatten().filter(|entry| *entry.file_name() != *own && entry.path().is_dir());
+    others
+        .map(|entry| {
+            let name = || entry.file_name().to_string_lossy().into_owned();
+            fs::read_to_string(entry.path().join(NOTE)).unwrap_or_else(|_| name())
+        })
+        .collect()
+}
+
+/// Name of a source's folder. A repository that holds its own state directory keeps it wherever both are
+/// moved to.
+fn folder(repos_dir: &Path, source: &Source) -> String {
+    let holds = |path: &Path| Some(repos_dir.parent()?.canonicalize().ok()?.starts_with(path.canonicalize().ok()?));
+    match source {
+        Source::Path(path) if holds(path) == Some(true) => OWN.to_owned(),
+        _ => source.folder(),
+    }
+}
+
 /// How a merge ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MergeOutcome {
@@ -90,11 +119,12 @@ impl Mirror {
     /// [`WorkspaceError`]: its files can't be written.
     pub async fn open(git: Git, repos_dir: &Path, source: Source) -> Result<Arc<Self>, WorkspaceError> {
         let mirror = Self::at(git, repos_dir, source);
-        let made = mirror.path.clone();
+        let (made, note, whose) = (mirror.path.clone(), mirror.dir.join(NOTE), mirror.source.display());
         blocking(move || {
             for sub in ["objects/info", "objects/pack", "refs/heads", "info"] {
                 fs::create_dir_all(made.join(sub)).map_err(WorkspaceError::io(&made))?;
             }
+            fs::write(&note, whose).map_err(WorkspaceError::io(&note))?;
             drop_stale_locks(&made)?;
             drop_half_packs(&made)?;
             seal(&made)
@@ -121,7 +151,7 @@ impl Mirror {
     }
 
     fn at(git: Git, repos_dir: &Path, source: Source) -> Self {
-        let dir = repos_dir.join(source.folder());
+        let dir = repos_dir.join(folder(repos_dir, &source));
         let path = dir.join("mirror.git");
         let objects = Objects::new(path.clone());
         Self { git, source, dir, path, objects }

@@ -2,6 +2,25 @@
 
 use super::*;
 
+#[tokio::test]
+async fn a_repository_with_its_own_state_keeps_its_mirror_wherever_it_is_moved() {
+    let fixture = Fixture::new().await;
+    let (here, there) = (fixture.user(), fixture.root.path().join("moved"));
+    let repos = |root: &Path| root.join(".necro/repos");
+    let open = async |root: &Path| {
+        Mirror::open(fixture.git.clone(), &repos(root), Source::Path(root.to_owned())).await.unwrap()
+    };
+    fs::create_dir_all(repos(&here)).unwrap();
+    let mirror = open(&here).await;
+    mirror.fetch().await.unwrap();
+    let tip = mirror.branch_tip("main").await.unwrap();
+    fs::rename(&here, &there).unwrap();
+    assert_eq!(open(&there).await.branch_tip("main").await.unwrap(), tip);
+    assert_eq!(other_sources(&repos(&there), &Source::Path(there.clone())), Vec::<String>::new());
+    let stranger = Source::parse("https://example.org/app.git", Path::new("/")).unwrap();
+    assert_eq!(other_sources(&repos(&there), &stranger), [there.display().to_string()]);
+}
+
 /// A commit on top of `main` that is only in the mirror.
 async fn work(mirror: &Mirror, base: &CommitId, text: &str) -> CommitId {
     let tree = tree_of(mirror, base).await;
