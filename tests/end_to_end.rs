@@ -8,6 +8,8 @@ mod guests;
 #[path = "support/llm_server.rs"]
 mod llm_server;
 
+#[path = "end_to_end/addresses.rs"]
+mod addresses;
 #[path = "end_to_end/branches.rs"]
 mod branches;
 #[path = "end_to_end/demo.rs"]

@@ -207,6 +207,67 @@ fn finished(source: &Source) -> Vec<String> {
     matches(&source.code, r"\b(todo|unimplemented)!|#\[ignore", false)
 }
 
+/// WIT types taken apart, made or imported one by one outside the one mapping, and parts of anything
+/// that the mapping leaves out with `..`.
+fn conversions(source: &Source) -> Vec<String> {
+    match source.path.as_str() {
+        "host/src/plugin/bindings.rs" => return Vec::new(),
+        "host/src/plugin/convert.rs" => return matches(source.production(), r"\.\.", false),
+        path if room(path).is_none() => return Vec::new(),
+        _ => {}
+    }
+    let code = source.production();
+    let import = Regex::new(r"\buse\s+(?:(?:super::)+|crate::plugin::)bindings::([^;]*);").expect("it compiles");
+    let mut names = vec!["bindings"];
+    let mut found = Vec::new();
+    for tree in import.captures_iter(code).filter_map(|captures| captures.get(1)) {
+        for part in tree.as_str().split([',', '{', '}']).map(str::trim).filter(|part| !part.ends_with("::")) {
+            let path = part.split(" as ").next().unwrap_or(part);
+            let name = path.rsplit("::").next().unwrap_or(path);
+            // What wasmtime makes for a world; it is no type of the contract.
+            if name.starts_with(char::is_uppercase) && !name.ends_with("Pre") {
+                found.push(format!("imports `{path}`"));
+            }
+            names.extend(part.rsplit([' ', ':']).next().filter(|name| !name.is_empty()));
+        }
+    }
+    let names = names.join("|");
+    let used = format!(r"(->\s*|\bfor\s+)?\b(?:{names})(?:::\w+)*::[A-Z]\w*(?:\s*\{{|::[A-Z]\w*)");
+    let used = Regex::new(&used).expect("it compiles");
+    found.extend(used.captures_iter(code).filter(|captures| captures.get(1).is_none()).map(|captures| {
+        let text = captures.get(0).map_or("", |whole| whole.as_str());
+        format!("`{text}`")
+    }));
+    found
+}
+
+/// The folders that a member of the workspace stands for: `plugins/*/*` is every folder two below.
+fn folders(member: &str) -> Vec<String> {
+    member.split('/').fold(vec![String::new()], |above, part| {
+        let below = |folder: &String| match part {
+            "*" => subfolders(folder),
+            _ => vec![format!("{folder}{part}/")],
+        };
+        above.iter().flat_map(below).collect()
+    })
+}
+
+fn subfolders(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"));
+    let folders = entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> =
+        folders.map(|entry| format!("{folder}{}/", entry.file_name().to_string_lossy())).collect();
+    names.sort();
+    names
+}
+
+/// Whether a manifest takes the lints of the workspace.
+fn takes_lints(manifest: &str) -> bool {
+    let manifest: toml::Table = manifest.parse().expect("a manifest is TOML");
+    let lints = manifest.get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool);
+    lints == Some(true)
+}
+
 /// Names in backticks that are paths of this repository. A place-holder (`<spec>`) ends the path.
 fn paths_in(document: &str) -> BTreeSet<String> {
     let pattern = Regex::new(r"`((?:host|sdk|plugins|wit|tests|\.ci|\.kiro)/[^`\s]*)`").expect("the pattern compiles");
@@ -279,6 +340,11 @@ fn bindings_are_made_in_one_file() {
 }
 
 #[test]
+fn wit_types_are_mapped_in_one_file_and_whole() {
+    check("only host/src/plugin/convert.rs may, and without `..`:", conversions);
+}
+
+#[test]
 fn only_git_and_the_sandbox_start_processes() {
     check("go through `workspace` or `sandbox`:", processes);
 }
@@ -323,11 +389,15 @@ fn every_integration_test_is_registered() {
 fn every_crate_takes_the_lints_of_the_workspace() {
     let members: toml::Table = read("Cargo.toml").parse().expect("Cargo.toml is TOML");
     let members = members["workspace"]["members"].as_array().expect("the workspace has members").clone();
-    for member in members.iter().filter_map(toml::Value::as_str).filter(|member| !member.contains('*')) {
-        let manifest: toml::Table = read(&format!("{member}/Cargo.toml")).parse().expect("a manifest is TOML");
-        let lints = manifest.get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool);
-        assert_eq!(lints, Some(true), "write `[lints] workspace = true` into {member}/Cargo.toml");
+    let crates: Vec<String> = members.iter().filter_map(toml::Value::as_str).flat_map(folders).collect();
+    for known in ["host/", "plugins/routing/least-busy/", "tests/guests/panic/"] {
+        assert!(crates.iter().any(|folder| folder == known), "{known} is not among the members {crates:?}");
     }
+    for folder in crates {
+        let taken = takes_lints(&read(&format!("{folder}Cargo.toml")));
+        assert!(taken, "write `[lints] workspace = true` into {folder}Cargo.toml");
+    }
+    assert!(!takes_lints("[package]\nname = \"x\"") && !takes_lints("[lints]\nworkspace = false"));
 }
 
 #[test]
@@ -362,6 +432,21 @@ fn every_rule_catches_a_violation() {
         ("name", telling_name, "host/src/llm/utils.rs", ""),
         ("unsafe", no_unsafe, "host/src/plugin/cache.rs", "let x = unsafe { f() };"),
         ("bindgen", one_bindgen, "host/src/plugin/host.rs", "wasmtime::component::bindgen!({});"),
+        (
+            "WIT record",
+            conversions,
+            "host/src/plugin/host.rs",
+            "use super::bindings::x::types as wit;\nlet d = wit::Document { name };",
+        ),
+        (
+            "WIT case",
+            conversions,
+            "host/src/service/a.rs",
+            "use crate::plugin::bindings::{imports, x as y};\nf(y::types::HostError::Denied(t))",
+        ),
+        ("WIT written out", conversions, "host/src/plugin/call.rs", "let super::bindings::x::Usage { a, b } = usage;"),
+        ("WIT type by name", conversions, "host/src/plugin/call.rs", "use super::bindings::x::{types, Usage as U};"),
+        ("left out", conversions, "host/src/plugin/convert.rs", "let Usage { a, .. } = usage;"),
         ("process", processes, "host/src/spec/check.rs", "let c = std::process::Command::new(\"git\");"),
         ("todo", finished, "sdk/src/lib.rs", "fn f() { todo!() }"),
         ("ignored", finished, "tests/e2e.rs", "#[ignore = \"slow\"]\nfn f() {}"),
@@ -387,6 +472,19 @@ fn what_is_allowed_passes() {
         ("in words", no_unsafe, "host/src/lib.rs", "//! no unsafe here\n#![forbid(unsafe_code)]"),
         ("in a string", finished, "tests/tidy.rs", "let s = r#\"todo!()\"#; let c = '\"'; // todo!()"),
         ("after a lifetime", says_what_it_is_for, "host/src/a.rs", "//! What it is for."),
+        (
+            "WIT in signatures",
+            conversions,
+            "host/src/plugin/host.rs",
+            "use super::bindings::x as wit;\nimpl wit::Host for G { fn f(r: wit::R) -> wit::Usage { g(r) } }",
+        ),
+        ("world", conversions, "host/src/plugin/bare.rs", "use super::bindings::routing::RoutingPolicyPre;"),
+        (
+            "WASI",
+            conversions,
+            "host/src/plugin/wasi.rs",
+            "use wasmtime_wasi::p2::bindings::clocks::wall_clock;\nwall_clock::Datetime { s }",
+        ),
         ("git", processes, "host/src/workspace/git.rs", "Command::new(\"git\")"),
         ("in tests", processes, "host/src/spec.rs", "fn f() {}\n#[cfg(test)]\nmod tests { Command::new(\"git\"); }"),
     ];

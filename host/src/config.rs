@@ -225,6 +225,9 @@ pub struct LimitSettings {
     /// Calls to the host.
     #[serde(deserialize_with = "positive")]
     pub host_calls: Option<u64>,
+    /// What the journal keeps of all calls and answers.
+    #[serde(deserialize_with = "positive")]
+    pub journal_bytes: Option<u64>,
 }
 
 impl LimitSettings {
@@ -239,6 +242,7 @@ impl LimitSettings {
             wall_ms: self.wall_ms.or(other.wall_ms),
             host_call_bytes: self.host_call_bytes.or(other.host_call_bytes),
             host_calls: self.host_calls.or(other.host_calls),
+            journal_bytes: self.journal_bytes.or(other.journal_bytes),
         }
     }
 }

@@ -23,6 +23,7 @@ pub use call::{Ended, ExecutionContext};
 pub use engine::{Engine, EngineOptions};
 pub use error::{EngineError, ExecutionError, LoadError};
 pub use limits::{GuestUsage, Limit, Limits};
+pub(crate) use load::MAX_COMPONENT_BYTES;
 pub use load::{Expectation, Plugin};
 
 use std::fmt;

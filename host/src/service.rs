@@ -37,7 +37,7 @@ pub use doctor::{DoctorOptions, Examined, Health, examine};
 pub(crate) use error::chain;
 pub use error::{ServiceError, Trouble};
 pub use land::{LandOptions, LandSummary, land};
-pub use necromancer::{Extent, Goal, RunOptions, RunSummary, TaskCounts, run};
+pub use necromancer::{EndedRun, Extent, Goal, RunOptions, RunSummary, TaskCounts, run};
 pub use plugins::{PluginChoice, PluginSource, load_builtin, load_plugin_file};
 pub use progress::{Observer, Progress, Silent};
 pub use records::{Owner, existing_state, owner, root_of};

@@ -129,7 +129,7 @@ impl Journal for NoJournal {
         Ok(0)
     }
 
-    async fn answered(&self, _: u64, _: Value, _: Cost) -> Result<(), JournalError> {
+    async fn answered(&self, _: u64, _: Value, _: Cost, _: Option<Value>) -> Result<(), JournalError> {
         Ok(())
     }
 

@@ -86,6 +86,14 @@ fn a_job_has_to_be_a_text_of_some_size() {
 }
 
 #[test]
+fn the_demo_has_a_repository_of_its_own() {
+    let place = ready(&[]);
+    for (flag, value) in [("--repo", "."), ("--base", "main")] {
+        refused(&place, &["run", "--demo", flag, value], 2, &["--demo", flag, "cannot be used with"]);
+    }
+}
+
+#[test]
 fn a_repository_that_cannot_be_worked_with_is_named() {
     let place = ready(&[]);
     fs::create_dir_all(place.path("plain")).unwrap();
@@ -121,6 +129,26 @@ fn a_history_that_is_cut_off_is_refused_by_path_and_by_address() {
         let ended = run(&place, &["--repo", repository, "--state", "../state"]);
         ended.refused(2, &["shallow is a shallow clone, which is not supported", "--unshallow"]);
     }
+}
+
+#[test]
+fn a_repository_of_another_user_is_used_once_its_owner_is_trusted() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give a repository to another user");
+        return;
+    }
+    let place = ready(&[(".kiro/specs/none/tasks.md", "no task\n")]);
+    let mut all: Vec<_> = place.fingerprint("r").into_keys().collect();
+    all.push(place.path("r"));
+    for path in all {
+        std::os::unix::fs::lchown(path, Some(12_345), Some(12_345)).unwrap();
+    }
+    let args = ["run", "--spec", "none", "--llm", "scripted:../replies.toml", "--state", "../state"];
+    refused(&place, &args, 2, &["belongs to another user", "safe.directory"]);
+    let root = place.path("r").canonicalize().unwrap();
+    place.write("home/.gitconfig", format!("[safe]\n\tdirectory = {}\n", root.display()));
+    // The copy was made: what is wrong now is the spec.
+    refused(&place, &args, 2, &[".kiro/specs/none/tasks.md"]);
 }
 
 #[test]
@@ -224,6 +252,39 @@ fn a_state_directory_has_one_owner() {
     let lock = File::options().write(true).open(state.join("owner.lock")).unwrap();
     lock.lock().unwrap();
     run(&place, &["--state", "../state"]).refused(2, &["in use by process 1 since 2026-11-22", "--state DIR"]);
+}
+
+#[test]
+fn a_directory_with_other_things_in_it_is_no_state_directory() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = ready(&[]);
+    let mode = |path: &str| fs::metadata(place.path(path)).unwrap().permissions().mode() & 0o777;
+    fs::set_permissions(place.path("r"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(place.path("r/.git"), fs::Permissions::from_mode(0o755)).unwrap();
+    for state in [".", "../r", ".git"] {
+        let args = ["run", "../job.md", "--llm", "scripted:../replies.toml", "--state", state];
+        refused(&place, &args, 2, &["cannot be the state directory", "other things are in it", "--state DIR"]);
+    }
+    assert_eq!((mode("r"), mode("r/.git")), (0o755, 0o755), "it was made private");
+    assert!(place.run("r", &["doctor", "--state", "."]).out.contains("other things are in it"));
+}
+
+#[test]
+fn a_state_directory_that_a_repository_brings_along_is_refused() {
+    let place = ready(&[("necro/registry.db", "SQLite format 3\0")]);
+    fs::create_dir_all(place.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("../elsewhere", place.path("r/.necro")).unwrap();
+    let run = ["run", "../job.md", "--llm", "scripted:../replies.toml", "--allow-dirty"];
+    for args in [&run[..], &["status"], &["land"]] {
+        refused(&place, args, 2, &["cannot be the state directory", "a link in the repository"]);
+    }
+    assert_eq!(fs::read_dir(place.path("elsewhere")).unwrap().count(), 0);
+    fs::remove_file(place.path("r/.necro")).unwrap();
+    place.git("r", &["mv", "necro", ".necro"]);
+    place.git("r", &["commit", "-q", "-m", "Bring it along"]);
+    for args in [&run[..], &["status"], &["land"]] {
+        refused(&place, args, 2, &["cannot be the state directory", "has it in git"]);
+    }
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn commit(digit: &str) -> CommitId {
 
 impl Recorder {
     fn new(place: &Place) -> Self {
-        let state = StateDir::create(&place.path("r/.necro")).unwrap();
+        let state = StateDir::create(&place.path("r/.necro"), None).unwrap();
         let clock = Arc::new(ManualClock::at("2026-11-22T10:00:00Z".parse().unwrap()));
         let shared: Arc<dyn Clock> = clock.clone();
         let blobs = BlobStore::open(state.blobs()).unwrap();
@@ -105,6 +105,7 @@ impl Recorder {
             plugin: plugin.to_owned(),
             component: digest_of(plugin.as_bytes()),
             engine: "test".to_owned(),
+            limits: json!({}),
             settings: json!({}),
             input,
         };
@@ -130,7 +131,7 @@ impl Recorder {
     async fn ask(&self, execution: &Execution, messages: Value) -> u64 {
         let arguments = json!({ "model": "default", "messages": messages, "tools": [], "tool_choice": "auto",
             "response_format": "text", "max_output_tokens": null });
-        execution.intent(CallRequest { function: Function::LlmComplete, arguments }).await.unwrap()
+        execution.intent(CallRequest { function: Function::LlmComplete, arguments, effect: None }).await.unwrap()
     }
 
     async fn say(&self, execution: &Execution, asked: u64, text: &str, calls: Value) {
@@ -138,7 +139,7 @@ impl Recorder {
             "usage": { "input_tokens": 900, "cached_input_tokens": 0, "output_tokens": 80, "estimated": false },
             "provider_state": null } });
         let cost = Cost { input_tokens: 900, output_tokens: 80, cost_microusd: Some(1_250), ..Cost::default() };
-        execution.answered(asked, answer, cost).await.unwrap();
+        execution.answered(asked, answer, cost, None).await.unwrap();
     }
 
     /// The run's beginning and the architect's step.
@@ -271,10 +272,10 @@ impl Recorder {
         let write = json!({ "path": "src/a.rs", "text": "fn a() {}\n// two lines" }).to_string();
         self.say(execution, asked, "", json!([{ "id": "c1", "name": "write", "arguments": write }])).await;
         self.later(1);
-        let call = |function, arguments| CallRequest { function, arguments };
+        let call = |function, arguments| CallRequest { function, arguments, effect: None };
         let external = async |function, arguments, answer| {
             let sequence = execution.intent(call(function, arguments)).await.unwrap();
-            execution.answered(sequence, answer, Cost::default()).await.unwrap();
+            execution.answered(sequence, answer, Cost::default(), None).await.unwrap();
             self.later(1);
         };
         external(Function::WorkspaceWrite, json!({ "path": "src/a.rs", "text": "…" }), json!({ "Ok": null })).await;

@@ -131,6 +131,9 @@ fn what_is_no_plugin_is_said_to_be_something_else() {
     place.run("", &["plugin", "inspect", "text.wasm"]).refused(2, &["plugin `text`", "not a WebAssembly component"]);
     place.write("core.wasm", [0, b'a', b's', b'm', 1, 0, 0, 0]);
     place.run("", &["plugin", "inspect", "core.wasm"]).refused(2, &["plugin `core`", "it is a core module"]);
+    let large = fs::File::create(place.path("large.wasm")).unwrap();
+    large.set_len((128 << 20) + 1).unwrap();
+    place.run("", &["plugin", "inspect", "large.wasm"]).refused(2, &["large.wasm", "a component may have 134217728"]);
     let newer = guests::guest("next-contract");
     let newer = newer.to_str().unwrap();
     place.run("", &["plugin", "inspect", newer]).refused(2, &["needs necro:plugin@0.2, this host has 0.1"]);

@@ -67,6 +67,28 @@ run = ["sh", "-c", "test $(cat *.txt | wc -l) -le 2"]
     assert!(artifacts.iter().any(|a| a.artifact.name.ends_with("merge.log")));
 }
 
+#[test]
+fn a_landing_that_is_refused_is_said_in_the_summary_of_what_was_done() {
+    let settings = format!("{SETTINGS}\n[run]\nland = true\n");
+    let plan = "# Plan\n\n- [ ] 1. Add bread\n  - _Skill: backend_\n";
+    let world = World::new(&[("necro.toml", &settings), (".kiro/specs/list/tasks.md", plan)]);
+    git(&world.repository(), &["checkout", "-q", "-b", "necro/list"]);
+    let before = picture(&world.repository());
+    let replies = Replies::default().writes("backend", "1", None, "bread.txt", "bread\n").text();
+    let finished = world.run(&replies, &["--spec", "list"]);
+    assert_eq!(finished.code, Some(1), "{finished:#?}");
+    let summary = finished.json();
+    assert_eq!((&summary["outcome"], &summary["landed"]), (&"done".into(), &false.into()), "{summary}");
+    assert!(summary["problems"][0].as_str().unwrap().contains("`necro/list` is checked out at"), "{summary}");
+    assert!(picture(&world.repository()) == before);
+
+    // With the branch free, the same command lands what there is.
+    git(&world.repository(), &["checkout", "-q", "main"]);
+    let summary = world.run("version = 1\n", &["--spec", "list"]).done();
+    assert_eq!((&summary["landed"], &summary["problems"]), (&true.into(), &serde_json::json!([])), "{summary}");
+    assert_eq!(git(&world.repository(), &["show", "necro/list:bread.txt"]), "bread");
+}
+
 /// Landing adds a branch, its objects and its log, and changes nothing else.
 pub(crate) fn landing_adds_one_branch_and_changes_nothing(world: &World, spec: &str, commit: &str) {
     let repository = world.repository();

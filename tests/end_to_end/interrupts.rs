@@ -6,7 +6,7 @@ use necro_host::domain::event::Outcome;
 use necro_host::domain::task::TaskState;
 
 use crate::replies::Replies;
-use crate::world::{Finished, Pipe, Running, World, finish};
+use crate::world::{Finished, Pipe, Running, World, finish, git};
 
 const PLAN: &str = "# Plan
 
@@ -101,6 +101,26 @@ fn an_interrupt_during_a_merge_leaves_no_task_running() {
     let summary = world.run(&replies().text(), &["--spec", "list"]).done();
     assert_eq!(summary["tasks"]["done"], 3, "{summary}");
     world.records().assert_sound();
+}
+
+#[test]
+fn what_is_merged_can_be_landed_while_a_run_goes_on() {
+    let (world, pipe) = world();
+    let mut running = start(&world, &replies().together(&["1", "2", "3"]));
+    running.wait_for("merged as", 1);
+    pipe.wait();
+    // As the run itself holds it while it moves a ref.
+    let held = world.mirror().join("refs/heads/held.lock");
+    fs::write(&held, "").unwrap();
+    let landed = finish(&mut world.command("land", &["list", "--json"]));
+    assert_eq!(landed.code, Some(0), "{landed:#?}");
+    assert!(held.exists(), "landing took a lock of the run away");
+    let tip = git(&world.mirror(), &["rev-parse", "refs/heads/necro/list"]);
+    assert_eq!(git(&world.repository(), &["rev-parse", "refs/heads/necro/list"]), tip);
+    fs::remove_file(held).unwrap();
+    running.interrupt();
+    let finished = running.finish();
+    assert_stopped_in_order(&world, &finished, 1);
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn what_the_review_cannot_see_is_not_merged() {
 fn a_change_of_what_the_gate_does_is_not_merged() {
     let settings = "[gate]\ncommands = [\"check\"]\n\n[commands.check]\nrun = [\"sh\", \"ci/check.sh\"]\n";
     let cheat = [write("ci/check.sh", "true\n"), write("first.txt", "broken\n")];
-    refused_once(settings, &[("ci/check.sh", "! grep -n broken *.txt\n")], &cheat, "host/gate-changed");
+    refused_once(settings, &[("ci/check.sh", "! grep -n broken *.txt\n")], &cheat, "necro/gate-changed");
 }
 
 #[test]

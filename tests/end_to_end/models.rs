@@ -117,6 +117,8 @@ fn assert_nothing_failed(world: &World, finished: &Finished, code: i32, part: &s
     assert_eq!(finished.code, Some(code), "{finished:#?}");
     assert!(finished.stderr.contains(part), "{finished:#?}");
     assert!(!finished.stderr.contains("interrupt again"), "nobody has interrupted it: {finished:#?}");
+    let summary = finished.json();
+    assert_eq!((&summary["outcome"], &summary["tasks"]["failed"]), (&"failed".into(), &0.into()), "{summary}");
     let records = world.records();
     assert!(["1", "2"].iter().all(|task| records.task(task).state == TaskState::Ready));
     assert!(!records.events().iter().any(|event| matches!(event.body, Body::TaskFailed { .. })));
@@ -128,7 +130,7 @@ fn a_key_that_is_refused_ends_the_run_and_fails_no_task() {
     let world = two_tasks("");
     let server =
         LlmServer::start(Some(KEY), |_, _| Answer::Json(401, serde_json::json!({"error": {"message": "who?"}})));
-    let args = ["--spec", "shop", "--llm", "chat:m", "--base-url", server.base_url()];
+    let args = ["--spec", "shop", "--json", "--llm", "chat:m", "--base-url", server.base_url()];
     let finished = finish(world.command("run", &args).env("OPENAI_API_KEY", KEY));
     assert_nothing_failed(&world, &finished, 3, "check the API key");
 

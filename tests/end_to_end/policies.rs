@@ -1,12 +1,14 @@
 //! Policies can be swapped without a rebuild, and a broken one does not stop the work.
 
+use std::fs;
+
 use necro_host::domain::event::Body;
 use necro_host::registry::ExecutionKind;
 use necro_host::store::digest_of;
 
 use crate::guests::{guest, guest_bytes};
 use crate::replies::Replies;
-use crate::world::{SETTINGS, SIDE_BY_SIDE, World};
+use crate::world::{SETTINGS, SIDE_BY_SIDE, World, git};
 
 const PLAN: &str = "# Plan\n\n- [ ] 1. Add bread\n  - _Skill: backend_\n- [ ] 2. Add cheese\n  - _Skill: frontend_\n";
 
@@ -47,6 +49,23 @@ fn a_routing_policy_is_swapped_without_a_rebuild_and_named_by_its_digest() {
     // The policy counts its decisions in its state, which the host keeps for it.
     let state = records.reader.policy_state("routing/necro_guest_last_candidate").unwrap();
     assert_eq!(state, Some(decisions.len().to_string()));
+}
+
+#[test]
+fn a_configured_component_is_looked_for_in_the_repository() {
+    let world = world();
+    let settings = fs::read_to_string(world.repository().join("necro.toml")).unwrap();
+    let settings = format!("{settings}\n[plugins]\nrouting = \"./policies/mine.wasm\"\n");
+    fs::write(world.repository().join("necro.toml"), settings).unwrap();
+    fs::create_dir(world.repository().join("policies")).unwrap();
+    fs::write(world.repository().join("policies/mine.wasm"), guest_bytes("last-candidate")).unwrap();
+    let author = ["-c", "user.name=Reader", "-c", "user.email=reader@example.org"];
+    git(&world.repository(), &["add", "-A"]);
+    git(&world.repository(), &[&author[..], &["commit", "-q", "-m", "Choose a policy"]].concat());
+    world.run(&replies().text(), &["--spec", "list"]).done();
+    let records = world.records();
+    assert!(records.work().iter().all(|attempt| attempt.reason == "the last candidate"));
+    records.assert_sound();
 }
 
 fn completes_by_the_built_in_rule(name: &str) {

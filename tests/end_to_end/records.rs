@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use necro_host::domain::call::Function;
 use necro_host::domain::event::{Body, Event};
 use necro_host::domain::id::{SpecName, TaskId, TaskKey};
 use necro_host::domain::task::Task;
@@ -11,6 +12,7 @@ use necro_host::store::BlobStore;
 /// A registry and its newest spec.
 pub(crate) struct Records {
     pub(crate) reader: Reader,
+    blobs: BlobStore,
     pub(crate) spec: SpecName,
 }
 
@@ -18,9 +20,9 @@ impl Records {
     /// Opens the registry of a state directory.
     pub(crate) fn open(state: &Path) -> Self {
         let blobs = BlobStore::open(state.join("blobs")).unwrap();
-        let reader = Reader::open(&state.join("registry.db"), blobs).unwrap();
+        let reader = Reader::open(&state.join("registry.db"), blobs.clone()).unwrap();
         let spec = reader.latest_run().unwrap().unwrap().spec.unwrap();
-        Self { reader, spec }
+        Self { reader, blobs, spec }
     }
 
     /// The whole log.
@@ -84,5 +86,24 @@ impl Records {
         let started = self.events().iter().filter(|event| matches!(event.body, Body::RunStarted { .. })).count();
         let finished = self.events().iter().filter(|event| matches!(event.body, Body::RunFinished { .. })).count();
         assert_eq!(started, finished, "a run has no end in the log");
+        self.assert_effects();
+    }
+
+    /// What changed files says which and how; each component that ran is kept with its limits.
+    fn assert_effects(&self) {
+        for execution in self.reader.executions(&ExecutionFilter::default()).unwrap() {
+            assert!(self.blobs.get(&execution.component).is_ok(), "the component of {} is lost", execution.id);
+            assert!(execution.limits["fuel"].is_u64(), "{execution:?}");
+            for call in self.reader.calls(&execution.id).unwrap() {
+                let Some(effect) = call.effect.filter(|_| call.answer.is_some()) else { continue };
+                match call.function {
+                    Function::CommandRun => assert!(effect["tree"].is_string() || effect["tree"].is_null()),
+                    _ => {
+                        let files = effect["files"].as_array().unwrap();
+                        assert!(!files.is_empty() && files.iter().all(|file| file["after"].is_string()), "{effect}");
+                    }
+                }
+            }
+        }
     }
 }

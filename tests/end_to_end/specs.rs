@@ -7,7 +7,7 @@ use necro_host::domain::event::Body;
 use necro_host::domain::task::TaskState;
 
 use crate::replies::Replies;
-use crate::world::{Finished, SETTINGS, World, git, picture};
+use crate::world::{Finished, SETTINGS, World, finish, git, picture};
 
 const REQUIREMENTS: &str = "# Requirements Document
 
@@ -72,6 +72,24 @@ fn a_spec_is_executed_where_it_stands_and_only_what_is_open() {
     assert_eq!((&again["attempts"], &again["tree"]), (&serde_json::json!(0), &summary["tree"]));
 }
 
+#[test]
+fn a_run_writes_into_the_checkout_only_its_own_folder() {
+    let world = with_plan("# Plan\n\n- [ ] 1. Write a page\n  - _Skill: backend_\n");
+    let before = picture(&world.repository());
+    let replies = Replies::default().writes("backend", "1", None, "page.txt", "text\n");
+    let script = format!("scripted:{}", world.file("replies.toml", &replies.text()));
+    let mut run = world.binary();
+    run.args(["run", "--json", "--spec", "pages", "--llm", &script]).current_dir(world.repository());
+    let summary = finish(&mut run).done();
+    let state = world.repository().join(".necro");
+    assert!(state.join("registry.db").exists(), "{summary}");
+    let after = picture(&world.repository());
+    let differs = |path: &&std::path::PathBuf| before.get(*path) != after.get(*path);
+    let changed: Vec<_> = before.keys().chain(after.keys()).filter(differs).collect();
+    assert!(changed.is_empty(), "the run changed {changed:?}");
+    assert_eq!(git(&world.repository(), &["status", "--porcelain", "--untracked-files=all"]), "");
+}
+
 /// The two tasks of [`PLAN`] that are to be done.
 fn pages() -> Replies {
     Replies::default().writes("backend", "2", None, "first.txt", "Once upon a time\n").writes(
@@ -105,6 +123,20 @@ fn a_plan_with_open_boxes_is_work_to_do_whatever_its_numbers_were_before() {
     assert_eq!(world.on_branch("pages", "glossary.txt").unwrap(), "a\n");
     assert_eq!(world.on_branch("pages", "second.txt").unwrap(), "The end\n");
     world.records().assert_sound();
+}
+
+#[test]
+fn a_state_directory_serves_one_repository() {
+    let (world, other) = (with_plan(PLAN), with_plan(PLAN));
+    world.run(&pages().text(), &["--spec", "pages"]).done();
+    let script = format!("scripted:{}", other.file("replies.toml", &pages().text()));
+    let mut command = other.binary();
+    command.args(["run", "--spec", "pages", "--llm", &script]);
+    command.arg("--repo").arg(other.repository()).arg("--state").arg(world.state());
+    let finished = finish(&mut command);
+    assert_eq!(finished.code, Some(2), "{finished:#?}");
+    let whose = format!("belongs to the repository {}", world.repository().display());
+    assert!(finished.stderr.contains(&whose) && finished.stderr.contains("--state DIR"), "{finished:#?}");
 }
 
 fn refused(plan: &str) -> (World, Finished) {

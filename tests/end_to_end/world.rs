@@ -268,7 +268,7 @@ pub(crate) fn picture(folder: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
 }
 
 /// Whoever waits longer than this for the binary waits for ever: the test fails instead.
-const PATIENCE: Duration = Duration::from_secs(240);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The binary while it runs. It is killed when dropped, and when a test has waited too long.
 pub(crate) struct Running {

@@ -58,6 +58,35 @@ async fn large_bytes_are_journaled_as_their_digest() {
 }
 
 #[tokio::test]
+async fn the_record_says_what_a_call_changes() {
+    let plugin = load("every-call").await;
+    let (context, fake) = context(PluginKind::Spirit);
+    plugin.perform(context, assignment(), "").await.result.unwrap();
+    let steps = fake.steps();
+    let at = |start: &str| steps.iter().position(|step| step.starts_with(start)).unwrap();
+    let write = at("intent workspace-edit.write");
+    let planned = format!(r#"as {{"files":[{{"after":"{}","before":null,"path":"#, "a".repeat(64));
+    assert!(steps[write].contains(&planned), "{}", steps[write]);
+    let command = at("intent command.run");
+    assert!(steps[command + 2].ends_with(r#" with {"tree":"t1"}"#), "{}", steps[command + 2]);
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_planned_is_answered_and_nothing_happens() {
+    let plugin = load("every-call").await;
+    let (mut context, _) = context(PluginKind::Spirit);
+    let fake = Fake::with_refusing_plans();
+    (context.capabilities, context.journal) = (fake.capabilities(), fake.clone());
+    let report = plugin.perform(context, assignment(), "").await.result.unwrap();
+    assert!(report.summary.contains("workspace-edit.write: denied: not there"), "{}", report.summary);
+    let steps = fake.steps();
+    for function in ["workspace-edit.write", "workspace-edit.apply"] {
+        assert!(steps.iter().any(|step| step.starts_with(&format!("observed {function} "))), "{steps:#?}");
+        assert!(!steps.contains(&format!("effect {function}")), "{steps:#?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_granted_is_denied_and_journaled_as_observed() {
     let plugin = load("every-call").await;
     let (mut context, fake) = context(PluginKind::Spirit);

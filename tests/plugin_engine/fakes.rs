@@ -6,15 +6,16 @@ use async_trait::async_trait;
 use necro_host::domain::assignment::{Assignment, BudgetLeft, DependencyReport, Envelope, SpecDocument, WorkKind};
 use necro_host::domain::call::{CallRequest, Cost, HostError, LocalAnswer, LocalEffect, Refused};
 use necro_host::domain::event::{Body, Event, Subject};
-use necro_host::domain::id::{ExecutionId, Instance, Role, SpecName, TaskId, TaskKey};
+use necro_host::domain::id::{Digest, ExecutionId, Instance, Role, SpecName, TaskId, TaskKey};
 use necro_host::domain::llm::{Completion, FinishReason, Request, Usage};
 use necro_host::domain::policy::{Candidate, Issue};
 use necro_host::domain::task::{Facts, Task, TaskState};
 use necro_host::domain::work::{
-    ChangeKind, CommandOutcome, Edit, Entry, EntryKind, FileStatus, FileText, LineRange, SearchHit, SearchQuery,
+    ChangeKind, CommandOutcome, Edit, Entry, EntryKind, FileStatus, FileText, LineRange, PlannedWrite, SearchHit,
+    SearchQuery,
 };
 use necro_host::plugin::capability::{
-    Artifacts, Capabilities, Command, Journal, JournalError, Llm, Log, Registry, Workspace, WorkspaceEdit,
+    Artifacts, Capabilities, Command, CommandRun, Journal, JournalError, Llm, Log, Registry, Workspace, WorkspaceEdit,
 };
 use necro_host::plugin::{Engine, EngineOptions, ExecutionContext, Expectation, Limits, Plugin, PluginKind};
 use serde_json::Value;
@@ -111,6 +112,8 @@ pub(crate) struct Fake {
     silent_model: bool,
     /// The model is paid and gives no answer.
     refusing_model: bool,
+    /// No change of files can be planned.
+    refusing_plans: bool,
 }
 
 impl Fake {
@@ -121,6 +124,10 @@ impl Fake {
 
     pub(crate) fn with_silent_model() -> Arc<Self> {
         Arc::new(Self { silent_model: true, ..Self::default() })
+    }
+
+    pub(crate) fn with_refusing_plans() -> Arc<Self> {
+        Arc::new(Self { refusing_plans: true, ..Self::default() })
     }
 
     pub(crate) fn with_refusing_model() -> Arc<Self> {
@@ -169,11 +176,14 @@ impl Journal for Fake {
     }
 
     async fn intent(&self, call: CallRequest) -> Result<u64, JournalError> {
-        self.record(format!("intent {} {}", call.function.name(), call.arguments))
+        let planned = call.effect.map_or_else(String::new, |effect| format!(" as {effect}"));
+        self.record(format!("intent {} {}{planned}", call.function.name(), call.arguments))
     }
 
-    async fn answered(&self, _: u64, answer: Value, cost: Cost) -> Result<(), JournalError> {
-        self.record(format!("answered {answer} for {} tokens", cost.input_tokens + cost.output_tokens)).map(drop)
+    async fn answered(&self, _: u64, answer: Value, cost: Cost, effect: Option<Value>) -> Result<(), JournalError> {
+        let after = effect.map_or_else(String::new, |effect| format!(" with {effect}"));
+        let tokens = cost.input_tokens + cost.output_tokens;
+        self.record(format!("answered {answer} for {tokens} tokens{after}")).map(drop)
     }
 
     async fn local(
@@ -241,14 +251,24 @@ impl Workspace for Fake {
 
 #[async_trait]
 impl WorkspaceEdit for Fake {
-    async fn write(&self, _: String, _: String) -> Result<(), HostError> {
-        self.did("workspace-edit.write");
-        Ok(())
+    async fn plan_write(&self, path: String, text: String) -> Result<Vec<PlannedWrite>, HostError> {
+        if self.refusing_plans {
+            return Err(HostError::Denied("not there".into()));
+        }
+        let after = Digest::new("a".repeat(64)).map_err(|e| HostError::Other(e.to_string()))?;
+        Ok(vec![PlannedWrite { path, before: None, after, bytes: text.into_bytes() }])
     }
 
-    async fn apply(&self, _: Vec<Edit>) -> Result<(), HostError> {
-        self.did("workspace-edit.apply");
-        Err(HostError::Conflict("`x` occurs twice".into()))
+    /// Several files, of which none can be written.
+    async fn plan_apply(&self, edits: Vec<Edit>) -> Result<Vec<PlannedWrite>, HostError> {
+        let text = |edit: Edit| self.plan_write(edit.path, String::new());
+        Ok(futures::future::try_join_all(edits.into_iter().map(text)).await?.concat())
+    }
+
+    async fn perform(&self, planned: Vec<PlannedWrite>) -> Result<(), HostError> {
+        let is_apply = planned.iter().all(|write| write.bytes.is_empty());
+        self.did(if is_apply { "workspace-edit.apply" } else { "workspace-edit.write" });
+        if is_apply { Err(HostError::Conflict("`x` occurs twice".into())) } else { Ok(()) }
     }
 
     async fn remove(&self, _: String) -> Result<(), HostError> {
@@ -259,16 +279,17 @@ impl WorkspaceEdit for Fake {
 
 #[async_trait]
 impl Command for Fake {
-    async fn run(&self, _: String, _: Vec<String>) -> Result<CommandOutcome, HostError> {
+    async fn run(&self, _: String, _: Vec<String>) -> Result<CommandRun, HostError> {
         self.did("command.run");
-        Ok(CommandOutcome {
+        let outcome = CommandOutcome {
             exit_code: Some(0),
             stdout: "ok".into(),
             stderr: String::new(),
             elided_bytes: 0,
             timed_out: false,
             duration_ms: 5,
-        })
+        };
+        Ok(CommandRun { outcome, tree: Some("t1".into()) })
     }
 }
 

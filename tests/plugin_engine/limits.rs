@@ -146,6 +146,17 @@ async fn a_guest_may_call_the_host_only_so_often() {
 }
 
 #[tokio::test]
+async fn a_guest_may_leave_only_so_much_in_the_journal() {
+    let plugin = load("every-call").await;
+    let (mut context, fake) = context(PluginKind::Spirit);
+    context.limits.journal_bytes = 2_000;
+    let ended = plugin.perform(context, assignment(), r#""call-flood""#).await;
+    assert_eq!(exceeded(&ended.result.unwrap_err()), Limit::JournalBytes);
+    let recorded: usize = fake.steps().iter().map(String::len).sum();
+    assert!(recorded > 500 && recorded < 8_000, "{recorded} bytes were recorded");
+}
+
+#[tokio::test]
 async fn results_that_break_the_contract_are_refused_with_the_rule() {
     let cases = [
         ("state", "its state has 4097 bytes, 4096 are allowed"),

@@ -107,7 +107,8 @@ pub(crate) struct Place {
     /// The repository: a path, or a URL to clone.
     #[arg(long, default_value = ".", value_name = "PATH|URL")]
     pub repo: String,
-    /// The state directory [default: `.necro` at the root of the repository; for a URL, in the current directory].
+    /// The state directory: new, empty, or an earlier run's [default: `.necro` at the root of the repository; for a
+    /// URL, in the current directory].
     #[arg(long, env = "NECRO_STATE", value_name = "DIR")]
     pub state: Option<PathBuf>,
 }
@@ -129,7 +130,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "demo")]
     pub spec: Option<String>,
     /// Play the built-in demo job on a temporary repository, with scripted replies.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["repo", "base"])]
     pub demo: bool,
     /// Language of the demo job.
     #[arg(long, value_enum, default_value_t = Language::En, requires = "demo")]
@@ -155,7 +156,8 @@ pub(crate) struct RunArgs {
     /// Work from the last commit although the checkout has changes that are not committed.
     #[arg(long)]
     pub allow_dirty: bool,
-    /// Print one JSON object at the end instead of words.
+    /// Print one JSON object at the end instead of words: the run's `outcome`, `branch`, `commit`, `tree`, `tasks`,
+    /// `cost`, `problems` (what is left to do), `landed`, `mirror` (where the branch can be fetched) and more.
     #[arg(long)]
     pub json: bool,
 }
@@ -173,7 +175,8 @@ pub(crate) enum Language {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Your work tree, index, configuration and other branches stay as they are. A branch of that name \
-that is checked out, or has commits that the spec branch has not, is refused.
+that is checked out, or has commits that the spec branch has not, is refused. While a run goes on, what it \
+has merged so far is landed.
 
 Example:
   necro-host land login-ui && git merge necro/login-ui

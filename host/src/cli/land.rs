@@ -5,6 +5,7 @@ use super::style::Style;
 use super::{neutral, open, out, words};
 use crate::domain::id::SpecName;
 use crate::service::{self, LandOptions, LandSummary, ServiceError};
+use crate::workspace::without_credentials;
 
 /// Runs `land`.
 pub(crate) async fn run(args: LandArgs, style: Style) -> Result<(), ServiceError> {
@@ -22,7 +23,7 @@ async fn land(
     state: Option<std::path::PathBuf>,
     spec: SpecName,
 ) -> Result<LandSummary, ServiceError> {
-    service::land(&LandOptions { repository, cwd, state, spec: Some(spec) }).await
+    service::land(&LandOptions { repository, cwd, state, spec }).await
 }
 
 fn text(summary: &LandSummary, repository: &str, style: Style) -> String {
@@ -33,7 +34,11 @@ fn text(summary: &LandSummary, repository: &str, style: Style) -> String {
         Some(from) => format!("{branch} went from {} to {}", words::short(from), words::short(commit)),
         None => format!("{branch} is new, at {}", words::short(commit)),
     };
-    let git = if repository == "." { "git".to_owned() } else { format!("git -C {}", open::quoted(repository)) };
+    let git = if repository == "." {
+        "git".to_owned()
+    } else {
+        format!("git -C {}", open::quoted(&without_credentials(repository)))
+    };
     format!(
         "{} {what}\nlook:   {git} log --graph --oneline {branch}\ntake:   {git} merge {branch}\n",
         style.green("landed:")

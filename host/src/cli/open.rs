@@ -9,6 +9,7 @@ use crate::domain::id::{ExecutionId, SpecName, TaskId, TaskKey};
 use crate::registry::{ExecutionFilter, ExecutionKind, Reader, Run};
 use crate::service::{self, ServiceError, StateDir};
 use crate::store::BlobStore;
+use crate::workspace::without_credentials;
 
 /// Numbers of the planning steps.
 pub(crate) const PLANNING: [&str; 2] = ["0.1", "0.2"];
@@ -117,7 +118,7 @@ impl Records {
 pub(crate) fn flags(place: &Place) -> String {
     let mut flags = String::new();
     if place.repo != "." {
-        flags.push_str(&format!(" --repo {}", quoted(&place.repo)));
+        flags.push_str(&format!(" --repo {}", quoted(&without_credentials(&place.repo))));
     }
     if let Some(state) = &place.state {
         flags.push_str(&format!(" --state {}", quoted_path(state)));
@@ -150,5 +151,6 @@ mod tests {
         assert_eq!(flags(&place(".", None)), "");
         assert_eq!(flags(&place("a b", Some("/tmp/x"))), " --repo 'a b' --state /tmp/x");
         assert_eq!(flags(&place("it's", None)), r" --repo 'it'\''s'");
+        assert_eq!(flags(&place("https://me:hunter2@h/x.git", None)), " --repo https://h/x.git");
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::style::Style;
 use super::table::Table;
@@ -55,7 +55,7 @@ struct Inspected {
     size_bytes: u64,
     imports: Vec<String>,
     capabilities: Vec<String>,
-    limits: Value,
+    limits: Limits,
     /// What the plugin says of itself; null for policies, which say nothing.
     says: Value,
 }
@@ -76,7 +76,7 @@ pub(crate) async fn inspect(named: String, json: bool, style: Style) -> Result<(
         size_bytes: plugin.size_bytes,
         imports: plugin.imports.clone(),
         capabilities: plugin.capabilities().map(str::to_owned).collect(),
-        limits: limits(&Limits::for_kind(plugin.kind)),
+        limits: Limits::for_kind(plugin.kind),
         says,
     };
     if json { out::json(&inspected) } else { out::print(&text(&inspected, style)) }
@@ -107,17 +107,6 @@ fn described<T: Serialize, E: std::error::Error>(plugin: &Plugin, says: Result<T
     serde_json::to_value(says).map_err(|error| ServiceError::Internal(error.to_string()))
 }
 
-/// The limits with the names of their settings.
-fn limits(limits: &Limits) -> Value {
-    let Limits { fuel, memory_bytes, table_elements, guest_time, wall, host_call_bytes, host_calls } = limits;
-    let ms = |time: &std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    json!({
-        "fuel": fuel, "memory_bytes": memory_bytes, "table_elements": table_elements,
-        "guest_time_ms": ms(guest_time), "wall_ms": ms(wall), "host_call_bytes": host_call_bytes,
-        "host_calls": host_calls,
-    })
-}
-
 fn text(inspected: &Inspected, style: Style) -> String {
     let Inspected { name, kind, world, digest, size_bytes, imports, capabilities, limits, says } = inspected;
     let mut text = String::new();
@@ -131,6 +120,7 @@ fn text(inspected: &Inspected, style: Style) -> String {
     for (position, import) in imports.iter().enumerate() {
         line(if position == 0 { "imports" } else { "" }, &neutral::line(import));
     }
+    let limits = serde_json::to_value(limits).unwrap_or_default();
     for (position, (limit, value)) in limits.as_object().into_iter().flatten().enumerate() {
         line(if position == 0 { "limits" } else { "" }, &format!("{limit} = {value}"));
     }

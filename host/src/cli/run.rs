@@ -10,13 +10,14 @@ use tokio::sync::watch;
 
 use super::args::{Language, RunArgs};
 use super::display::Display;
-use super::report::{INTERRUPTED, WORK_FAILED};
+use super::report::{self, INTERRUPTED, WORK_FAILED};
 use super::style::Style;
 use super::{args, neutral, open, out, words as common};
 use crate::clock::SystemClock;
 use crate::domain::id::SpecName;
 use crate::llm::config::LlmChoice;
-use crate::service::{self, Extent, Goal, RunOptions, RunSummary, ServiceError, demo};
+use crate::service::{self, EndedRun, Extent, Goal, RunOptions, RunSummary, ServiceError, demo};
+use crate::workspace::fetch_command;
 
 /// A job has at most this many bytes.
 const MAX_JOB_BYTES: u64 = 1 << 20;
@@ -31,13 +32,22 @@ pub(crate) async fn run(args: RunArgs, extent: Extent, style: Style, err: Style)
     let result = service::run(options, Arc::new(SystemClock::default()), display.clone(), asked).await;
     listening.abort();
     display.clear();
-    let summary = result?;
+    let EndedRun { mut summary, trouble } = result?;
     if json {
         out::json_line(&summary)?;
     } else {
+        if trouble.is_some() {
+            // It is said below, with what to do about it.
+            summary.problems.clear();
+        }
         out::print(&words(&summary, &place, style))?;
     }
+    if let Some(trouble) = trouble {
+        return Ok(report::report(&trouble, err));
+    }
     Ok(match summary.outcome.as_str() {
+        // Something is left to do: `run.land` was asked for, and the branch could not be landed.
+        "done" if !summary.problems.is_empty() => ExitCode::from(WORK_FAILED),
         "done" | "planned" => ExitCode::SUCCESS,
         "interrupted" => ExitCode::from(INTERRUPTED),
         _ => ExitCode::from(WORK_FAILED),
@@ -223,11 +233,57 @@ fn words(summary: &RunSummary, place: &Place, style: Style) -> String {
         "planned" => text.push_str("go on:  `necro-host run` with the same job\n"),
         _ => {}
     }
+    text.push_str(&format!("get it: {}\n", way_to_get(summary, place)));
+    text
+}
+
+/// The command that brings the branch to the user, and shows it.
+fn way_to_get(summary: &RunSummary, place: &Place) -> String {
+    let (branch, flags) = (&summary.branch, &place.flags);
+    if !summary.local {
+        return format!("{}   (in a clone of {})", fetch_command(&summary.mirror, branch), summary.repository);
+    }
     let repository =
         place.repository.as_ref().map_or_else(String::new, |path| format!(" -C {}", open::quoted_path(path)));
-    text.push_str(&format!(
-        "get it: necro-host land {}{flags} && git{repository} log --graph --oneline {}\n",
-        summary.spec, summary.branch
-    ));
-    text
+    let look = format!("git{repository} log --graph --oneline {branch}");
+    if summary.landed { look } else { format!("necro-host land {}{flags} && {look}", summary.spec) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::call::Cost;
+    use crate::domain::id::{CommitId, RunId};
+    use crate::service::TaskCounts;
+
+    #[test]
+    fn the_command_at_the_end_is_one_that_works() {
+        let mut summary = RunSummary {
+            run: RunId::new("run-1").unwrap(),
+            spec: SpecName::new("x").unwrap(),
+            outcome: "done".into(),
+            branch: "necro/x".into(),
+            commit: CommitId::new("a".repeat(40)).unwrap(),
+            tree: "b".repeat(40),
+            tasks: TaskCounts::default(),
+            attempts: 1,
+            findings: 0,
+            cost: Cost::default(),
+            scripted: false,
+            problems: Vec::new(),
+            landed: false,
+            state: "/s".into(),
+            repository: "https://h/r.git".into(),
+            mirror: "/s/repos/it's/mirror.git".into(),
+            local: true,
+        };
+        let place = Place { flags: " --state /s".into(), repository: None };
+        let shown = |summary: &RunSummary| way_to_get(summary, &place);
+        assert!(shown(&summary).starts_with("necro-host land x --state /s && git log"));
+        summary.landed = true;
+        assert!(shown(&summary).starts_with("git log"));
+        (summary.landed, summary.local) = (false, false);
+        let fetch = r"git fetch '/s/repos/it'\''s/mirror.git' necro/x:necro/x   (in a clone of https://h/r.git)";
+        assert_eq!(shown(&summary), fetch);
+    }
 }

@@ -224,4 +224,7 @@ pub struct CallRequest {
     pub function: Function,
     /// Its arguments, with large bytes replaced by their digest.
     pub arguments: Value,
+    /// What the host found out before it acts, such as the digests of a file before and after; no part
+    /// of the request's digest, because the guest does not say it.
+    pub effect: Option<Value>,
 }

@@ -50,13 +50,26 @@ impl Mask {
         let Some(values) = &self.values else { return text.to_owned() };
         let mut out = String::with_capacity(text.len());
         let mut kept_to = 0;
-        for (start, end) in covered(values, text) {
+        for (start, end) in covered(values, text.as_bytes()) {
             out.push_str(&text[kept_to..start]);
             out.push_str(Self::MARKER);
             kept_to = end;
         }
         out.push_str(&text[kept_to..]);
         out
+    }
+
+    /// Ranges of bytes that belong to some value, joined where they overlap, in order: for bytes that
+    /// are not text yet, or that lie in several pieces.
+    #[must_use]
+    pub fn ranges(&self, bytes: &[u8]) -> Vec<(usize, usize)> {
+        self.values.as_ref().map_or_else(Vec::new, |values| covered(values, bytes))
+    }
+
+    /// The longest value, in bytes; 0 when there is none.
+    #[must_use]
+    pub fn longest_bytes(&self) -> usize {
+        self.values.as_ref().map_or(0, AhoCorasick::max_pattern_len)
     }
 
     /// Whether a value stands in the text.
@@ -74,7 +87,7 @@ impl Mask {
 
 /// Ranges of bytes that belong to some value, joined where they overlap, in order. Matches arrive by
 /// their end, so a long one may swallow several that came before it.
-fn covered(values: &AhoCorasick, text: &str) -> Vec<(usize, usize)> {
+fn covered(values: &AhoCorasick, text: &[u8]) -> Vec<(usize, usize)> {
     let mut ranges: Vec<(usize, usize)> = Vec::new();
     for found in values.find_overlapping_iter(text) {
         let (mut start, end) = (found.start(), found.end());

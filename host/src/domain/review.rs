@@ -78,11 +78,11 @@ fn cut(finding: Finding) -> Finding {
 }
 
 /// The host's own rule: some findings are not shown.
-pub const MORE_FINDINGS: &str = "host/more-findings";
+pub const MORE_FINDINGS: &str = "necro/more-findings";
 /// The host's own rule: a part of the change is too large for the review to see.
-pub const UNREVIEWED: &str = "host/unreviewed";
+pub const UNREVIEWED: &str = "necro/unreviewed";
 /// The host's own rule: the change rewrites what the gate does.
-pub const GATE_CHANGED: &str = "host/gate-changed";
+pub const GATE_CHANGED: &str = "necro/gate-changed";
 
 /// One rule of a heuristic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

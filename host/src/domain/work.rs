@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::id::Digest;
+
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -124,4 +126,18 @@ impl CommandOutcome {
     pub fn passed(&self) -> bool {
         self.exit_code == Some(0)
     }
+}
+
+/// A write that is fully known before it happens, so that it can be recorded first and be done
+/// again with the same result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedWrite {
+    /// The file.
+    pub path: String,
+    /// What is there now; `None`: nothing.
+    pub before: Option<Digest>,
+    /// What will be there.
+    pub after: Digest,
+    /// The new content.
+    pub bytes: Vec<u8>,
 }

@@ -435,7 +435,7 @@ impl Journal for Unrecorded {
         Ok(0)
     }
 
-    async fn answered(&self, _: u64, _: Value, _: Cost) -> Result<(), JournalError> {
+    async fn answered(&self, _: u64, _: Value, _: Cost, _: Option<Value>) -> Result<(), JournalError> {
         Ok(())
     }
 

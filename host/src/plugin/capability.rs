@@ -11,7 +11,9 @@ use crate::domain::call::{CallRequest, Cost, HostError, LocalAnswer, LocalEffect
 use crate::domain::event::Event;
 use crate::domain::llm::{Completion, Request};
 use crate::domain::task::Task;
-use crate::domain::work::{CommandOutcome, Edit, Entry, FileStatus, FileText, LineRange, SearchHit, SearchQuery};
+use crate::domain::work::{
+    CommandOutcome, Edit, Entry, FileStatus, FileText, LineRange, PlannedWrite, SearchHit, SearchQuery,
+};
 
 /// `llm`.
 #[async_trait]
@@ -38,10 +40,12 @@ pub trait Workspace: Send + Sync {
 /// `workspace-edit`.
 #[async_trait]
 pub trait WorkspaceEdit: Send + Sync {
-    /// Write a whole file.
-    async fn write(&self, path: String, text: String) -> Result<(), HostError>;
-    /// All edits or none.
-    async fn apply(&self, edits: Vec<Edit>) -> Result<(), HostError>;
+    /// What writing a whole file would do. Nothing happens yet.
+    async fn plan_write(&self, path: String, text: String) -> Result<Vec<PlannedWrite>, HostError>;
+    /// What applying all edits would do. Nothing happens yet.
+    async fn plan_apply(&self, edits: Vec<Edit>) -> Result<Vec<PlannedWrite>, HostError>;
+    /// Does what was planned, all of it or nothing.
+    async fn perform(&self, planned: Vec<PlannedWrite>) -> Result<(), HostError>;
     /// Remove a file.
     async fn remove(&self, path: String) -> Result<(), HostError>;
 }
@@ -50,7 +54,17 @@ pub trait WorkspaceEdit: Send + Sync {
 #[async_trait]
 pub trait Command: Send + Sync {
     /// Run a named command.
-    async fn run(&self, name: String, args: Vec<String>) -> Result<CommandOutcome, HostError>;
+    async fn run(&self, name: String, args: Vec<String>) -> Result<CommandRun, HostError>;
+}
+
+/// A command that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandRun {
+    /// For the guest.
+    pub outcome: CommandOutcome,
+    /// For the record: the work tree after it as a git tree, ignored files left out. Absent when it
+    /// cannot be made into one.
+    pub tree: Option<String>,
 }
 
 /// `registry`, its reading half.
@@ -109,8 +123,14 @@ pub trait Journal: Send + Sync {
     async fn observed(&self, call: CallRequest, answer: Value) -> Result<(), JournalError>;
     /// A call that will have an effect outside; durable on return. Gives its sequence number.
     async fn intent(&self, call: CallRequest) -> Result<u64, JournalError>;
-    /// The answer (or error) to an intent; durable on return.
-    async fn answered(&self, sequence: u64, answer: Value, cost: Cost) -> Result<(), JournalError>;
+    /// The answer (or error) to an intent, and what became known of its effect; durable on return.
+    async fn answered(
+        &self,
+        sequence: u64,
+        answer: Value,
+        cost: Cost,
+        effect: Option<Value>,
+    ) -> Result<(), JournalError>;
     /// A call whose effect is inside the registry: effect, answer and record commit together.
     async fn local(
         &self,

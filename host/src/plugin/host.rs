@@ -36,6 +36,8 @@ pub(crate) struct Guest {
     journal: Arc<dyn Journal>,
     calls_allowed: u64,
     pub(crate) calls: u64,
+    journal_bytes_allowed: u64,
+    journal_bytes: u64,
     log_records: u64,
     log_bytes: usize,
 }
@@ -72,17 +74,36 @@ impl Guest {
             journal,
             calls_allowed: limits.host_calls,
             calls: 0,
+            journal_bytes_allowed: limits.journal_bytes,
+            journal_bytes: 0,
             log_records: 0,
             log_bytes: 0,
         }
     }
 
-    fn count(&mut self) -> Result<(), Stop> {
+    /// Counts a call and what is recorded of it.
+    fn count(&mut self, arguments: &Value) -> Result<(), Stop> {
         if self.calls >= self.calls_allowed {
             return Err(Stop::Limit(Limit::HostCalls));
         }
         self.calls += 1;
+        self.weigh(arguments)
+    }
+
+    fn weigh(&mut self, recorded: &Value) -> Result<(), Stop> {
+        self.journal_bytes = self.journal_bytes.saturating_add(weight(recorded));
+        if self.journal_bytes > self.journal_bytes_allowed {
+            return Err(Stop::Limit(Limit::JournalBytes));
+        }
         Ok(())
+    }
+
+    /// The answer as the journal keeps it: `{"Ok": value}` or `{"Err": error}`.
+    fn answer<T: Serialize>(&mut self, result: &Result<T, HostError>) -> Result<Value, CallError> {
+        let answer = serde_json::to_value(result)
+            .map_err(|e| CallError::Host(HostError::Other(format!("the answer is no JSON: {e}"))))?;
+        self.weigh(&answer)?;
+        Ok(answer)
     }
 
     /// A call that reads or acts outside the registry. `run` is absent when it is not granted.
@@ -90,23 +111,36 @@ impl Guest {
     where
         T: Serialize,
         E: Into<Refused>,
-        F: Future<Output = Result<(T, Cost), E>>,
+        F: Future<Output = Result<Done<T>, E>>,
     {
-        self.count()?;
-        let call = CallRequest { function, arguments };
+        self.call_with(CallRequest { function, arguments, effect: None }, run).await
+    }
+
+    async fn call_with<T, E, F>(&mut self, call: CallRequest, run: Option<F>) -> Result<T, CallError>
+    where
+        T: Serialize,
+        E: Into<Refused>,
+        F: Future<Output = Result<Done<T>, E>>,
+    {
+        self.count(&call.arguments)?;
+        let function = call.function;
         let Some(run) = run else { return self.refused(call, denied(function)).await };
         match function.class() {
             Class::External => {
                 let sequence = self.journal.intent(call).await.map_err(Stop::from)?;
                 let outcome = run.await.map_err(Into::into);
-                let cost = outcome.as_ref().map_or_else(|refused| refused.cost, |(_, cost)| *cost);
-                let result = outcome.map(|(value, _)| value).map_err(|refused| refused.error);
-                self.journal.answered(sequence, answer(&result)?, cost).await.map_err(Stop::from)?;
+                let (result, cost, effect) = match outcome {
+                    Ok(Done { value, cost, effect }) => (Ok(value), cost, effect),
+                    Err(Refused { error, cost }) => (Err(error), cost, None),
+                };
+                let answer = self.answer(&result)?;
+                self.journal.answered(sequence, answer, cost, effect).await.map_err(Stop::from)?;
                 result.map_err(CallError::Host)
             }
             Class::Observe | Class::Local => {
-                let result = run.await.map(|(value, _)| value).map_err(|refused| refused.into().error);
-                self.journal.observed(call, answer(&result)?).await.map_err(Stop::from)?;
+                let result = run.await.map(|done| done.value).map_err(|refused| refused.into().error);
+                let answer = self.answer(&result)?;
+                self.journal.observed(call, answer).await.map_err(Stop::from)?;
                 result.map_err(CallError::Host)
             }
         }
@@ -128,8 +162,8 @@ impl Guest {
         arguments: Value,
         effect: Result<LocalEffect, HostError>,
     ) -> Result<LocalAnswer, CallError> {
-        self.count()?;
-        let call = CallRequest { function, arguments };
+        self.count(&arguments)?;
+        let call = CallRequest { function, arguments, effect: None };
         if !self.capabilities.local {
             return self.refused(call, denied(function)).await;
         }
@@ -171,9 +205,34 @@ impl wit::Host for Guest {
     }
 }
 
-/// The answer as the journal keeps it: `{"Ok": value}` or `{"Err": error}`.
-fn answer<T: Serialize>(result: &Result<T, HostError>) -> Result<Value, CallError> {
-    serde_json::to_value(result).map_err(|e| CallError::Host(HostError::Other(format!("the answer is no JSON: {e}"))))
+/// What a call gave.
+pub(super) struct Done<T> {
+    value: T,
+    cost: Cost,
+    effect: Option<Value>,
+}
+
+impl<T> Done<T> {
+    /// A value that cost nothing.
+    const fn free(value: T) -> Self {
+        Self {
+            value,
+            cost: Cost { input_tokens: 0, cached_input_tokens: 0, output_tokens: 0, cost_microusd: None },
+            effect: None,
+        }
+    }
+}
+
+/// Roughly how many bytes a record takes, before equal parts are stored once.
+fn weight(value: &Value) -> u64 {
+    /// Quotes, colon, comma; a number.
+    const EACH: u64 = 8;
+    EACH + match value {
+        Value::String(text) => text.len() as u64,
+        Value::Array(items) => items.iter().map(weight).sum(),
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() as u64 + weight(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
 }
 
 /// Arguments or a part of them as JSON.
@@ -187,8 +246,8 @@ fn denied(function: Function) -> HostError {
     HostError::Denied(format!("`{name}` was not granted to this execution; grant `{interface}` to allow it"))
 }
 
-async fn free<T, F: Future<Output = Result<T, HostError>>>(run: F) -> Result<(T, Cost), HostError> {
-    Ok((run.await?, Cost::default()))
+async fn free<T, F: Future<Output = Result<T, HostError>>>(run: F) -> Result<Done<T>, HostError> {
+    run.await.map(Done::free)
 }
 
 /// What the journal keeps of bytes.

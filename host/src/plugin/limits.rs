@@ -16,8 +16,8 @@ use super::capability::JournalError;
 /// and one.
 const MAX_PARTS: usize = 64;
 
-/// What one execution may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What one execution may use; in JSON by the names of the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Limits {
     /// Wasm instructions, roughly. Deterministic; `None`: counted, not limited.
     pub fuel: Option<u64>,
@@ -26,13 +26,18 @@ pub struct Limits {
     /// Elements of all tables together.
     pub table_elements: u64,
     /// Processor time of the guest and of converting its calls; waiting for the host is free.
+    #[serde(rename = "guest_time_ms", serialize_with = "milliseconds")]
     pub guest_time: Duration,
     /// From the start to the end, waiting included.
+    #[serde(rename = "wall_ms", serialize_with = "milliseconds")]
     pub wall: Duration,
     /// Bytes in one call from the guest to the host, or in its result.
     pub host_call_bytes: u64,
     /// Calls from the guest to the host.
     pub host_calls: u64,
+    /// What the journal keeps of all calls and answers together, in bytes, before equal parts are stored
+    /// once.
+    pub journal_bytes: u64,
 }
 
 impl Limits {
@@ -49,6 +54,7 @@ impl Limits {
                 wall: Duration::from_secs(30 * 60),
                 host_call_bytes: 16 * MIB,
                 host_calls: 10_000,
+                journal_bytes: 1024 * MIB,
             },
             PluginKind::Scheduling | PluginKind::Routing => Self {
                 fuel: Some(20_000_000_000),
@@ -58,6 +64,7 @@ impl Limits {
                 wall: Duration::from_secs(30),
                 host_call_bytes: MIB,
                 host_calls: 1_000,
+                journal_bytes: 16 * MIB,
             },
             PluginKind::Review => Self {
                 fuel: Some(100_000_000_000),
@@ -67,6 +74,7 @@ impl Limits {
                 wall: Duration::from_secs(5 * 60),
                 host_call_bytes: 4 * MIB,
                 host_calls: 5_000,
+                journal_bytes: 64 * MIB,
             },
         }
     }
@@ -89,6 +97,8 @@ pub enum Limit {
     HostCallBytes,
     /// [`Limits::host_calls`]
     HostCalls,
+    /// [`Limits::journal_bytes`]
+    JournalBytes,
 }
 
 impl Limit {
@@ -103,6 +113,7 @@ impl Limit {
             Self::Wall => "wall_ms",
             Self::HostCallBytes => "host_call_bytes",
             Self::HostCalls => "host_calls",
+            Self::JournalBytes => "journal_bytes",
         }
     }
 
@@ -123,6 +134,7 @@ impl Limit {
             Self::Wall => format!("{} ms", limits.wall.as_millis()),
             Self::HostCallBytes => format!("{} bytes", limits.host_call_bytes),
             Self::HostCalls => format!("{} calls", limits.host_calls),
+            Self::JournalBytes => format!("{} bytes", limits.journal_bytes),
         }
     }
 
@@ -143,6 +155,7 @@ impl fmt::Display for Limit {
             Self::Wall => "wall time",
             Self::HostCallBytes => "host call size",
             Self::HostCalls => "host call",
+            Self::JournalBytes => "journal size",
         })
     }
 }
@@ -159,6 +172,10 @@ pub struct GuestUsage {
     pub peak_memory_bytes: u64,
     /// Calls to the host.
     pub host_calls: u64,
+}
+
+fn milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn microseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -22,7 +22,7 @@ use crate::domain::id::Digest;
 const TRACK: &str = "0.1";
 const PACKAGE: &str = "necro:plugin";
 /// A component may have at most this many bytes; those of interpreted languages reach 40 MB.
-const MAX_COMPONENT_BYTES: usize = 128 << 20;
+pub(crate) const MAX_COMPONENT_BYTES: usize = 128 << 20;
 /// WASI packages that have inert versions here.
 const WASI: [&str; 6] = ["wasi:io", "wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:random", "wasi:sockets"];
 

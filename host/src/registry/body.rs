@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_request_digest_never_changes_between_releases() {
-        let call = |function, arguments| CallRequest { function, arguments };
+        let call = |function, arguments| CallRequest { function, arguments, effect: None };
         let digest = request_digest(&call(Function::WorkspaceRead, json!({"path": "a.rs", "lines": null})));
         assert_eq!(digest, digest_of(br#"["workspace.read",{"lines":null,"path":"a.rs"}]"#));
         assert_ne!(digest, request_digest(&call(Function::WorkspaceList, json!({"path": "a.rs", "lines": null}))));

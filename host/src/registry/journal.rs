@@ -43,8 +43,10 @@ pub struct NewExecution {
     pub plugin: String,
     /// Digest of the component.
     pub component: Digest,
-    /// Engine version and limits, in words.
+    /// The engine and its version.
     pub engine: String,
+    /// Where it is stopped.
+    pub limits: Value,
     /// The plugin's settings.
     pub settings: Value,
     /// What the exported function is given.
@@ -95,6 +97,7 @@ pub(super) struct Progress {
 struct Begin {
     new: NewExecution,
     at: Timestamp,
+    limits: String,
     settings: String,
     input: String,
     parts: Parts,
@@ -107,6 +110,7 @@ pub(super) struct Entry {
     function: Function,
     digest: Digest,
     request: String,
+    effect: Option<String>,
     at: Timestamp,
     answer: Option<String>,
     parts: Parts,
@@ -134,11 +138,11 @@ impl Execution {
     /// with its end, because nothing is lost by making it again.
     pub(super) async fn begin(shared: Arc<Shared>, new: NewExecution) -> Result<Self, RegistryError> {
         let mut parts = Parts::default();
-        let settings = parts.take(&new.settings)?;
+        let (limits, settings) = (parts.take(&new.limits)?, parts.take(&new.settings)?);
         let input = parts.take(&new.input)?;
         let at = shared.clock.now();
         let (id, run, kind) = (new.id.clone(), new.run.clone(), new.kind);
-        let begin = Begin { new, at, settings, input, parts };
+        let begin = Begin { new, at, limits, settings, input, parts };
         let progress = Progress { begin: Some(begin), next: 1, ..Progress::default() };
         let this = Self { id, run, shared, progress: Arc::new(Mutex::new(progress)) };
         match kind {
@@ -177,16 +181,24 @@ impl Execution {
         Ok(sequence)
     }
 
-    /// The answer to an intent, and what it cost. Durable on return.
+    /// The answer to an intent, what it cost, and what became known of its effect (in place of what the
+    /// intent said, if anything). Durable on return.
     ///
     /// # Errors
     /// [`RegistryError::UnknownCall`] when no intent with this number waits, and when it cannot be
     /// recorded: then the answer must not reach the guest.
-    pub async fn answered(&self, sequence: u64, answer: Value, cost: Cost) -> Result<(), RegistryError> {
+    pub async fn answered(
+        &self,
+        sequence: u64,
+        answer: Value,
+        cost: Cost,
+        effect: Option<Value>,
+    ) -> Result<(), RegistryError> {
         let mut progress = self.progress.lock().await;
         self.open(&progress)?;
         let mut parts = Parts::default();
         let answer = parts.take(&answer)?;
+        let effect = effect.map(|effect| parts.take(&effect)).transpose()?;
         self.store(&parts).await?;
         let at = self.shared.clock.now();
         let id = self.id.clone();
@@ -196,7 +208,7 @@ impl Execution {
                 .conn
                 .prepare_cached(
                     "UPDATE calls SET answer = ?3, answered_at = ?4, input_tokens = ?5, cached_input_tokens = ?6,
-                                      output_tokens = ?7, cost_microusd = ?8
+                                      output_tokens = ?7, cost_microusd = ?8, effect = coalesce(?9, effect)
                      WHERE execution = (SELECT number FROM executions WHERE id = ?1) AND seq = ?2 AND answer IS NULL",
                 )?
                 .execute((
@@ -208,6 +220,7 @@ impl Execution {
                     cost.cached_input_tokens,
                     cost.output_tokens,
                     cost.cost_microusd,
+                    &effect,
                 ))?;
             if changed == 1 { Ok(()) } else { Err(RegistryError::UnknownCall { execution: id, sequence }) }
         })
@@ -270,11 +283,13 @@ impl Execution {
         self.open(progress)?;
         let mut parts = Parts::default();
         let request = parts.take(&call.arguments)?;
+        let effect = call.effect.as_ref().map(|effect| parts.take(effect)).transpose()?;
         Ok(Entry {
             sequence: progress.next,
             function: call.function,
             digest: request_digest(call),
             request,
+            effect,
             at: self.shared.clock.now(),
             answer: None,
             parts,
@@ -353,14 +368,25 @@ impl Backlog {
     fn insert(&self, tx: &Tx<'_>, id: &ExecutionId) -> Result<(), RegistryError> {
         if let Some(begin) = &self.begin {
             parts::insert(tx.conn, &begin.parts)?;
-            let NewExecution { id, run, kind, spec, attempt, plugin, component, engine, settings: _, input: _ } =
-                &begin.new;
+            let NewExecution {
+                id,
+                run,
+                kind,
+                spec,
+                attempt,
+                plugin,
+                component,
+                engine,
+                limits: _,
+                settings: _,
+                input: _,
+            } = &begin.new;
             let spec = attempt.as_ref().map(|a| &a.key.spec).or(spec.as_ref());
             tx.conn
                 .prepare_cached(
-                    "INSERT INTO executions (id, run, kind, spec, task, attempt, plugin, component, engine, settings,
-                                             input, started_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                    "INSERT INTO executions (id, run, kind, spec, task, attempt, plugin, component, engine, limits,
+                                             settings, input, started_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
                 )?
                 .execute((
                     id.as_str(),
@@ -372,6 +398,7 @@ impl Backlog {
                     plugin,
                     component.as_str(),
                     engine,
+                    &begin.limits,
                     &begin.settings,
                     &begin.input,
                     time_text(begin.at),
@@ -385,8 +412,8 @@ fn insert_call(tx: &Tx<'_>, id: &ExecutionId, entry: &Entry) -> Result<(), Regis
     parts::insert(tx.conn, &entry.parts)?;
     tx.conn
         .prepare_cached(
-            "INSERT INTO calls (execution, seq, function, digest, request, at, answer, answered_at)
-             VALUES ((SELECT number FROM executions WHERE id = ?1), ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO calls (execution, seq, function, digest, request, at, answer, answered_at, effect)
+             VALUES ((SELECT number FROM executions WHERE id = ?1), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute((
             id.as_str(),
@@ -397,6 +424,7 @@ fn insert_call(tx: &Tx<'_>, id: &ExecutionId, entry: &Entry) -> Result<(), Regis
             time_text(entry.at),
             entry.answer.as_deref(),
             entry.answer.as_ref().map(|_| time_text(entry.at)),
+            entry.effect.as_deref(),
         ))?;
     Ok(())
 }

@@ -266,8 +266,10 @@ pub struct ExecutionRecord {
     pub plugin: String,
     /// Digest of the component.
     pub component: Digest,
-    /// Engine version and limits.
+    /// The engine and its version.
     pub engine: String,
+    /// Where it is stopped, by the names of the settings.
+    pub limits: Value,
     /// The plugin's settings.
     pub settings: Value,
     /// What it was given.
@@ -293,6 +295,9 @@ pub struct CallRecord {
     pub digest: Digest,
     /// Its arguments.
     pub arguments: Value,
+    /// What the host found out about its effect: files with their digests before and after, the work tree
+    /// after a command.
+    pub effect: Option<Value>,
     /// When it was made.
     pub at: Timestamp,
     /// The answer; absent when none was recorded.

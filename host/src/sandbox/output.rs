@@ -79,31 +79,99 @@ impl Recorder {
 
     /// Masks secrets, then cuts each stream to `limit_bytes`: its beginning and its end.
     pub(crate) fn finish(self, mask: &Mask, limit_bytes: usize) -> Printed {
-        let lost = self.lost_bytes;
-        let text_of = |pieces: &mut dyn Iterator<Item = &(Stream, Vec<u8>)>| {
-            let bytes: Vec<u8> = pieces.flat_map(|(_, bytes)| bytes.iter().copied()).collect();
-            mask.apply(&String::from_utf8_lossy(&bytes))
-        };
+        let (mut head, mut tail, mut lost) = (self.head, Vec::from(self.tail), self.lost_bytes);
+        if lost == 0 {
+            head.append(&mut tail);
+            hide(&mut head, mask, 0, 0);
+        } else {
+            // Of a secret that lay across the gap, up to all but one byte may stand at either side.
+            let edge = mask.longest_bytes().saturating_sub(1);
+            lost += hide(&mut head, mask, 0, edge) + hide(&mut tail, mask, edge, 0);
+        }
         let mut elided_bytes = lost;
         let mut cut = |stream: Stream| {
-            let head = text_of(&mut self.head.iter().filter(|(s, _)| *s == stream));
-            let tail = text_of(&mut self.tail.iter().filter(|(s, _)| *s == stream));
-            let (text, left_out) = if lost == 0 {
-                cut_middle(&[head, tail].concat(), limit_bytes)
-            } else {
-                join_cut(&head, &tail, limit_bytes)
-            };
+            let (head, tail) = (text_of(&head, Some(stream)), text_of(&tail, Some(stream)));
+            let (text, left_out) =
+                if lost == 0 { cut_middle(&head, limit_bytes) } else { join_cut(&head, &tail, limit_bytes) };
             elided_bytes += left_out;
             text
         };
         let (stdout, stderr) = (cut(Stream::Out), cut(Stream::Err));
-        let mut log = text_of(&mut self.head.iter());
+        let mut log = mask.apply(&text_of(&head, None));
         if lost > 0 {
             log.push_str(&format!("\n[{lost} bytes left out]\n"));
+            log.push_str(&mask.apply(&text_of(&tail, None)));
         }
-        log.push_str(&text_of(&mut self.tail.iter()));
         Printed { stdout, stderr, elided_bytes, log: log.into_bytes() }
     }
+}
+
+/// The text of one stream, or of both in order.
+fn text_of(pieces: &[(Stream, Vec<u8>)], wanted: Option<Stream>) -> String {
+    let wanted = pieces.iter().filter(|(stream, _)| wanted.is_none_or(|wanted| wanted == *stream));
+    let bytes: Vec<u8> = wanted.flat_map(|(_, bytes)| bytes.iter().copied()).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Bytes of a stream that are not shown, and what stands in their place.
+struct Hole {
+    start: usize,
+    end: usize,
+    shown: &'static str,
+}
+
+/// Masks the secrets of each stream, also those that lie in several pieces, and takes away the `first`
+/// and the `last` bytes of each. Gives how many bytes were taken away without a marker in their place.
+fn hide(pieces: &mut [(Stream, Vec<u8>)], mask: &Mask, first: usize, last: usize) -> u64 {
+    let mut taken = 0;
+    for stream in [Stream::Out, Stream::Err] {
+        let whole: Vec<u8> =
+            pieces.iter().filter(|(of, _)| *of == stream).flat_map(|(_, bytes)| bytes.iter().copied()).collect();
+        let holes = holes(&whole, mask, first, last);
+        taken +=
+            holes.iter().filter(|hole| hole.shown.is_empty()).map(|hole| (hole.end - hole.start) as u64).sum::<u64>();
+        let mut end = 0;
+        for (_, bytes) in pieces.iter_mut().filter(|(of, _)| *of == stream) {
+            let start = end;
+            end += bytes.len();
+            let mut kept = Vec::with_capacity(bytes.len());
+            let mut from = start;
+            let begin = holes.partition_point(|hole| hole.end <= start);
+            for hole in holes[begin..].iter().take_while(|hole| hole.start < end) {
+                kept.extend_from_slice(&whole[from..hole.start.max(from)]);
+                if hole.start >= start {
+                    kept.extend_from_slice(hole.shown.as_bytes());
+                }
+                from = hole.end.min(end);
+            }
+            kept.extend_from_slice(&whole[from..end]);
+            *bytes = kept;
+        }
+    }
+    taken
+}
+
+/// The holes of a stream in order, none overlapping another. A secret that reaches into an edge goes
+/// with it.
+fn holes(whole: &[u8], mask: &Mask, first: usize, last: usize) -> Vec<Hole> {
+    let mut begin = first.min(whole.len());
+    let mut end = whole.len() - last.min(whole.len());
+    let secrets = mask.ranges(whole);
+    for (start, until) in &secrets {
+        if *start < begin {
+            begin = begin.max(*until);
+        }
+        if *until > end {
+            end = end.min(*start);
+        }
+    }
+    if begin >= end {
+        return if first + last > 0 { vec![Hole { start: 0, end: whole.len(), shown: "" }] } else { Vec::new() };
+    }
+    let inside = secrets.into_iter().filter(|(start, until)| *start >= begin && *until <= end);
+    let inside = inside.map(|(start, end)| Hole { start, end, shown: Mask::MARKER });
+    let edge = |start: usize, end: usize| (start < end).then_some(Hole { start, end, shown: "" });
+    edge(0, begin).into_iter().chain(inside).chain(edge(end, whole.len())).collect()
 }
 
 /// Adds to the last piece if it is of the same stream.
@@ -161,6 +229,55 @@ mod tests {
         let printed = recorder.finish(&Mask::new(["hunter2-secret"]), 12);
         assert!(!printed.stdout.contains("hunter2"), "{}", printed.stdout);
         assert!(!String::from_utf8(printed.log).unwrap().contains("hunter2"));
+    }
+
+    /// Nothing else in these tests has its letters.
+    const SECRET: &str = "QWERTYUIOP";
+
+    /// Everything that is shown of these pieces.
+    fn shown(pieces: &[(Stream, &str)], kept_bytes: usize, limit_bytes: usize) -> String {
+        let mut recorder = Recorder::new(kept_bytes);
+        for (stream, text) in pieces {
+            recorder.push(*stream, text.as_bytes());
+        }
+        let printed = recorder.finish(&Mask::new([SECRET]), limit_bytes);
+        format!("{}{}{}", printed.stdout, printed.stderr, String::from_utf8(printed.log).unwrap())
+    }
+
+    #[test]
+    fn no_part_of_a_secret_survives_wherever_it_is_cut() {
+        let text = format!("{}{SECRET}{}", "a".repeat(14), "b".repeat(14));
+        for kept_bytes in 0..=text.len() + 2 {
+            for at in 0..=text.len() {
+                let (one, two) = text.split_at(at);
+                for pieces in [
+                    &[(Stream::Out, one), (Stream::Out, two)][..],
+                    &[(Stream::Out, one), (Stream::Err, "cc\n"), (Stream::Out, two)],
+                    &[(Stream::Err, one), (Stream::Out, "dddddddddddddddd"), (Stream::Err, two)],
+                ] {
+                    let shown = shown(pieces, kept_bytes, 1000);
+                    let left = shown.contains(|c: char| SECRET.contains(c));
+                    assert!(!left, "{kept_bytes} bytes kept of {pieces:?}: {shown}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_secret_leaves_its_marker_and_all_that_is_beside_it() {
+        let whole = shown(&[(Stream::Out, "one QWERT"), (Stream::Err, "two "), (Stream::Out, "YUIOP three")], 100, 100);
+        assert_eq!(whole, "one «masked» threetwo one «masked»two  three");
+        // The gap takes 9 bytes at each side with it, which are counted.
+        let text = format!("QWERTYUIOP{}", "a".repeat(60));
+        let cut = shown(&[(Stream::Out, &text)], 60, 100);
+        assert_eq!(
+            cut,
+            format!(
+                "«masked»{0}\n[more was left out]\n{1}«masked»{0}\n[28 bytes left out]\n{1}",
+                "a".repeat(11),
+                "a".repeat(21)
+            )
+        );
     }
 
     proptest! {

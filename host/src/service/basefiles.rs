@@ -100,13 +100,4 @@ impl BaseFiles {
     pub(crate) fn requirements(&self, spec: &SpecName) -> Option<&[u8]> {
         self.requirements.iter().find(|(name, _)| name == spec).map(|(_, bytes)| bytes.as_slice())
     }
-
-    /// Names of the gate's commands: those of the settings, else those that the files suggest.
-    pub(crate) fn gate_names(&self, config: &Config) -> Vec<String> {
-        match (&config.gate.commands, &self.detected) {
-            (Some(names), _) => names.clone(),
-            (None, Some(found)) => found.commands.iter().map(|(name, _)| (*name).to_owned()).collect(),
-            (None, None) => Vec::new(),
-        }
-    }
 }

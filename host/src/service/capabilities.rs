@@ -13,20 +13,24 @@ use crate::domain::assignment::{DependencyReport, SpecDocument};
 use crate::domain::call::{Cost, HostError, Refused};
 use crate::domain::event::Event;
 use crate::domain::excerpt::excerpt;
-use crate::domain::id::{ArtifactUri, AttemptKey, Instance, TaskId, TaskKey};
+use crate::domain::id::{ArtifactUri, AttemptKey, Instance, SpecName, TaskId, TaskKey};
 use crate::domain::llm::{Completion, Request, Speaker};
 use crate::domain::mask::Mask;
 use crate::domain::task::Task;
-use crate::domain::work::{CommandOutcome, Edit, Entry, FileStatus, FileText, LineRange, SearchHit, SearchQuery};
+use crate::domain::work::{Edit, Entry, FileStatus, FileText, LineRange, PlannedWrite, SearchHit, SearchQuery};
 use crate::llm::gateway::Session;
 use crate::plugin::capability::{
-    Artifacts, Capabilities, Command, Llm, Log, Registry as RegistryCapability, Workspace, WorkspaceEdit,
+    Artifacts, Capabilities, Command, CommandRun, Llm, Log, Registry as RegistryCapability, Workspace, WorkspaceEdit,
 };
 use crate::registry::{EventFilter, Reader, RegistryError};
-use crate::workspace::{PlannedWrite, Slot, TreeId, WorkFiles};
+use crate::workspace::{Slot, TreeId, WorkFiles};
 
 /// At most this many events does one call answer.
 const MAX_EVENTS: u32 = 500;
+/// Bytes of their bodies.
+const MAX_EVENTS_BYTES: usize = 2 * 1024 * 1024;
+/// Events that are read at once.
+const EVENTS_PAGE: u32 = 50;
 
 /// What one attempt works with.
 pub(crate) struct Desk {
@@ -131,13 +135,6 @@ impl Desk {
         Ok(present)
     }
 
-    async fn perform(&self, planned: Vec<PlannedWrite>) -> Result<(), HostError> {
-        let paths: Vec<String> = planned.iter().map(|write| write.path.clone()).collect();
-        self.files.perform(planned).await?;
-        self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(paths);
-        Ok(())
-    }
-
     /// Adds a line to the attempt's log.
     pub(crate) fn note(&self, line: &str) {
         let line = self.shop.mask.apply(line);
@@ -201,18 +198,23 @@ impl Workspace for Desk {
 
 #[async_trait]
 impl WorkspaceEdit for Desk {
-    async fn write(&self, path: String, text: String) -> Result<(), HostError> {
+    async fn plan_write(&self, path: String, text: String) -> Result<Vec<PlannedWrite>, HostError> {
         self.says(format!("writes {path}"));
-        let planned = self.files.plan_write(path, text).await?;
-        self.perform(vec![planned]).await
+        Ok(vec![self.files.plan_write(path, text).await?])
     }
 
-    async fn apply(&self, edits: Vec<Edit>) -> Result<(), HostError> {
+    async fn plan_apply(&self, edits: Vec<Edit>) -> Result<Vec<PlannedWrite>, HostError> {
         let mut paths: Vec<&str> = edits.iter().map(|edit| edit.path.as_str()).collect();
         paths.dedup();
         self.says(format!("edits {}", paths.join(", ")));
-        let planned = self.files.plan_apply(edits).await?;
-        self.perform(planned).await
+        self.files.plan_apply(edits).await
+    }
+
+    async fn perform(&self, planned: Vec<PlannedWrite>) -> Result<(), HostError> {
+        let paths: Vec<String> = planned.iter().map(|write| write.path.clone()).collect();
+        self.files.perform(planned).await?;
+        self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(paths);
+        Ok(())
     }
 
     async fn remove(&self, path: String) -> Result<(), HostError> {
@@ -223,7 +225,7 @@ impl WorkspaceEdit for Desk {
 
 #[async_trait]
 impl Command for Desk {
-    async fn run(&self, name: String, args: Vec<String>) -> Result<CommandOutcome, HostError> {
+    async fn run(&self, name: String, args: Vec<String>) -> Result<CommandRun, HostError> {
         let entry = self.command(&name)?;
         if !args.is_empty() && !entry.extra_args {
             return Err(HostError::Denied(format!("`{name}` takes no further arguments")));
@@ -238,7 +240,9 @@ impl Command for Desk {
         if finished.cancelled {
             return Err(HostError::Cancelled("the run is being stopped".to_owned()));
         }
-        Ok(finished.outcome)
+        // What cannot be made into a tree now is said when the attempt is judged.
+        let tree = self.slot.snapshot().await.ok().map(|snapshot| snapshot.tree.to_string());
+        Ok(CommandRun { outcome: finished.outcome, tree })
     }
 }
 
@@ -279,14 +283,31 @@ impl RegistryCapability for Desk {
     }
 
     async fn events(&self, after: u64, limit: u32) -> Result<Vec<Event>, HostError> {
-        let filter = EventFilter {
-            after,
-            limit: limit.min(MAX_EVENTS),
-            spec: Some(self.shop.spec.clone()),
-            ..EventFilter::default()
-        };
-        self.read(move |reader| reader.events(&filter)).await
+        let spec = self.shop.spec.clone();
+        self.read(move |reader| events_within(reader, &spec, after, limit.min(MAX_EVENTS))).await
     }
+}
+
+/// At most `limit` events, and no more of them than fit into one answer; the guest asks on from the last.
+fn events_within(reader: &Reader, spec: &SpecName, after: u64, limit: u32) -> Result<Vec<Event>, RegistryError> {
+    let (mut events, mut bytes, mut last) = (Vec::new(), 0, after);
+    while (events.len() as u64) < u64::from(limit) {
+        let page = EventFilter { after: last, limit: EVENTS_PAGE, spec: Some(spec.clone()), ..EventFilter::default() };
+        let found = reader.events(&page)?;
+        let is_last = found.len() < EVENTS_PAGE as usize;
+        for event in found {
+            bytes += serde_json::to_vec(&event.body).map_or(0, |body| body.len());
+            if !events.is_empty() && (bytes > MAX_EVENTS_BYTES || events.len() as u64 >= u64::from(limit)) {
+                return Ok(events);
+            }
+            last = event.sequence;
+            events.push(event);
+        }
+        if is_last {
+            break;
+        }
+    }
+    Ok(events)
 }
 
 /// Reports of the tasks that `key` depends on, as far as they were done by a spirit.

@@ -93,7 +93,7 @@ pub async fn examine(options: DoctorOptions) -> Vec<Examined> {
     report.gate(source.as_ref(), &config, detected.as_ref());
     report.engine(options.cache).await;
     if let Some(source) = &source {
-        report.state(&setup::state_path(source, &options.cwd, options.state.as_deref()));
+        report.state(&setup::state_path(source, &options.cwd, options.state.as_deref()), setup::work_tree(source));
     }
     report.0
 }
@@ -303,10 +303,13 @@ impl Report {
         }
     }
 
-    fn state(&mut self, path: &Path) {
+    fn state(&mut self, path: &Path, work_tree: Option<&Path>) {
+        if let Err(error) = StateDir::check(path, work_tree) {
+            return self.fail("state", chain(&error), "name another place with --state DIR");
+        }
         let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
         let shown = path.display();
-        match StateDir::existing(path).map(|state| owner(&state)) {
+        match StateDir::existing(path, work_tree).map(|state| owner(&state)) {
             Ok(Owner::Process(pid)) => self.warn(
                 "state",
                 format!("{shown} is in use by process {pid}"),

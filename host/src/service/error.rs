@@ -69,6 +69,9 @@ pub enum ServiceError {
     /// No model call can be answered until a person has changed something.
     #[error("no model call can be answered: {0}")]
     Model(HostError),
+    /// A person stopped it before there was a run.
+    #[error("interrupted before the run began; the same command begins again")]
+    Interrupted,
     /// The command line or a job does not make sense.
     #[error("{0}")]
     Usage(String),
@@ -120,7 +123,9 @@ impl ServiceError {
                     Trouble::Usage
                 }
             }
-            Self::StateDir(StateDirError::Missing { .. } | StateDirError::Held { .. })
+            Self::StateDir(
+                StateDirError::Missing { .. } | StateDirError::Held { .. } | StateDirError::Refused { .. },
+            )
             | Self::Config(_)
             | Self::Source(_)
             | Self::Plugin(_)
@@ -136,6 +141,7 @@ impl ServiceError {
             | Self::Io { .. } => Trouble::Environment,
             Self::Workspace(WorkspaceError::DiskFull { .. } | WorkspaceError::Git(GitError::DiskFull { .. }))
             | Self::Registry(RegistryError::Full | RegistryError::ReadOnly) => Trouble::Environment,
+            Self::Interrupted => Trouble::Interrupted,
             Self::Record(ExecutionError::Journal { source, .. }) if source.full => Trouble::Environment,
             Self::Record(_) | Self::Model(HostError::BudgetExceeded(_)) => Trouble::Work,
             Self::Model(_) => Trouble::Environment,

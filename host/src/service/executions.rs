@@ -55,6 +55,7 @@ pub(crate) async fn begin(
             plugin: seated.plugin.name.clone(),
             component: seated.plugin.digest.clone(),
             engine: Engine::version().to_owned(),
+            limits: serde_json::to_value(seated.limits).map_err(|error| ServiceError::Internal(error.to_string()))?,
             settings: seated.settings.clone(),
             input: invocation.input,
         })

@@ -36,8 +36,14 @@ impl Journal for ExecutionJournal {
         self.execution.intent(call).await.map_err(lost)
     }
 
-    async fn answered(&self, sequence: u64, answer: Value, cost: Cost) -> Result<(), JournalError> {
-        self.execution.answered(sequence, answer, cost).await.map_err(lost)
+    async fn answered(
+        &self,
+        sequence: u64,
+        answer: Value,
+        cost: Cost,
+        effect: Option<Value>,
+    ) -> Result<(), JournalError> {
+        self.execution.answered(sequence, answer, cost, effect).await.map_err(lost)
     }
 
     async fn local(

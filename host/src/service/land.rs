@@ -10,8 +10,6 @@ use super::setup;
 use super::state_dir::StateDir;
 use crate::domain::id::{CommitId, SpecName};
 use crate::domain::protocol;
-use crate::registry::Reader;
-use crate::store::BlobStore;
 use crate::workspace::{Git, Landed, Mirror};
 
 /// What to land.
@@ -23,8 +21,8 @@ pub struct LandOptions {
     pub cwd: PathBuf,
     /// The state directory; absent: its usual place.
     pub state: Option<PathBuf>,
-    /// The spec; absent: the newest run's.
-    pub spec: Option<SpecName>,
+    /// The spec.
+    pub spec: SpecName,
 }
 
 /// What was landed.
@@ -46,18 +44,16 @@ pub struct LandSummary {
 /// [`ServiceError::Land`] when the branch is checked out, or has commits that the spec branch has not.
 pub async fn land(options: &LandOptions) -> Result<LandSummary, ServiceError> {
     let source = setup::source(&options.repository, &options.cwd)?;
-    let state = StateDir::existing(&setup::state_path(&source, &options.cwd, options.state.as_deref()))?;
-    let spec = match &options.spec {
-        Some(spec) => spec.clone(),
-        None => newest_spec(&state).await?,
-    };
+    let path = setup::state_path(&source, &options.cwd, options.state.as_deref());
+    let state = StateDir::existing(&path, setup::work_tree(&source))?;
+    let spec = &options.spec;
     let git = Git::locate(state.root()).await?;
-    let mirror = Mirror::open(git, &state.repositories(), source).await?;
-    let branch = protocol::spec_branch(&spec);
+    let nothing = || ServiceError::Usage(format!("no run of this state directory has worked on the spec `{spec}`"));
+    // A run may go on: what it has merged is whole and gated, so it can be landed.
+    let mirror = Mirror::open_existing(git, &state.repositories(), source).await?.ok_or_else(nothing)?;
+    let branch = protocol::spec_branch(spec);
     let name = format!("refs/heads/{branch}");
-    let commit = mirror.objects(move |objects| objects.read_ref(&name)).await?.ok_or_else(|| {
-        ServiceError::Usage(format!("no run of this state directory has worked on the spec `{spec}`"))
-    })?;
+    let commit = mirror.objects(move |objects| objects.read_ref(&name)).await?.ok_or_else(nothing)?;
     land_branch(&mirror, &commit, &branch).await
 }
 
@@ -69,18 +65,4 @@ pub(crate) async fn land_branch(mirror: &Mirror, commit: &CommitId, branch: &str
         Landed::AlreadyThere => (None, true),
     };
     Ok(LandSummary { branch: branch.to_owned(), commit: commit.clone(), from, unchanged })
-}
-
-async fn newest_spec(state: &StateDir) -> Result<SpecName, ServiceError> {
-    let (path, blobs) = (state.registry(), state.blobs());
-    let newest = tokio::task::spawn_blocking(move || {
-        let reader = Reader::open(&path, BlobStore::open(blobs)?)?;
-        let runs = reader.runs()?;
-        // What is finished comes before what is newer.
-        let finished = runs.iter().rev().find(|run| run.outcome.as_deref() == Some("done"));
-        Ok::<_, ServiceError>(finished.or(runs.last()).and_then(|run| run.spec.clone()))
-    })
-    .await
-    .map_err(|error| ServiceError::Internal(error.to_string()))??;
-    newest.ok_or_else(|| ServiceError::Usage("there is no run yet".to_owned()))
 }

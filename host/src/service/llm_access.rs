@@ -6,6 +6,7 @@ use crate::config::{self, Config};
 use crate::domain::mask::Mask;
 use crate::llm::config::{BASE_URL_ENV, DEFAULT_KEY_ENV, LlmChoice, LlmConfig, LlmOptions, ModelOptions, is_key};
 use crate::llm::gateway::{Gateway, Price};
+use crate::workspace::Source;
 
 /// LLM access by flag, then environment, then `necro.toml`.
 pub(crate) fn config(options: &RunOptions, config: &Config) -> Result<LlmConfig, ServiceError> {
@@ -46,11 +47,12 @@ pub(crate) fn config(options: &RunOptions, config: &Config) -> Result<LlmConfig,
     Ok(options.resolve(&env)?)
 }
 
-/// Secrets that no text may carry: the key, and the values of the variables that the operator names.
-pub(crate) fn mask(options: &RunOptions, config: &Config) -> Mask {
+/// Secrets that no text may carry: the key, the values of the variables that the operator names, and
+/// what the address of the repository lets in with.
+pub(crate) fn mask(options: &RunOptions, config: &Config, source: &Source) -> Mask {
     let key_env = config.llm.key_env.as_deref().unwrap_or(DEFAULT_KEY_ENV);
     let names = config.secrets.mask.iter().map(String::as_str).chain([key_env, DEFAULT_KEY_ENV]);
-    Mask::new(names.filter_map(|name| options.env.get(name)))
+    Mask::new(names.filter_map(|name| options.env.get(name)).cloned().chain(source.secrets()))
 }
 
 /// Opens the gateway; a money budget needs every price.

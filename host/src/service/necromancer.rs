@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::dispatcher::Dispatcher;
-use super::error::ServiceError;
+use super::error::{ServiceError, Trouble};
 use super::planning::{self, Planned};
 use super::plugins::PluginChoice;
 use super::progress::{Observer, Progress};
@@ -27,7 +27,7 @@ use crate::domain::event::{Body, Subject};
 use crate::domain::id::{CommitId, Instance, RunId, SpecName};
 use crate::domain::task::{Task, TaskState};
 use crate::llm::config::LlmChoice;
-use crate::workspace::SlotPool;
+use crate::workspace::{SlotPool, Source};
 
 /// How long the journals of running attempts may take to close after a stop was asked for.
 const STOP_GRACE: Duration = Duration::from_secs(300);
@@ -130,7 +130,7 @@ pub struct RunSummary {
     pub cost: Cost,
     /// Replies came from a script, not from a model.
     pub scripted: bool,
-    /// What is left to do, in words: failed and waiting tasks.
+    /// What is left to do, in words: failed and waiting tasks, a landing that was refused.
     pub problems: Vec<String>,
     /// The spec branch was brought into the repository (`run.land`).
     pub landed: bool,
@@ -138,21 +138,34 @@ pub struct RunSummary {
     pub state: PathBuf,
     /// The repository, as the operator named it and without credentials.
     pub repository: String,
+    /// The bare repository that has the spec branch, to fetch from.
+    pub mirror: PathBuf,
+    /// The repository is on this machine, so that the branch can be landed there.
+    pub local: bool,
+}
+
+/// A run that was begun and has an end.
+#[derive(Debug)]
+pub struct EndedRun {
+    /// What became of it.
+    pub summary: RunSummary,
+    /// What kept the host from going on.
+    pub trouble: Option<ServiceError>,
 }
 
 /// Runs a job or a spec as far as it goes. `stop` asks it to end early.
 ///
 /// # Errors
-/// [`ServiceError`] for whatever keeps the host itself from working. Tasks that fail are no error.
+/// [`ServiceError`] for whatever keeps a run from beginning. Tasks that fail are no error.
 pub async fn run(
     options: RunOptions,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
     stop: watch::Receiver<bool>,
-) -> Result<RunSummary, ServiceError> {
+) -> Result<EndedRun, ServiceError> {
     let (stop_all, stopping) = watch::channel(false);
     let forward = tokio::spawn(forward(stop, stop_all.clone()));
-    let ready = setup::prepare(&options, clock, observer, stopping).await?;
+    let ready = setup::prepare(&options, clock, observer, stopping).await.inspect_err(|_| forward.abort())?;
     let result = work(&options, &ready, stop_all).await;
     forward.abort();
     let (outcome, problems) = match &result {
@@ -160,13 +173,20 @@ pub async fn run(
         Err(error) => ("failed".to_owned(), vec![super::error::chain(error)]),
     };
     let finished = finish(&ready, &outcome, problems).await;
-    result?;
-    let mut summary = finished?;
-    if ready.shop.config.run.land && summary.outcome == "done" {
-        super::land::land_branch(&ready.shop.mirror, &summary.commit, &summary.branch).await?;
-        summary.landed = true;
+    let mut summary = match (result, finished) {
+        (Ok(_), finished) => finished?,
+        // Nothing was begun, or not even the end could be written down.
+        (Err(trouble), Err(_)) => return Err(trouble),
+        (Err(trouble), Ok(_)) if trouble.trouble() == Trouble::Usage => return Err(trouble),
+        (Err(trouble), Ok(summary)) => return Ok(EndedRun { summary, trouble: Some(trouble) }),
+    };
+    if ready.shop.config.run.land && summary.local && summary.outcome == "done" {
+        match super::land::land_branch(&ready.shop.mirror, &summary.commit, &summary.branch).await {
+            Ok(_) => summary.landed = true,
+            Err(error) => summary.problems.push(format!("not landed: {}", super::error::chain(&error))),
+        }
     }
-    Ok(summary)
+    Ok(EndedRun { summary, trouble: None })
 }
 
 async fn forward(mut asked: watch::Receiver<bool>, stop: watch::Sender<bool>) {
@@ -319,5 +339,7 @@ async fn finish(ready: &Ready, outcome: &str, problems: Vec<String>) -> Result<R
         landed: false,
         state: ready.state.clone(),
         repository: ready.repository.clone(),
+        mirror: shop.mirror.path().to_owned(),
+        local: matches!(shop.mirror.source(), Source::Path(_)),
     })
 }

@@ -1,5 +1,6 @@
 //! The components of a run: the built-in set, with the operator's choices put in its place.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -14,10 +15,8 @@ use crate::config::Config;
 use crate::domain::assignment::RoleInfo;
 use crate::domain::id::{Digest, Role};
 use crate::plugin::builtin::Builtin;
-use crate::plugin::{Engine, EngineOptions, Expectation, Limits, Plugin, PluginKind, builtin};
-
-/// The largest component file that is read, in bytes.
-const MAX_COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
+use crate::plugin::{Engine, EngineOptions, Expectation, Limits, MAX_COMPONENT_BYTES, Plugin, PluginKind, builtin};
+use crate::store::{BlobError, BlobStore};
 
 /// A plugin that the operator names: `routing=least-busy` or `routing=path.wasm`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,14 +88,20 @@ pub(crate) struct PluginSet {
     pub(crate) scheduling: Seated,
     /// All review heuristics, by name.
     pub(crate) reviews: Vec<Seated>,
+    /// The bytes of all of them, by digest.
+    bytes: BTreeMap<Digest, Arc<Cow<'static, [u8]>>>,
 }
 
-/// A component that was loaded, with what it says of itself when it is a spirit.
+/// A component that was loaded, with its bytes and with what it says of itself when it is a spirit.
 #[derive(Clone)]
 struct Introduced {
     plugin: Arc<Plugin>,
+    bytes: Arc<Cow<'static, [u8]>>,
     role: Option<RoleInfo>,
 }
+
+/// A component that is loaded, and its bytes.
+type Component = (Arc<Plugin>, Cow<'static, [u8]>);
 
 /// Which component: what for, and where from.
 type Key = (PluginKind, PluginSource);
@@ -178,13 +183,15 @@ impl Loaded {
 }
 
 impl PluginSet {
-    /// Takes what the configuration and `choices` name, and the built-in set for the rest.
+    /// Takes what the configuration and `choices` name, and the built-in set for the rest. Files that the
+    /// configuration names are looked for below `root`.
     pub(crate) async fn load(
         loading: Loading,
         config: &Config,
         choices: &[PluginChoice],
+        root: &Path,
     ) -> Result<Self, ServiceError> {
-        let wanted = wanted(config, choices);
+        let wanted = wanted(config, choices, root);
         let mut loaded = loading.done().await?;
         let missing: BTreeSet<Key> = wanted.iter().filter(|key| !loaded.plugins.contains_key(key)).cloned().collect();
         loaded.load(missing).await?;
@@ -193,9 +200,11 @@ impl PluginSet {
     }
 
     fn seat(config: &Config, plugins: Vec<Introduced>) -> Result<Self, ServiceError> {
-        let (mut spirits, mut reviews) = (BTreeMap::new(), Vec::new());
+        let (mut spirits, mut reviews) = (BTreeMap::new(), Vec::<Seated>::new());
         let (mut routing, mut scheduling) = (None, None);
-        for Introduced { plugin, role } in plugins {
+        let mut kept = BTreeMap::new();
+        for Introduced { plugin, bytes, role } in plugins {
+            kept.insert(plugin.digest.clone(), bytes);
             let seated = Seated {
                 settings: config.plugin_settings(&plugin.name),
                 limits: limits(config, &plugin),
@@ -209,7 +218,11 @@ impl PluginSet {
                 }
                 PluginKind::Routing => routing = Some(seated),
                 PluginKind::Scheduling => scheduling = Some(seated),
-                PluginKind::Review => reviews.push(seated),
+                PluginKind::Review => {
+                    // Findings, settings and limits go by the name: one heuristic has it.
+                    reviews.retain(|other| other.plugin.name != seated.plugin.name);
+                    reviews.push(seated);
+                }
             }
         }
         let missing = |kind: &str| ServiceError::Internal(format!("no {kind} policy was loaded"));
@@ -218,7 +231,21 @@ impl PluginSet {
             routing: routing.ok_or_else(|| missing("routing"))?,
             scheduling: scheduling.ok_or_else(|| missing("scheduling"))?,
             reviews,
+            bytes: kept,
         })
+    }
+
+    /// Puts every component into the store, so that what it did can be done again without its file.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub(crate) fn keep(&self, blobs: &BlobStore) -> Result<(), BlobError> {
+        for (digest, bytes) in &self.bytes {
+            if !blobs.contains(digest) {
+                blobs.put(bytes)?;
+            }
+        }
+        Ok(())
     }
 
     /// Digest of every component, by kind and name.
@@ -235,23 +262,27 @@ impl PluginSet {
 }
 
 /// The components of a run, in the order in which they are seated.
-fn wanted(config: &Config, choices: &[PluginChoice]) -> Vec<Key> {
+fn wanted(config: &Config, choices: &[PluginChoice], root: &Path) -> Vec<Key> {
+    let configured = |text: &str| match PluginSource::parse(text) {
+        PluginSource::File(path) => PluginSource::File(root.join(path)),
+        built_in @ PluginSource::Builtin(_) => built_in,
+    };
     let mut wanted: Vec<Key> = builtin::ALL
         .iter()
         .filter(|entry| matches!(entry.kind, PluginKind::Spirit | PluginKind::Review))
         .map(|entry| (entry.kind, PluginSource::Builtin(entry.name.to_owned())))
         .collect();
-    let single = |kind: PluginKind, configured: &str| {
+    let single = |kind: PluginKind, text: &str| {
         let choice = choices.iter().rev().find(|choice| choice.kind == kind);
-        (kind, choice.map_or_else(|| PluginSource::parse(configured), |choice| choice.source.clone()))
+        (kind, choice.map_or_else(|| configured(text), |choice| choice.source.clone()))
     };
     wanted.push(single(PluginKind::Routing, &config.plugins.routing));
     wanted.push(single(PluginKind::Scheduling, &config.plugins.scheduling));
     if let Some(reviews) = &config.plugins.review {
         wanted.retain(|(kind, _)| *kind != PluginKind::Review);
-        wanted.extend(reviews.iter().map(|text| (PluginKind::Review, PluginSource::parse(text))));
+        wanted.extend(reviews.iter().map(|text| (PluginKind::Review, configured(text))));
     }
-    // A spirit or heuristic from a file joins the set; a spirit replaces the one of its role.
+    // A spirit or heuristic from a file joins the set; it replaces the one of its role or name.
     let added = choices.iter().filter(|choice| matches!(choice.kind, PluginKind::Spirit | PluginKind::Review));
     wanted.extend(added.map(|choice| (choice.kind, choice.source.clone())));
     wanted
@@ -269,6 +300,7 @@ pub(crate) fn limits(config: &Config, plugin: &Plugin) -> Limits {
         wall: set.wall_ms.map_or(base.wall, Duration::from_millis),
         host_call_bytes: set.host_call_bytes.unwrap_or(base.host_call_bytes),
         host_calls: set.host_calls.unwrap_or(base.host_calls),
+        journal_bytes: set.journal_bytes.unwrap_or(base.journal_bytes),
     }
 }
 
@@ -282,7 +314,7 @@ fn describe(plugin: &Plugin, error: &dyn std::error::Error) -> ServiceError {
 /// When it cannot be read, or is no plugin of this host.
 pub async fn load_plugin_file(path: &Path, cache: Option<PathBuf>) -> Result<Arc<Plugin>, ServiceError> {
     let engine = Engine::new(EngineOptions { cache_dir: cache, ..EngineOptions::default() })?;
-    from_file(&engine, path, Expectation::Any).await
+    Ok(from_file(&engine, path, Expectation::Any).await?.0)
 }
 
 /// Loads a component of the built-in set; `cache` keeps it compiled.
@@ -300,7 +332,7 @@ fn cut_off(error: tokio::task::JoinError) -> ServiceError {
 
 /// Loads a component and asks a spirit who it is.
 async fn introduce(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Introduced, ServiceError> {
-    let plugin = load(engine, kind, source).await?;
+    let (plugin, bytes) = load(engine, kind, source).await?;
     let role = match kind {
         PluginKind::Spirit => {
             let described = plugin.describe_role().await.result;
@@ -308,11 +340,11 @@ async fn introduce(engine: &Engine, kind: PluginKind, source: &PluginSource) -> 
         }
         PluginKind::Scheduling | PluginKind::Routing | PluginKind::Review => None,
     };
-    Ok(Introduced { plugin, role })
+    Ok(Introduced { plugin, bytes: Arc::new(bytes), role })
 }
 
 /// Loads one component and checks that it is of `kind`.
-async fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Arc<Plugin>, ServiceError> {
+async fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Component, ServiceError> {
     match source {
         PluginSource::Builtin(name) => {
             let entry = builtin::find(kind, name).ok_or_else(|| {
@@ -324,14 +356,14 @@ async fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Resul
                     known.join(", ")
                 ))
             })?;
-            Ok(engine.load(entry.name, entry.bytes, Expectation::Kind(kind)).await?)
+            Ok((engine.load(entry.name, entry.bytes, Expectation::Kind(kind)).await?, Cow::Borrowed(entry.bytes)))
         }
         PluginSource::File(path) => from_file(engine, path, Expectation::Kind(kind)).await,
     }
 }
 
 /// A name that leads to no file is a slip, not a fault of the machine.
-async fn from_file(engine: &Engine, path: &Path, expectation: Expectation) -> Result<Arc<Plugin>, ServiceError> {
+async fn from_file(engine: &Engine, path: &Path, expectation: Expectation) -> Result<Component, ServiceError> {
     let fail = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => ServiceError::Usage(format!("there is no plugin file `{}`", path.display())),
         _ => ServiceError::Io { path: path.to_owned(), source },
@@ -341,7 +373,7 @@ async fn from_file(engine: &Engine, path: &Path, expectation: Expectation) -> Re
         return Err(ServiceError::Usage(format!("`{}` is no file of a plugin", path.display())));
     }
     let size = metadata.len();
-    if size > MAX_COMPONENT_BYTES {
+    if size > MAX_COMPONENT_BYTES as u64 {
         return Err(ServiceError::Usage(format!(
             "`{}` has {size} bytes; a component may have {MAX_COMPONENT_BYTES}",
             path.display()
@@ -349,7 +381,7 @@ async fn from_file(engine: &Engine, path: &Path, expectation: Expectation) -> Re
     }
     let bytes = std::fs::read(path).map_err(fail)?;
     let name = path.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy());
-    Ok(engine.load(&name, bytes, expectation).await?)
+    Ok((engine.load(&name, bytes.clone(), expectation).await?, Cow::Owned(bytes)))
 }
 
 #[cfg(test)]

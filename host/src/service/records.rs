@@ -16,7 +16,7 @@ use crate::workspace::Source;
 /// When the repository's name makes no sense, or nothing was run there yet.
 pub fn existing_state(repository: &str, cwd: &Path, given: Option<&Path>) -> Result<StateDir, ServiceError> {
     let source = setup::source(repository, cwd)?;
-    Ok(StateDir::existing(&setup::state_path(&source, cwd, given))?)
+    Ok(StateDir::existing(&setup::state_path(&source, cwd, given), setup::work_tree(&source))?)
 }
 
 /// The root of the work tree around `repository`; itself where there is none around it.
@@ -47,7 +47,7 @@ pub enum Owner {
 /// that it cannot keep a run from starting.
 #[must_use]
 pub fn owner(state: &StateDir) -> Owner {
-    let note = std::fs::read_to_string(state.root().join("owner.lock")).unwrap_or_default();
+    let note = state.owner_note();
     let number = note.strip_prefix("process ").and_then(|rest| rest.split(' ').next()?.parse::<i32>().ok());
     let Some(pid) = number.and_then(Pid::from_raw) else { return Owner::Nobody };
     match test_kill_process(pid) {
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn a_living_owner_is_told_from_one_that_is_gone() {
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::create(&dir.path().join("state")).unwrap();
+        let state = StateDir::create(&dir.path().join("state"), None).unwrap();
         assert_eq!(owner(&state), Owner::Nobody);
         let lock = state.lock("2026-11-22T10:00:00Z".parse().unwrap()).unwrap();
         assert_eq!(owner(&state), Owner::Process(std::process::id()));

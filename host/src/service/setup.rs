@@ -15,21 +15,22 @@ use super::necromancer::{Goal, RunOptions};
 use super::plugins::{Loading, PluginSet};
 use super::progress::{Observer, Progress};
 use super::state_dir::{DEFAULT_NAME, StateDir, StateLock};
-use super::workshop::{SpiritCommand, Workshop};
+use super::workshop::{SpiritCommand, Workshop, stopped};
 use super::{llm_access, specbranch, specname};
 use crate::artifact::ArtifactStore;
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, CommandSettings, Config};
 use crate::domain::budget::{Amount, Budget};
 use crate::domain::event::{Body, Subject};
-use crate::domain::id::{CommitId, Digest};
+use crate::domain::id::{CommitId, Digest, SpecName};
 use crate::domain::mask::Mask;
 use crate::domain::protocol;
 use crate::domain::team::Language;
+use crate::llm::config::LlmConfig;
 use crate::registry::Registry;
 use crate::sandbox::{Confinement, HostEnv, Sandbox};
 use crate::store::BlobStore;
-use crate::workspace::{Git, Inspection, Mirror, Source, check_whole, inspect};
+use crate::workspace::{Git, Inspection, Mirror, Source, check_whole, inspect, other_sources};
 
 /// A run that may begin.
 pub(crate) struct Ready {
@@ -48,6 +49,14 @@ pub(crate) fn state_path(source: &Source, cwd: &Path, given: Option<&Path>) -> P
         (Some(given), _) => cwd.join(given),
         (None, Source::Path(root)) => root.join(DEFAULT_NAME),
         (None, Source::Url(_)) => cwd.join(DEFAULT_NAME),
+    }
+}
+
+/// The repository's work tree, when it is on this machine.
+pub(crate) fn work_tree(source: &Source) -> Option<&Path> {
+    match source {
+        Source::Path(root) => Some(root),
+        Source::Url(_) => None,
     }
 }
 
@@ -72,19 +81,41 @@ async fn look(source: &Source, base: Option<&str>) -> Result<(Git, Inspection), 
     Ok((git, seen))
 }
 
+/// What paths of the configuration are relative to.
+fn root_of<'a>(source: &'a Source, cwd: &'a Path) -> &'a Path {
+    match source {
+        Source::Path(root) => root,
+        Source::Url(_) => cwd,
+    }
+}
+
 /// Opens the registry while something else goes on.
 async fn open_registry(path: PathBuf, clock: Arc<dyn Clock>, blobs: BlobStore) -> Result<Registry, ServiceError> {
     let opening = tokio::task::spawn_blocking(move || Registry::open(&path, clock, blobs));
     Ok(opening.await.map_err(|error| ServiceError::Internal(error.to_string()))??)
 }
 
-/// Refuses what cannot work, then makes everything that the run needs.
-pub(crate) async fn prepare(
-    options: &RunOptions,
-    clock: Arc<dyn Clock>,
-    observer: Arc<dyn Observer>,
-    stop: watch::Receiver<bool>,
-) -> Result<Ready, ServiceError> {
+/// What was looked at, copied and loaded. Nothing of it says yet that there is a run.
+struct Gathered {
+    source: Source,
+    seen: Inspection,
+    state: StateDir,
+    lock: StateLock,
+    blobs: BlobStore,
+    mirror: Arc<Mirror>,
+    registry: Registry,
+    base: CommitId,
+    found: BaseFiles,
+    config: Config,
+    llm: LlmConfig,
+    mask: Arc<Mask>,
+    plugins: Arc<PluginSet>,
+    spec: SpecName,
+}
+
+/// Refuses what cannot work, then gets everything that a run needs. It may be dropped at any point:
+/// git is killed with it, and the next run takes away what git leaves.
+async fn gather(options: &RunOptions, clock: &Arc<dyn Clock>) -> Result<Gathered, ServiceError> {
     let source = source(&options.repository, &options.cwd)?;
     let loading = Loading::begin(options.cache.clone(), &options.plugins);
     // With the settings of the checkout, only to refuse early; those of the base commit count.
@@ -98,11 +129,19 @@ pub(crate) async fn prepare(
     llm_access::config(options, &early)?;
     let loading = loading.check(&options.plugins).await?;
 
-    let state = StateDir::create(&state_path(&source, &options.cwd, options.state.as_deref()))?;
+    let state = state_path(&source, &options.cwd, options.state.as_deref());
+    let state = StateDir::create(&state, work_tree(&source))?;
     let lock = state.lock(clock.now())?;
+    if let Some(other) = other_sources(&state.repositories(), &source).first() {
+        // Specs and tasks go by their names: those of two repositories would be taken for each other.
+        return Err(ServiceError::Usage(format!(
+            "the state directory `{}` belongs to the repository {other}; name another one with --state DIR",
+            state.root().display()
+        )));
+    }
     let mirror = Mirror::open(git.at_home(state.root())?, &state.repositories(), source.clone()).await?;
     let blobs = BlobStore::open(state.blobs())?;
-    let opening = open_registry(state.registry(), Arc::clone(&clock), blobs.clone());
+    let opening = open_registry(state.registry(), Arc::clone(clock), blobs.clone());
     let (fetched, registry) = tokio::join!(mirror.fetch(), opening);
     fetched?;
     check_whole(&mirror, &seen).await?;
@@ -112,12 +151,30 @@ pub(crate) async fn prepare(
     let found = mirror.objects(move |objects| BaseFiles::read(objects, &at)).await?;
     let config = found.config()?;
     let llm = llm_access::config(options, &config)?;
-    let mask = Arc::new(llm_access::mask(options, &config));
+    let mask = Arc::new(llm_access::mask(options, &config, &source));
 
-    let plugins = PluginSet::load(loading, &config, &options.plugins).await?;
+    let plugins = Arc::new(PluginSet::load(loading, &config, &options.plugins, root_of(&source, &options.cwd)).await?);
     let spec = specname::choose(&options.goal, &registry, &found.specs).await?;
     seen.check_branch_free(&protocol::spec_branch(&spec))?;
+    Ok(Gathered { source, seen, state, lock, blobs, mirror, registry, base, found, config, llm, mask, plugins, spec })
+}
 
+/// Makes a run of what [`gather`] gets. A stop that is asked for meanwhile, such as while a large
+/// repository is copied, ends it at once.
+pub(crate) async fn prepare(
+    options: &RunOptions,
+    clock: Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+    stop: watch::Receiver<bool>,
+) -> Result<Ready, ServiceError> {
+    let gathered = tokio::select! {
+        gathered = gather(options, &clock) => gathered?,
+        () = stopped(stop.clone()) => return Err(ServiceError::Interrupted),
+    };
+    let Gathered { source, seen, state, lock, blobs, mirror, registry, base, found, config, llm, mask, plugins, spec } =
+        gathered;
+    let (set, store) = (Arc::clone(&plugins), blobs.clone());
+    let keeping = tokio::task::spawn_blocking(move || set.keep(&store));
     let (gate, commands) = commands(&config, &found, &mask, &clock);
     check_programs(&gate, state.root())?;
     let run = registry.ids().run();
@@ -142,6 +199,7 @@ pub(crate) async fn prepare(
         gate,
     });
     specbranch::start(&shop, &seen.base_branch, &base).await?;
+    keeping.await.map_err(|error| ServiceError::Internal(error.to_string()))??;
     let ready = Ready {
         max_parallel: options.max_parallel.unwrap_or(shop.config.run.max_parallel),
         scripted: llm.script().is_some(),
@@ -172,22 +230,22 @@ fn commands(
     mask: &Arc<Mask>,
     clock: &Arc<dyn Clock>,
 ) -> (Gate, Vec<SpiritCommand>) {
-    let all = config.all_commands(found.detected.as_ref());
-    let command = |name: &String| {
-        all.get(name).map(|settings| GateCommand {
-            name: name.clone(),
-            argv: settings.run.clone(),
-            timeout: Duration::from_millis(settings.timeout_ms),
-        })
+    let detected = found.detected.as_ref();
+    let command = |name: &str, settings: &CommandSettings| GateCommand {
+        name: name.to_owned(),
+        argv: settings.run.clone(),
+        timeout: Duration::from_millis(settings.timeout_ms),
     };
     let sandbox = Sandbox::new(HostEnv::from_process(), Arc::clone(clock), Confinement::Off);
-    let deciding = found.gate_names(config).iter().filter_map(command).collect();
-    let allowed = all
-        .iter()
+    let deciding = config.gate_commands(detected).iter().map(|(name, settings)| command(name, settings)).collect();
+    let allowed = config
+        .all_commands(detected)
+        .into_iter()
         .filter(|(_, settings)| settings.spirits)
-        .filter_map(|(name, settings)| {
-            let (description, extra_args) = (settings.description.clone(), settings.extra_args);
-            command(name).map(|command| SpiritCommand { command, description, extra_args })
+        .map(|(name, settings)| SpiritCommand {
+            command: command(&name, &settings),
+            description: settings.description,
+            extra_args: settings.extra_args,
         })
         .collect();
     (Gate { commands: deciding, sandbox, mask: Arc::clone(mask) }, allowed)
@@ -269,6 +327,11 @@ async fn announce(options: &RunOptions, ready: &Ready, base_branch: &str, base: 
     });
     if shop.gate.commands.is_empty() {
         shop.tell(&Progress::Warning { text: config::detect::NO_GATE.to_owned() });
+    }
+    if shop.config.run.land && work_tree(shop.mirror.source()).is_none() {
+        let text = "run.land has no effect: the repository is not on this machine; the end of the run says how to \
+                    fetch the branch";
+        shop.tell(&Progress::Warning { text: text.to_owned() });
     }
     for text in &ready.warnings {
         shop.tell(&Progress::Warning { text: text.clone() });

@@ -5,7 +5,7 @@ use super::error::ServiceError;
 use super::integration::host_identity;
 use super::workshop::Workshop;
 use crate::domain::id::CommitId;
-use crate::workspace::{MergeOutcome, NewCommit};
+use crate::workspace::{MergeOutcome, NewCommit, Source, fetch_command};
 
 /// At most this many files of a conflict are named.
 const MAX_NAMED: usize = 5;
@@ -56,12 +56,15 @@ async fn take_in(
         MergeOutcome::Clean { tree } => tree,
         MergeOutcome::Conflict { files, .. } => {
             let named: Vec<&str> = files.iter().take(MAX_NAMED).map(String::as_str).collect();
+            let bring = match shop.mirror.source() {
+                Source::Path(_) => format!("necro-host land {}", shop.spec),
+                Source::Url(_) => fetch_command(shop.mirror.path(), &shop.branch()),
+            };
             return Err(ServiceError::Usage(format!(
                 "`{base_branch}` has changes that conflict with {} in {}: bring the branch into your repository with \
-                 `necro-host land {}`, merge the two there, and run again",
+                 `{bring}`, merge the two there, and run again",
                 shop.branch(),
                 named.join(", "),
-                shop.spec
             )));
         }
     };

@@ -30,7 +30,7 @@ pub(crate) struct Workshop {
     /// The repository's mirror.
     pub(crate) mirror: Arc<Mirror>,
     /// Components.
-    pub(crate) plugins: PluginSet,
+    pub(crate) plugins: Arc<PluginSet>,
     /// Models.
     pub(crate) gateway: Arc<Gateway>,
     /// What the run may spend.

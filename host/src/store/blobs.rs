@@ -79,8 +79,8 @@ impl BlobStore {
         }
         let digest = digest_of(bytes);
         let path = self.path(&digest);
-        // A file of another length is the rest of a damage: it is replaced.
-        if fs::metadata(&path).is_ok_and(|m| m.len() == size_bytes) {
+        // A damaged file is replaced; only a look at its bytes tells.
+        if fs::metadata(&path).is_ok_and(|m| m.len() == size_bytes) && fs::read(&path).is_ok_and(|kept| kept == bytes) {
             return Ok(digest);
         }
         self.write(&path, bytes).map_err(|source| BlobError::Io { path, source })?;

@@ -11,9 +11,8 @@ use super::WorkspaceError;
 use super::objects::TreeId;
 use super::slot::{Place, Slot};
 use crate::domain::call::HostError;
-use crate::domain::id::Digest;
 use crate::domain::mask::Mask;
-use crate::domain::work::{Edit, Entry, FileStatus, FileText, LineRange, SearchHit, SearchQuery};
+use crate::domain::work::{Edit, Entry, FileStatus, FileText, LineRange, PlannedWrite, SearchHit, SearchQuery};
 use search::Finder;
 use tree::Tree;
 
@@ -31,19 +30,6 @@ pub const MAX_WRITE_BYTES: usize = 2 * 1024 * 1024;
 pub const MAX_LIST_ENTRIES: usize = 5_000;
 /// Most hits of a search.
 pub const MAX_SEARCH_HITS: usize = 200;
-/// A write that is fully known before it happens, so that it can be recorded first and be done
-/// again with the same result.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedWrite {
-    /// The file.
-    pub path: String,
-    /// What is there now; `None`: nothing.
-    pub before: Option<Digest>,
-    /// What will be there.
-    pub after: Digest,
-    /// The new content.
-    pub bytes: Vec<u8>,
-}
 
 /// The files of one slot, as a spirit sees them.
 #[derive(Debug, Clone)]
@@ -144,30 +130,12 @@ impl WorkFiles {
     }
 
     /// Does planned writes: each file gets its new content whole or keeps the old one, and no file
-    /// changes before the content of all is on the disk.
+    /// changes before the content of all is written beside it.
     ///
     /// # Errors
     /// `denied`; `other` when the disk is full; `uncertain` when it broke off between two files.
     pub async fn perform(&self, writes: Vec<PlannedWrite>) -> Result<(), HostError> {
         self.on_tree(move |tree| tree.perform(&writes)).await
-    }
-
-    /// Writes a whole file, making its folders.
-    ///
-    /// # Errors
-    /// As [`WorkFiles::plan_write`] and [`WorkFiles::perform`].
-    pub async fn write(&self, path: String, text: String) -> Result<(), HostError> {
-        let planned = self.plan_write(path, text).await?;
-        self.perform(vec![planned]).await
-    }
-
-    /// Applies all edits or none.
-    ///
-    /// # Errors
-    /// As [`WorkFiles::plan_apply`] and [`WorkFiles::perform`].
-    pub async fn apply(&self, edits: Vec<Edit>) -> Result<(), HostError> {
-        let planned = self.plan_apply(edits).await?;
-        self.perform(planned).await
     }
 
     /// Where those of `paths` that are there really are, links resolved, whatever git thinks of them.
@@ -214,6 +182,19 @@ impl WorkFiles {
             Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
             Err(_) => Err(HostError::Cancelled("the host stops".to_owned())),
         }
+    }
+}
+
+#[cfg(test)]
+impl WorkFiles {
+    pub(crate) async fn write(&self, path: String, text: String) -> Result<(), HostError> {
+        let planned = self.plan_write(path, text).await?;
+        self.perform(vec![planned]).await
+    }
+
+    pub(crate) async fn apply(&self, edits: Vec<Edit>) -> Result<(), HostError> {
+        let planned = self.plan_apply(edits).await?;
+        self.perform(planned).await
     }
 }
 

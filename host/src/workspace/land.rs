@@ -14,12 +14,12 @@ use crate::domain::id::CommitId;
 #[non_exhaustive]
 pub enum LandError {
     /// The source is somewhere else.
-    #[error("{address} is not a repository on this machine; fetch the branch from {} instead", mirror.display())]
+    #[error("{address} is not a repository on this machine; in a clone of it, `{fetch}` brings the branch")]
     NotLocal {
         /// The source.
         address: String,
-        /// Where the branch can be had.
-        mirror: PathBuf,
+        /// The command that works.
+        fetch: String,
     },
     /// Somebody works on the branch.
     #[error("`{branch}` is checked out at {}; check out another branch there first", worktree.display())]
@@ -70,6 +70,15 @@ pub enum Landed {
     AlreadyThere,
 }
 
+/// The command that brings a branch of a mirror into the repository in which it is typed.
+#[must_use]
+pub fn fetch_command(mirror: &Path, branch: &str) -> String {
+    let path = mirror.display().to_string().replace('\'', r"'\''");
+    let plain = path.chars().all(|c| c.is_alphanumeric() || "/._-+".contains(c));
+    let path = if plain { path } else { format!("'{path}'") };
+    format!("git fetch {path} {branch}:{branch}")
+}
+
 impl Mirror {
     /// Writes `refs/heads/<branch>` of the source, pointing to `commit`, with all its objects.
     ///
@@ -77,8 +86,8 @@ impl Mirror {
     /// [`LandError`]; the source is as it was, but for objects that nothing points to.
     pub async fn land(&self, commit: &CommitId, branch: &str) -> Result<Landed, LandError> {
         let Source::Path(source) = self.source() else {
-            let (address, mirror) = (self.source().display(), self.path().to_owned());
-            return Err(LandError::NotLocal { address, mirror });
+            let (address, fetch) = (self.source().display(), fetch_command(self.path(), branch));
+            return Err(LandError::NotLocal { address, fetch });
         };
         let git_dir = self.git_dir_of(source).await?;
         let name = format!("refs/heads/{branch}");

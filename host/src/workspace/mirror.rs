@@ -3,6 +3,7 @@
 //! an object away from it; it never collects garbage, so nothing takes one from a slot.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,9 +43,45 @@ const CONFIG: &str = "[core]
 const ATTRIBUTES: &str =
     "* -text !eol !crlf !ident !filter !working-tree-encoding !diff !merge !conflict-marker-size\n";
 
+/// How the other side is started for a repository that libgit2 has opened. Git serves no repository of
+/// another user unless `safe.directory` says so, and the call's own configuration does not reach the
+/// process that serves. libgit2 asks the same question and hears the user's own answer, so what it has
+/// opened the user works with. That process runs no hook, and takes programs only from configuration
+/// that no repository can write.
+const SERVE_ACCEPTED: &str = "--upload-pack=git -c 'safe.directory=*' upload-pack";
+
 /// What would lead git to other configuration, other objects or other history.
 const FORBIDDEN: &[&str] =
     &["commondir", "config.worktree", "info/grafts", "info/sparse-checkout", "objects/info/alternates", "shallow"];
+
+/// The folder of a repository that holds its own state directory.
+const OWN: &str = "own";
+/// Says in words whose mirror it is.
+const NOTE: &str = "source";
+
+/// Whose mirrors, other than that of `source`, are below `repos_dir`.
+#[must_use]
+pub fn other_sources(repos_dir: &Path, source: &Source) -> Vec<String> {
+    let own = folder(repos_dir, source);
+    let Ok(found) = fs::read_dir(repos_dir) else { return Vec::new() };
+    let others = found.flatten().filter(|entry| *entry.file_name() != *own && entry.path().is_dir());
+    others
+        .map(|entry| {
+            let name = || entry.file_name().to_string_lossy().into_owned();
+            fs::read_to_string(entry.path().join(NOTE)).unwrap_or_else(|_| name())
+        })
+        .collect()
+}
+
+/// Name of a source's folder. A repository that holds its own state directory keeps it wherever both are
+/// moved to.
+fn folder(repos_dir: &Path, source: &Source) -> String {
+    let holds = |path: &Path| Some(repos_dir.parent()?.canonicalize().ok()?.starts_with(path.canonicalize().ok()?));
+    match source {
+        Source::Path(path) if holds(path) == Some(true) => OWN.to_owned(),
+        _ => source.folder(),
+    }
+}
 
 /// How a merge ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,24 +112,49 @@ pub struct Mirror {
 
 impl Mirror {
     /// Opens the mirror of `source` below `repos_dir`, making it when it is new. It holds nothing of
-    /// the source before the first [`Mirror::fetch`]. Only one process may have it open.
+    /// the source before the first [`Mirror::fetch`]. Only the owner of the state directory may do
+    /// this: it takes away what a killed process left, such as locks.
     ///
     /// # Errors
     /// [`WorkspaceError`]: its files can't be written.
     pub async fn open(git: Git, repos_dir: &Path, source: Source) -> Result<Arc<Self>, WorkspaceError> {
-        let dir = repos_dir.join(source.folder());
-        let path = dir.join("mirror.git");
-        let made = path.clone();
+        let mirror = Self::at(git, repos_dir, source);
+        let (made, note, whose) = (mirror.path.clone(), mirror.dir.join(NOTE), mirror.source.display());
         blocking(move || {
             for sub in ["objects/info", "objects/pack", "refs/heads", "info"] {
                 fs::create_dir_all(made.join(sub)).map_err(WorkspaceError::io(&made))?;
             }
+            fs::write(&note, whose).map_err(WorkspaceError::io(&note))?;
             drop_stale_locks(&made)?;
+            drop_half_packs(&made)?;
             seal(&made)
         })
         .await?;
+        Ok(Arc::new(mirror))
+    }
+
+    /// Opens a mirror that is there already, also while another process works in it: no lock is taken
+    /// away, it may be that process's. `None` when nothing was copied from `source` yet.
+    ///
+    /// # Errors
+    /// [`WorkspaceError`]: its files can't be read, or not be put back as they were written.
+    pub async fn open_existing(
+        git: Git,
+        repos_dir: &Path,
+        source: Source,
+    ) -> Result<Option<Arc<Self>>, WorkspaceError> {
+        let mirror = Self::at(git, repos_dir, source);
+        let path = mirror.path.clone();
+        let there =
+            blocking(move || if path.join("objects").is_dir() { seal(&path).map(|()| true) } else { Ok(false) });
+        Ok(there.await?.then(|| Arc::new(mirror)))
+    }
+
+    fn at(git: Git, repos_dir: &Path, source: Source) -> Self {
+        let dir = repos_dir.join(folder(repos_dir, &source));
+        let path = dir.join("mirror.git");
         let objects = Objects::new(path.clone());
-        Ok(Arc::new(Self { git, source, dir, path, objects }))
+        Self { git, source, dir, path, objects }
     }
 
     /// Its source.
@@ -147,10 +209,17 @@ impl Mirror {
     /// # Errors
     /// [`WorkspaceError::Git`]: the source is gone, can't be reached or lets nobody in.
     pub async fn fetch(&self) -> Result<(), WorkspaceError> {
+        let mut is_accepted = false;
         if let Source::Path(path) = &self.source {
             let path = path.clone();
-            if self.objects(move |objects| Ok(is_current(&path, objects))).await? {
-                return Ok(());
+            let seen = self.objects(move |objects| {
+                let source = Repository::open(&path).ok();
+                Ok(source.map(|source| is_current(&source, objects)))
+            });
+            match seen.await? {
+                Some(true) => return Ok(()),
+                Some(false) => is_accepted = true,
+                None => {}
             }
         }
         let from = match &self.source {
@@ -159,8 +228,9 @@ impl Mirror {
         };
         let call = Call::on(&self.path)
             .args(["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"])
-            .args(["--no-recurse-submodules", "--no-show-forced-updates", "--"])
-            .args([from])
+            .args(["--no-recurse-submodules", "--no-show-forced-updates"])
+            .args(is_accepted.then_some(SERVE_ACCEPTED))
+            .args([OsString::from("--"), from])
             .args(["+refs/heads/*:refs/remotes/origin/*"])
             .transports(TRANSPORTS);
         self.git(call).await.map(|_| ())
@@ -203,10 +273,9 @@ impl Mirror {
 
 /// Whether the last fetch saw all branches as they are now: then git need not be started, which takes
 /// longer than this look. Whatever is in doubt is fetched, and git says what is wrong with it.
-fn is_current(source: &Path, mirror: &Objects) -> bool {
+fn is_current(source: &Repository, mirror: &Objects) -> bool {
     let Ok(mirror) = mirror.open() else { return false };
-    let Ok(source) = Repository::open(source) else { return false };
-    let theirs = tips(&source, "refs/heads/");
+    let theirs = tips(source, "refs/heads/");
     theirs.is_some() && theirs == tips(&mirror, "refs/remotes/origin/")
 }
 
@@ -222,7 +291,8 @@ fn tips(repository: &Repository, prefix: &str) -> Option<BTreeMap<String, Oid>> 
         .collect()
 }
 
-/// Puts configuration and attributes back if anything changed them. Several may do so at the same time.
+/// Puts configuration and attributes back if anything changed them. Several calls, also of several
+/// processes, may do so at the same time: each writes a file of its own and puts it in place.
 fn seal(mirror: &Path) -> Result<(), WorkspaceError> {
     for (name, text) in
         [("config", CONFIG), ("info/attributes", ATTRIBUTES), ("info/exclude", ""), ("HEAD", "ref: refs/heads/none\n")]
@@ -242,7 +312,8 @@ fn seal(mirror: &Path) -> Result<(), WorkspaceError> {
     Ok(())
 }
 
-/// Removes locks that a killed process left. Nobody else has the mirror open, so none is alive.
+/// Removes locks that a killed process left. Only the owner of the state directory may do so: nobody
+/// else changes refs, so none of them is alive.
 fn drop_stale_locks(mirror: &Path) -> Result<(), WorkspaceError> {
     const MAX_DEPTH: usize = 40;
     let mut dirs = vec![(mirror.join("refs"), 0)];
@@ -261,6 +332,17 @@ fn drop_stale_locks(mirror: &Path) -> Result<(), WorkspaceError> {
         match fs::remove_file(&lock) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(WorkspaceError::io(&lock)(e)),
             _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a killed fetch had received so far. Only the owner of the state directory may do so.
+fn drop_half_packs(mirror: &Path) -> Result<(), WorkspaceError> {
+    let dir = mirror.join("objects/pack");
+    for entry in fs::read_dir(&dir).map_err(WorkspaceError::io(&dir))?.flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(b"tmp_") {
+            fs::remove_file(entry.path()).map_err(WorkspaceError::io(&entry.path()))?;
         }
     }
     Ok(())

@@ -124,7 +124,7 @@ impl Source {
     /// # Errors
     /// [`SourceError::Unreadable`].
     pub fn parse(text: &str, cwd: &Path) -> Result<Self, SourceError> {
-        let refuse = |reason| Err(SourceError::Unreadable { text: redact_urls(text), reason });
+        let refuse = |reason| Err(SourceError::Unreadable { text: without_credentials(text), reason });
         if text.trim().is_empty() {
             return refuse("it is empty");
         }
@@ -134,7 +134,15 @@ impl Source {
         if text.contains(['\0', '\n']) {
             return refuse("it has control characters");
         }
-        if let Some((scheme, _)) = text.split_once("://") {
+        if let Some((scheme, rest)) = text.split_once("://") {
+            // Its parts cannot be told apart for sure, so none of them is repeated.
+            let garbled = |reason| Err(SourceError::Unreadable { text: format!("{scheme}://…"), reason });
+            if rest.contains(|c: char| c.is_whitespace() || c.is_control() || "'\"<>\\".contains(c)) {
+                return garbled("blanks, quotes, `<`, `>` and `\\` have to be written as %20, %27 and so on");
+            }
+            if !has_port_of_digits(rest) {
+                return garbled("a `/`, `?` or `#` in a password has to be written as %2F, %3F or %23");
+            }
             return match scheme {
                 "https" | "http" | "ssh" | "file" => Ok(Self::Url(text.to_owned())),
                 _ => refuse("only https, http, ssh and file are known"),
@@ -155,8 +163,27 @@ impl Source {
     pub fn display(&self) -> String {
         match self {
             Self::Path(path) => path.display().to_string(),
-            Self::Url(url) => redact_urls(url),
+            Self::Url(url) => without_credentials(url),
         }
+    }
+
+    /// What nobody may see of it: user and password of an address together, and the password alone, as
+    /// written and decoded. A user without a password counts too where it can be a token.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let Self::Url(url) = self else { return Vec::new() };
+        let Some((scheme, rest)) = url.split_once("://") else { return Vec::new() };
+        let authority = rest.split('/').next().unwrap_or_default();
+        let Some((who, _)) = authority.rsplit_once('@') else { return Vec::new() };
+        let written = match who.split_once(':') {
+            Some((_, password)) => vec![who, password],
+            None if scheme.starts_with("http") => vec![who],
+            None => Vec::new(),
+        };
+        let mut secrets: Vec<String> = written.iter().flat_map(|text| [(*text).to_owned(), decoded(text)]).collect();
+        secrets.sort();
+        secrets.dedup();
+        secrets
     }
 
     /// A short name: the last part, of letters, digits, `-`, `_` and `.`; never empty.
@@ -167,7 +194,10 @@ impl Source {
                 let path = path.canonicalize().unwrap_or_else(|_| path.clone());
                 path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
             }
-            Self::Url(url) => url.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default().to_owned(),
+            Self::Url(url) => {
+                let url = without_credentials(url);
+                url.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default().to_owned()
+            }
         };
         let text = text.strip_suffix(".git").unwrap_or(&text);
         let name: String =
@@ -176,16 +206,55 @@ impl Source {
         if name.is_empty() { "repository".to_owned() } else { name.to_owned() }
     }
 
-    /// Name of its folder in the state directory: the same source always gives the same one.
+    /// Name of its folder in the state directory: the same source always gives the same one, whatever
+    /// password it is reached with. With ssh, another user's path may be another repository.
     pub(crate) fn folder(&self) -> String {
         let identity = match self {
             Self::Path(path) => path.canonicalize().unwrap_or_else(|_| path.clone()).to_string_lossy().into_owned(),
-            Self::Url(url) => url.clone(),
+            Self::Url(url) if url.starts_with("ssh://") => url.clone(),
+            Self::Url(url) => without_credentials(url),
         };
         let digest = Sha256::digest(identity.as_bytes());
         let hash: String = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
         format!("{}-{hash}", self.name())
     }
+}
+
+/// What a repository is called in front of people: an address without user and password, anything
+/// else as it is.
+#[must_use]
+pub fn without_credentials(text: &str) -> String {
+    redact_urls(text)
+}
+
+/// Whether what follows the host, if anything does, is a port. Else a password was not encoded, and
+/// what looks like the host is a part of it.
+fn has_port_of_digits(rest: &str) -> bool {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    // The address of IPv6 has colons of its own.
+    let after = host.rsplit(']').next().unwrap_or_default();
+    after.split_once(':').is_none_or(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// A text with every `%41` turned into what it stands for.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A change that is in the user's work tree but in no commit.
@@ -281,6 +350,19 @@ fn inspect_path(path: &Path, base: Option<&str>) -> Result<Inspection, SourceErr
 pub(crate) fn shallow(repository: &str) -> SourceError {
     let (what, instead) = ("a shallow clone", "`git fetch --unshallow` completes it");
     SourceError::Unsupported { repository: repository.to_owned(), what, instead }
+}
+
+/// Whether the repository at `root` has `path`, or anything below it, in its index; upper and lower
+/// case are the same, as they are on some file systems. False when it cannot be asked.
+#[must_use]
+pub fn is_tracked(root: &Path, path: &Path) -> bool {
+    let wanted = path.as_os_str().as_encoded_bytes();
+    let below = |entry: &[u8]| match entry.split_at_checked(wanted.len()) {
+        Some((start, rest)) => start.eq_ignore_ascii_case(wanted) && matches!(rest, [] | [b'/', ..]),
+        None => false,
+    };
+    let index = Repository::open(root).and_then(|repository| repository.index());
+    index.is_ok_and(|index| index.iter().any(|entry| below(&entry.path)))
 }
 
 /// Why `path` is no repository that can be opened.
@@ -416,9 +498,45 @@ mod tests {
             ("ext::sh -c id", None),
             ("git://h/x", None),
             ("--upload-pack=id", None),
+            ("https://[::1]:8080/x.git", url("https://[::1]:8080/x.git")),
+            ("https://me:p%2Fw@h:8080/x@y", url("https://me:p%2Fw@h:8080/x@y")),
             ("", None),
         ] {
             assert_eq!(Source::parse(text, cwd).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_name_of_a_source_has_its_password() {
+        for address in
+            ["https://me:hunter2@h/x.git", "https://hunter2@h/x.git", "https://me:hunter2@h", "http://hunter2@h/"]
+        {
+            let source = Source::parse(address, Path::new("/w")).unwrap();
+            for name in [source.display(), source.name(), source.folder()] {
+                assert!(!name.contains("hunter2"), "{name}");
+            }
+            let other = Source::Url(address.replace("hunter2", "another"));
+            assert_eq!(source.folder(), other.folder(), "a new password makes a new mirror");
+            assert!(source.secrets().iter().any(|secret| secret == "hunter2"), "{address}");
+        }
+        for garbled in [
+            "https://me:hunter2/x@h/x",
+            "https://me:a?hunter2@h/x",
+            "https://me:hunter2'@h/",
+            "https://me:a hunter2@h/",
+        ] {
+            let refused = Source::parse(garbled, Path::new("/w")).unwrap_err().to_string();
+            assert!(!refused.contains("hunter2") && !refused.contains("me:"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn secrets_of_an_address_are_known_as_written_and_decoded() {
+        let secrets = |url: &str| Source::Url(url.to_owned()).secrets();
+        assert_eq!(secrets("https://me:p%40ss@h/x@y"), ["me:p%40ss", "me:p@ss", "p%40ss", "p@ss"]);
+        assert_eq!(secrets("https://token@h/x"), ["token"]);
+        for none in ["ssh://git@h/x", "git@h:x", "https://h/x@y", "file:///x"] {
+            assert_eq!(secrets(none), Vec::<String>::new(), "{none}");
         }
     }
 

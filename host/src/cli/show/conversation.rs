@@ -92,6 +92,7 @@ mod tests {
             digest: Digest::new("0".repeat(64)).unwrap(),
             arguments: json!({ "model": "default", "messages": messages, "tools": [], "tool_choice": "auto",
                 "response_format": "text", "max_output_tokens": null }),
+            effect: None,
             at: "2026-11-22T10:00:00Z".parse().unwrap(),
             answer: Some(answer),
             answered_at: None,

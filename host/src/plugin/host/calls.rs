@@ -1,19 +1,26 @@
 //! Each imported function: arguments to domain types, the class by which it runs, the answer back.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use wasmtime::component::Resource;
 
 use super::super::bindings::imports::necro::plugin as wit;
+use super::super::capability::{CommandRun, WorkspaceEdit};
 use super::super::convert;
 use super::super::limits::Stop;
-use super::{CallError, Guest, Lease, digest_of, inline, to_json};
-use crate::domain::call::{Cost, Function, HostError, LocalAnswer, LocalEffect};
+use super::{CallError, Done, Guest, Lease, digest_of, inline, to_json};
+use crate::domain::call::{CallRequest, Function, HostError, LocalAnswer, LocalEffect};
+use crate::domain::work::PlannedWrite;
 
 impl wit::llm::Host for Guest {
     async fn complete(&mut self, request: wit::llm::Request) -> Result<wit::llm::Completion, CallError> {
         let request = convert::llm_request(request);
         let arguments = to_json(&request);
-        let run = self.capabilities.llm.clone().map(|llm| async move { llm.complete(request).await });
+        let run = self.capabilities.llm.clone();
+        let run = run.map(|llm| async move {
+            llm.complete(request).await.map(|(value, cost)| Done { value, cost, effect: None })
+        });
         self.call(Function::LlmComplete, arguments, run).await.map(convert::completion)
     }
 }
@@ -63,9 +70,11 @@ impl wit::workspace::Host for Guest {
 impl wit::workspace_edit::Host for Guest {
     async fn write(&mut self, path: String, text: String) -> Result<(), CallError> {
         let arguments = json!({ "path": path, "text": inline(&text) });
-        let run = self.capabilities.workspace_edit.clone();
-        let run = run.map(|w| async move { w.write(path, text).await.map(|()| ((), Cost::default())) });
-        self.call(Function::WorkspaceWrite, arguments, run).await
+        let planned = match self.capabilities.workspace_edit.clone() {
+            Some(edit) => Some((edit.clone(), edit.plan_write(path, text).await)),
+            None => None,
+        };
+        self.edit(Function::WorkspaceWrite, arguments, planned).await
     }
 
     async fn apply(&mut self, edits: Vec<wit::workspace_edit::Edit>) -> Result<(), CallError> {
@@ -74,16 +83,39 @@ impl wit::workspace_edit::Host for Guest {
             .iter()
             .map(|e| json!({ "path": e.path, "old_text": inline(&e.old_text), "new_text": inline(&e.new_text) }))
             .collect();
-        let run = self.capabilities.workspace_edit.clone();
-        let run = run.map(|w| async move { w.apply(edits).await.map(|()| ((), Cost::default())) });
-        self.call(Function::WorkspaceApply, json!({ "edits": journaled }), run).await
+        let planned = match self.capabilities.workspace_edit.clone() {
+            Some(edit) => Some((edit.clone(), edit.plan_apply(edits).await)),
+            None => None,
+        };
+        self.edit(Function::WorkspaceApply, json!({ "edits": journaled }), planned).await
     }
 
     async fn remove(&mut self, path: String) -> Result<(), CallError> {
         let arguments = json!({ "path": path });
         let run = self.capabilities.workspace_edit.clone();
-        let run = run.map(|w| async move { w.remove(path).await.map(|()| ((), Cost::default())) });
+        let run = run.map(|w| async move { w.remove(path).await.map(Done::free) });
         self.call(Function::WorkspaceRemove, arguments, run).await
+    }
+}
+
+impl Guest {
+    /// A change of files, planned already: its intent names each file's digest before and after.
+    async fn edit(&mut self, function: Function, arguments: Value, planned: Option<Planned>) -> Result<(), CallError> {
+        let (edit, writes) = match planned {
+            Some((edit, Ok(writes))) => (Some(edit), writes),
+            Some((_, Err(error))) => {
+                self.count(&arguments)?;
+                return self.refused(CallRequest { function, arguments, effect: None }, error).await;
+            }
+            None => (None, Vec::new()),
+        };
+        let files: Vec<Value> = writes
+            .iter()
+            .map(|write| json!({ "path": write.path, "before": write.before, "after": write.after }))
+            .collect();
+        let effect = edit.as_ref().map(|_| json!({ "files": files }));
+        let run = edit.map(|edit| async move { edit.perform(writes).await.map(Done::free) });
+        self.call_with(CallRequest { function, arguments, effect }, run).await
     }
 }
 
@@ -91,7 +123,10 @@ impl wit::command::Host for Guest {
     async fn run(&mut self, name: String, args: Vec<String>) -> Result<wit::command::Outcome, CallError> {
         let arguments = json!({ "name": name, "args": args });
         let run = self.capabilities.command.clone();
-        let run = run.map(|c| async move { c.run(name, args).await.map(|outcome| (outcome, Cost::default())) });
+        let run = run.map(|command| async move {
+            let CommandRun { outcome, tree } = command.run(name, args).await?;
+            Ok::<_, HostError>(Done { effect: Some(json!({ "tree": tree })), ..Done::free(outcome) })
+        });
         self.call(Function::CommandRun, arguments, run).await.map(convert::command_outcome)
     }
 }
@@ -210,7 +245,7 @@ impl wit::log::Host for Guest {
         fields: Vec<(String, String)>,
     ) -> wasmtime::Result<()> {
         let Some((message, fields)) = self.admit_log(message, fields) else {
-            self.count()?;
+            self.count(&Value::Null)?;
             return Ok(());
         };
         let level = convert::log_level(level);
@@ -226,6 +261,9 @@ impl wit::log::Host for Guest {
         }
     }
 }
+
+/// Who changes files, and what would change.
+type Planned = (Arc<dyn WorkspaceEdit>, Result<Vec<PlannedWrite>, HostError>);
 
 /// Bytes of an answer: the journal keeps their digest, because the artifact store has them.
 struct Bytes(Vec<u8>);

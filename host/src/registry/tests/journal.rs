@@ -23,14 +23,15 @@ fn new(name: &str, kind: ExecutionKind) -> NewExecution {
         attempt: Some(attempt("1", 1)),
         plugin: "backend".to_owned(),
         component: digest(),
-        engine: "wasmtime 48, 1000000 fuel".to_owned(),
+        engine: "wasmtime 48".to_owned(),
+        limits: json!({ "fuel": 1_000_000 }),
         settings: json!({}),
         input: json!({"title": "do it"}),
     }
 }
 
 fn call(function: Function, arguments: Value) -> CallRequest {
-    CallRequest { function, arguments }
+    CallRequest { function, arguments, effect: None }
 }
 
 fn read(path: &str) -> CallRequest {
@@ -72,10 +73,10 @@ async fn observations_become_durable_with_the_next_record_and_in_order() {
     assert_eq!((&stored[2].answer, stored[2].answered_at), (&None, None), "an intent has no answer yet");
     assert_eq!((&stored[2].arguments, &stored[2].digest), (&write.arguments, &request_digest(&write)));
     execution.observed(read("d"), json!(1)).await.unwrap();
-    execution.answered(3, json!({"Ok": null}), Cost::default()).await.unwrap();
+    execution.answered(3, json!({"Ok": null}), Cost::default(), None).await.unwrap();
     let stored = calls(&fixture, "e").await;
     assert_eq!((stored.len(), &stored[2].answer), (4, &Some(json!({"Ok": null}))));
-    let twice = execution.answered(3, json!(2), Cost::default()).await;
+    let twice = execution.answered(3, json!(2), Cost::default(), None).await;
     assert!(matches!(twice, Err(RegistryError::UnknownCall { sequence: 3, .. })));
 }
 
@@ -107,7 +108,7 @@ async fn a_decision_is_one_commit_with_its_new_state() {
     assert_eq!(remembered.as_deref(), Some("{\"n\":1}"));
     let late = decision.observed(read("a"), json!(1)).await;
     assert!(matches!(late, Err(RegistryError::Ended(_))));
-    let late = decision.answered(1, json!(1), Cost::default()).await;
+    let late = decision.answered(1, json!(1), Cost::default(), None).await;
     assert!(matches!(late, Err(RegistryError::Ended(_))));
     let big = PolicyState { name: "x".to_owned(), state: "x".repeat(4097) };
     let other = fixture.registry.begin_execution(new("s", ExecutionKind::Scheduling)).await.unwrap();
@@ -125,7 +126,7 @@ async fn large_and_repeated_parts_are_stored_once_and_come_back_whole() {
         messages.push(json!({"speaker": "user", "text": format!("{n}{}", "y".repeat(3000))}));
         let request = call(Function::LlmComplete, json!({"messages": messages, "$body": "mine"}));
         let sequence = execution.intent(request).await.unwrap();
-        execution.answered(sequence, json!({"text": "z".repeat(2000)}), Cost::default()).await.unwrap();
+        execution.answered(sequence, json!({"text": "z".repeat(2000)}), Cost::default(), None).await.unwrap();
     }
     let stored = calls(&fixture, "e").await;
     assert_eq!(stored[29].arguments, json!({"messages": messages, "$body": "mine"}));
@@ -165,7 +166,7 @@ async fn costs_of_a_run_are_the_sum_of_its_journaled_calls() {
     let cost = |n, money| Cost { input_tokens: n, cached_input_tokens: 1, output_tokens: 2 * n, cost_microusd: money };
     for (n, money) in [(10, Some(5)), (20, None)] {
         let sequence = execution.intent(call(Function::LlmComplete, json!({"n": n}))).await.unwrap();
-        execution.answered(sequence, json!({}), cost(n, money)).await.unwrap();
+        execution.answered(sequence, json!({}), cost(n, money), None).await.unwrap();
     }
     execution.intent(call(Function::LlmComplete, json!({"n": 3}))).await.unwrap();
     let summary = fixture.registry.read(|r| r.cost(&run())).await.unwrap();
@@ -372,7 +373,7 @@ async fn a_failed_record_keeps_the_backlog_and_leaves_no_hole() {
     let fixture = with_attempt().await;
     let execution = begin(&fixture, "e").await;
     execution.observed(read("a"), json!(1)).await.unwrap();
-    let missing = execution.answered(7, json!(1), Cost::default()).await;
+    let missing = execution.answered(7, json!(1), Cost::default(), None).await;
     assert!(missing.is_err());
     assert_eq!(calls(&fixture, "e").await, []);
     assert_eq!(execution.intent(call(Function::CommandRun, json!({}))).await.unwrap(), 2);

@@ -103,6 +103,7 @@ pub(crate) fn classify(command: String, code: Option<i32>, stderr: &[u8]) -> Git
     const AUTH: &[&str] = &[
         "authentication failed",
         "permission denied (",
+        "detected dubious ownership",
         "could not read username",
         "could not read password",
         "terminal prompts disabled",
@@ -135,6 +136,7 @@ pub(crate) fn classify(command: String, code: Option<i32>, stderr: &[u8]) -> Git
         "not a valid object name",
         "does not exist",
         "repository not found",
+        "' not found",
         "the requested url returned error: 404",
         "bad revision",
     ];
@@ -206,9 +208,14 @@ mod tests {
             ("fatal: write error: No space left on device", "disk"),
             ("fatal: could not read Username for 'https://x': terminal prompts disabled", "auth"),
             ("git@x: Permission denied (publickey).\nfatal: Could not read from remote repository.", "auth"),
+            (
+                "fatal: detected dubious ownership in repository at '/x'\nfatal: Could not read from remote repository.",
+                "auth",
+            ),
             ("ssh: Could not resolve hostname x\nfatal: Could not read from remote repository.", "network"),
             ("fatal: unable to access 'https://x/': Could not resolve host: x", "network"),
             ("fatal: '/x' does not appear to be a git repository\nfatal: Could not read from remote", "missing"),
+            ("fatal: repository 'https://h/x.git/' not found", "missing"),
             ("fatal: update_ref failed for ref 'refs/x': cannot lock ref 'refs/x': is at a but expected b", "conflict"),
             ("fatal: something", "other"),
         ] {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::call::HostError;
 use crate::domain::mask::Mask;
-use crate::domain::work::{Edit, EntryKind, LineRange, SearchQuery};
+use crate::domain::work::{Edit, EntryKind, LineRange, PlannedWrite, SearchQuery};
 
 const SECRET: &str = "hunter2-secret-value";
 

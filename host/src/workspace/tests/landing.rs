@@ -2,6 +2,25 @@
 
 use super::*;
 
+#[tokio::test]
+async fn a_repository_with_its_own_state_keeps_its_mirror_wherever_it_is_moved() {
+    let fixture = Fixture::new().await;
+    let (here, there) = (fixture.user(), fixture.root.path().join("moved"));
+    let repos = |root: &Path| root.join(".necro/repos");
+    let open = async |root: &Path| {
+        Mirror::open(fixture.git.clone(), &repos(root), Source::Path(root.to_owned())).await.unwrap()
+    };
+    fs::create_dir_all(repos(&here)).unwrap();
+    let mirror = open(&here).await;
+    mirror.fetch().await.unwrap();
+    let tip = mirror.branch_tip("main").await.unwrap();
+    fs::rename(&here, &there).unwrap();
+    assert_eq!(open(&there).await.branch_tip("main").await.unwrap(), tip);
+    assert_eq!(other_sources(&repos(&there), &Source::Path(there.clone())), Vec::<String>::new());
+    let stranger = Source::parse("https://example.org/app.git", Path::new("/")).unwrap();
+    assert_eq!(other_sources(&repos(&there), &stranger), [there.display().to_string()]);
+}
+
 /// A commit on top of `main` that is only in the mirror.
 async fn work(mirror: &Mirror, base: &CommitId, text: &str) -> CommitId {
     let tree = tree_of(mirror, base).await;
@@ -72,6 +91,25 @@ async fn a_branch_that_somebody_works_on_or_that_clashes_is_refused() {
 }
 
 #[tokio::test]
+async fn only_the_owner_of_the_state_takes_locks_away() {
+    let fixture = Fixture::new().await;
+    let (repos, source) = (fixture.root.path().join("state/repos"), Source::Path(fixture.user()));
+    let open = || Mirror::open_existing(fixture.git.clone(), &repos, source.clone());
+    assert!(open().await.unwrap().is_none());
+    assert!(!repos.exists(), "a look made something");
+    let mirror = fixture.mirror().await;
+    let base = mirror.branch_tip("main").await.unwrap().unwrap();
+    let one = work(&mirror, &base, "1").await;
+    let held = mirror.path().join("refs/heads/held.lock");
+    fs::write(&held, "").unwrap();
+    let beside = open().await.unwrap().unwrap();
+    assert_eq!(beside.land(&one, "necro/x").await.unwrap(), Landed::Created);
+    assert!(held.exists(), "a lock of a process that may be alive is gone");
+    fixture.mirror().await;
+    assert!(!held.exists(), "the owner is kept from working by a lock that nobody has");
+}
+
+#[tokio::test]
 async fn the_users_checkout_is_the_same_byte_for_byte() {
     let fixture = Fixture::new().await;
     let user = fixture.user();
@@ -84,7 +122,11 @@ async fn the_users_checkout_is_the_same_byte_for_byte() {
     }
     let hook = user.join(".git/hooks/post-merge");
     let config = fs::read_to_string(user.join(".git/config")).unwrap();
-    let config = format!("{config}[core]\n\tfsmonitor = {}\n[fetch]\n\twriteCommitGraph = true\n", hook.display());
+    let hook = hook.display();
+    let config = format!(
+        "{config}[core]\n\tfsmonitor = {hook}\n[fetch]\n\twriteCommitGraph = true\n\
+         [uploadpack]\n\tpackObjectsHook = {hook}\n"
+    );
     fs::write(user.join(".git/config"), config).unwrap();
     // Work in progress: staged, unstaged, untracked, ignored.
     fixture.put("src/lib.rs", "staged\n");

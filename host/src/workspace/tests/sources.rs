@@ -133,7 +133,10 @@ async fn a_mirror_follows_its_source_and_outlives_what_is_deleted_there() {
     repository.branch("side/branch", &head, false).unwrap();
     // What a killed git left must not stop the next one.
     fs::write(mirror.path().join("refs/remotes/origin/main.lock"), "").unwrap();
+    let half = mirror.path().join("objects/pack/tmp_pack_x1Y2z3");
+    fs::write(&half, "PACK").unwrap();
     let mirror = fixture.mirror().await;
+    assert!(!half.exists(), "half a pack takes space for ever");
     assert_eq!(mirror.branch_tip("main").await.unwrap(), Some(second));
     assert!(mirror.branch_tip("side/branch").await.unwrap().is_some());
     repository.find_branch("side/branch", git2::BranchType::Local).unwrap().delete().unwrap();
