@@ -118,6 +118,13 @@ fn a_repository_that_cannot_be_worked_with_is_named() {
 }
 
 #[test]
+fn without_a_branch_the_flag_that_names_one_is_told() {
+    let place = ready(&[]);
+    place.git("r", &["checkout", "-q", "--detach"]);
+    refused(&place, &["run", "../job.md", "--llm", "scripted:../replies.toml"], 2, &["no branch", "--base BRANCH"]);
+}
+
+#[test]
 fn a_history_that_is_cut_off_is_refused_by_path_and_by_address() {
     let place = ready(&[]);
     place.write("r/README.md", "changed\n");
