@@ -29,6 +29,7 @@ mod diff;
 mod files;
 mod git;
 mod ground;
+mod inspect;
 mod land;
 mod mirror;
 mod objects;
@@ -46,13 +47,14 @@ pub use files::{
     MAX_LIST_ENTRIES, MAX_READ_BYTES, MAX_READABLE_FILE_BYTES, MAX_SEARCH_HITS, MAX_WRITE_BYTES, WorkFiles,
 };
 pub use git::{Git, GitError, OLDEST_GIT};
+pub use inspect::{DirtyPath, Inspection, inspect, is_tracked};
 pub use land::{LandError, Landed, fetch_command};
 pub use mirror::{MergeOutcome, Mirror, other_sources};
 pub use objects::{Identity, LogEntry, MAX_LOG_ENTRIES, NewCommit, Objects, TreeId};
 pub use seed::seed_repository;
 pub use slot::{Prepared, Rescue, Slot, SlotPool};
 pub use snapshot::{SkipReason, Skipped, Snapshot};
-pub use source::{DirtyPath, Inspection, Source, SourceError, inspect, is_tracked, without_credentials};
+pub use source::{Source, SourceError, without_credentials};
 pub use whole::check_whole;
 
 /// Why something about a workspace failed.

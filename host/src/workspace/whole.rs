@@ -4,9 +4,10 @@
 use git2::{ErrorCode, Oid};
 
 use super::WorkspaceError;
+use super::inspect::{Inspection, shallow};
 use super::mirror::Mirror;
 use super::objects::Objects;
-use super::source::{Inspection, SourceError, shallow};
+use super::source::SourceError;
 
 /// Refuses a mirror that got the commit of `seen`'s base branch, but not all that comes before it.
 ///
