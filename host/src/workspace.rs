@@ -49,7 +49,7 @@ pub use files::{
 pub use git::{Git, GitError, OLDEST_GIT};
 pub use inspect::{DirtyPath, Inspection, inspect, is_tracked};
 pub use land::{LandError, Landed, fetch_command};
-pub use mirror::{MergeOutcome, Mirror, other_sources};
+pub use mirror::{MergeOutcome, Mirror, OtherSource, other_source};
 pub use objects::{Identity, LogEntry, MAX_LOG_ENTRIES, NewCommit, Objects, TreeId};
 pub use seed::seed_repository;
 pub use slot::{Prepared, Rescue, Slot, SlotPool};

@@ -154,6 +154,7 @@ fn logs_are_one_line_a_call_in_order() {
 fn following_prints_what_there_is_and_ends_with_its_reader() {
     use std::io::{BufRead as _, BufReader};
     let place = recorded();
+    own(&place, std::process::id());
     let mut child = place.command("r", &["logs", "-f", "--json"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
@@ -173,6 +174,19 @@ fn following_ends_with_the_run() {
     assert!(ends_by_itself(child), "it waits for more of a run that has ended");
     let followed = place.run("r", &["logs", "-f"]).done();
     assert_eq!(followed, query(&place, &["logs"]), "something was not shown");
+}
+
+#[test]
+fn following_ends_when_the_process_is_gone_that_would_go_on() {
+    let place = recorded();
+    own(&place, i32::MAX.unsigned_abs());
+    let child = place.command("r", &["logs", "-f"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    assert!(ends_by_itself(child), "it waits for a process that was killed");
+}
+
+/// Says that this process works in the state directory.
+fn own(place: &Place, process: u32) {
+    std::fs::write(place.path("r/.necro/owner.lock"), format!("process {process} since …")).unwrap();
 }
 
 /// Whether a program ends within a minute; it is gone in any case.

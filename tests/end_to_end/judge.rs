@@ -93,7 +93,7 @@ fn refused_once(settings: &str, files: &[(&str, &str)], first: &[serde_json::Val
 
 #[test]
 fn what_the_review_cannot_see_is_not_merged() {
-    let endless = write("first.txt", &"a line\n".repeat(50_001));
+    let endless = write("first.txt", &"a line\n".repeat(200_001));
     refused_once(&settings("true"), &[], &[endless], "too large for the review to see this file");
 }
 

@@ -16,7 +16,7 @@ use super::{neutral, words};
 use crate::domain::call::{Cost, Function};
 use crate::domain::id::{ExecutionId, Instance, SpecName, TaskId};
 use crate::registry::{CallRecord, ExecutionFilter, ExecutionKind, ExecutionRecord};
-use crate::service::ServiceError;
+use crate::service::{self, Owner, ServiceError};
 
 /// Time between two questions while following.
 const POLL: Duration = Duration::from_millis(500);
@@ -162,7 +162,9 @@ impl Follower {
     /// its answer is kept back until it has it.
     fn poll(&mut self, more: bool) -> Result<Polled, ServiceError> {
         // Asked first: what is recorded before a run's end is then seen below.
-        let ended = self.records.run(&self.spec)?.is_some_and(|run| run.outcome.is_some());
+        let has_end = self.records.run(&self.spec)?.is_some_and(|run| run.outcome.is_some());
+        // A process that was killed writes no end.
+        let ended = has_end || service::owner(&self.records.state) == Owner::Nobody;
         let more = more && !ended;
         for execution in self.executions(false)? {
             let (Some(who), Some(task), Some(attempt)) = (instance_of(&execution), execution.task, execution.attempt)

@@ -147,7 +147,7 @@ pub struct ChangedFile {
     pub binary: bool,
     /// Size of the new file.
     pub size_bytes: u64,
-    /// Empty for binary files.
+    /// Of a binary file, its bytes read as text; empty when it is large.
     pub hunks: Vec<Hunk>,
 }
 

@@ -173,7 +173,7 @@ impl LlmError {
         match self {
             Self::Connect { .. } | Self::Redirected { .. } | Self::NotJson { .. } => true,
             Self::Status { status, code, .. } => {
-                matches!(status, 401 | 403 | 404) || code.as_deref() == Some("insufficient_quota")
+                matches!(status, 401..=404) || code.as_deref() == Some("insufficient_quota")
             }
             Self::Cut { .. }
             | Self::TimedOut { .. }

@@ -286,6 +286,9 @@ fn in_words(error: &LlmError, route: &Route, tries: u32) -> HostError {
     let after = if tries > 1 { format!(" after {tries} tries") } else { String::new() };
     let say = |advice: &str| format!("{who}: {error}{after}; {advice}");
     match error {
+        LlmError::Status { status: 402, .. } => {
+            HostError::Other(say("the account has no credit left; add some and run again"))
+        }
         LlmError::Status { status: 401 | 403, .. } => {
             HostError::Denied(say("check the API key and what its account may use"))
         }

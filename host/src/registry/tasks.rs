@@ -260,7 +260,9 @@ pub(super) fn create(
     // Nobody ticks containers: they follow their children.
     let is_open = |task: &&Task| {
         let id = &task.key.task;
-        task.state == TaskState::Done && !ticked.contains(id) && facts.get(id).is_some_and(|facts| !facts.container)
+        // One that was taken out of the file and stands there again is to be done as well.
+        let is_over = matches!(task.state, TaskState::Done | TaskState::Cancelled);
+        is_over && !ticked.contains(id) && facts.get(id).is_some_and(|facts| !facts.container)
     };
     let opened: BTreeSet<&TaskId> = existing.values().filter(is_open).map(|task| &task.key.task).collect();
     let plan = Plan::new(&facts, &existing, &ticked, &opened)?;
@@ -287,8 +289,8 @@ pub(super) fn create(
         tx.append(subject, Body::TaskCompleted { commit: None, reason: TICKED.to_owned() })?;
     }
     for task in &opened {
-        let body = Body::TaskReopened { from: TaskState::Done, reason: OPENED.to_owned() };
-        tx.append(about(run, spec, task), body)?;
+        let from = existing.get(*task).map_or(TaskState::Done, |task| task.state);
+        tx.append(about(run, spec, task), Body::TaskReopened { from, reason: OPENED.to_owned() })?;
     }
     for task in gone.iter().filter(|task| !task.state.is_final()) {
         let body = Body::TaskCancelled { reason: REMOVED.to_owned() };

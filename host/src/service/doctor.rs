@@ -146,7 +146,7 @@ impl Report {
         if let Err(error) = setup::check_branches(&seen) {
             self.fail("repository", chain(&error), "rename that branch: work is kept on branches below that name");
         } else if seen.dirty_count > 0 {
-            let text = format!("{text}; {} changes are in no commit", seen.dirty_count);
+            let text = format!("{text}; changes that are in no commit: {}", seen.dirty_count);
             self.warn("repository", text, "commit or stash them, or run with --allow-dirty");
         } else {
             self.ok("repository", text);

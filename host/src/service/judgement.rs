@@ -20,10 +20,13 @@ use crate::domain::judges;
 use crate::domain::protocol::{self, Commit};
 use crate::domain::review::{Change, Finding, GATE_CHANGED, Severity, UNREVIEWED, bounded};
 use crate::domain::verdict::{self, Verdict};
-use crate::workspace::{Identity, NewCommit, TreeDiff, TreeId};
+use crate::workspace::{Identity, NewCommit, Objects, TreeDiff, TreeId, WorkspaceError};
 
 /// At most this many paths that cannot be committed are named.
 const MAX_NAMED_PATHS: usize = 20;
+
+/// A chain of links is followed so far.
+const MAX_LINKS: usize = 8;
 
 /// What the host found in the slot.
 #[derive(Debug, Default)]
@@ -230,8 +233,8 @@ async fn rewritten(shop: &Arc<Workshop>, base: &TreeId, tree: &TreeId) -> Result
         .objects(move |objects| {
             let mut found = Vec::new();
             for (command, judge) in judges {
-                let old = objects.read_file(&base, judge.path())?;
-                let new = objects.read_file(&tree, judge.path())?;
+                let old = content(objects, &base, judge.path())?;
+                let new = content(objects, &tree, judge.path())?;
                 if judge.differs(old.as_deref(), new.as_deref()) {
                     let message = format!(
                         "what the gate's command `{command}` does is said here, and the change rewrites it: leave it as \
@@ -245,6 +248,20 @@ async fn rewritten(shop: &Arc<Workshop>, base: &TreeId, tree: &TreeId) -> Result
         })
         .await?;
     Ok(found)
+}
+
+/// What stands at `path`; where links lead, the file at their end.
+fn content(objects: &Objects, tree: &TreeId, path: &str) -> Result<Option<Vec<u8>>, WorkspaceError> {
+    let mut path = path.to_owned();
+    let mut bytes = objects.read_file(tree, &path)?;
+    for _ in 0..MAX_LINKS {
+        let Some(target) = bytes.as_ref().filter(|_| objects.is_link(tree, &path).unwrap_or(false)) else { break };
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let Some(next) = judges::inside(folder, &String::from_utf8_lossy(target)) else { break };
+        path = next;
+        bytes = objects.read_file(tree, &path)?;
+    }
+    Ok(bytes)
 }
 
 fn own(rule: &str, path: &str, message: String) -> Finding {

@@ -46,6 +46,7 @@ pub async fn land(options: &LandOptions) -> Result<LandSummary, ServiceError> {
     let source = setup::source(&options.repository, &options.cwd)?;
     let path = setup::state_path(&source, &options.cwd, options.state.as_deref());
     let state = StateDir::existing(&path, setup::work_tree(&source))?;
+    setup::serves(&state, &source)?;
     let spec = &options.spec;
     let git = Git::locate(state.root()).await?;
     let nothing = || ServiceError::Usage(format!("no run of this state directory has worked on the spec `{spec}`"));

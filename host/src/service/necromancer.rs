@@ -81,7 +81,7 @@ pub struct RunOptions {
     pub env: BTreeMap<String, String>,
 }
 
-/// Counted tasks; containers, which never run themselves, are left out.
+/// Counted tasks; containers, which never run themselves, and what was cancelled are left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct TaskCounts {
     /// All.
@@ -96,7 +96,8 @@ impl TaskCounts {
     /// Counts a spec's tasks.
     #[must_use]
     pub fn of(tasks: &[Task]) -> Self {
-        let counted = || tasks.iter().filter(|task| !task.definition.container);
+        let is_work = |task: &&Task| !task.definition.container && task.state != TaskState::Cancelled;
+        let counted = || tasks.iter().filter(is_work);
         Self {
             total: counted().count(),
             done: counted().filter(|task| task.state == TaskState::Done).count(),

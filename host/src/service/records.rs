@@ -8,7 +8,7 @@ use rustix::process::{Pid, test_kill_process};
 use super::error::ServiceError;
 use super::setup;
 use super::state_dir::StateDir;
-use crate::workspace::Source;
+use crate::workspace::{Source, without_credentials};
 
 /// The state directory of a repository as an earlier run left it, by the same rules as a run's.
 ///
@@ -26,7 +26,8 @@ pub fn existing_state(repository: &str, cwd: &Path, given: Option<&Path>) -> Res
 pub fn root_of(repository: &Path, cwd: &Path) -> Result<PathBuf, ServiceError> {
     let path = cwd.join(repository);
     if !path.is_dir() {
-        return Err(ServiceError::Usage(format!("there is no folder `{}`", repository.display())));
+        let shown = without_credentials(&repository.to_string_lossy());
+        return Err(ServiceError::Usage(format!("there is no folder `{shown}`")));
     }
     match setup::source(&path.to_string_lossy(), cwd)? {
         Source::Path(root) => Ok(root),

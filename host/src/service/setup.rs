@@ -30,7 +30,7 @@ use crate::llm::config::LlmConfig;
 use crate::registry::Registry;
 use crate::sandbox::{Confinement, HostEnv, Sandbox};
 use crate::store::BlobStore;
-use crate::workspace::{Git, Inspection, Mirror, Source, check_whole, inspect, other_sources};
+use crate::workspace::{Git, Inspection, Mirror, OtherSource, Source, check_whole, inspect, other_source};
 
 /// A run that may begin.
 pub(crate) struct Ready {
@@ -79,6 +79,19 @@ async fn look(source: &Source, base: Option<&str>) -> Result<(Git, Inspection), 
     let git = Git::locate(scratch.path()).await?;
     let seen = inspect(&git, source, base).await?;
     Ok((git, seen))
+}
+
+/// Refuses the state directory of another repository: specs and tasks go by their names, and those of
+/// two would be taken for each other.
+pub(crate) fn serves(state: &StateDir, source: &Source) -> Result<(), ServiceError> {
+    let Some(OtherSource { name, note }) = other_source(&state.repositories(), source)? else { return Ok(()) };
+    Err(ServiceError::Usage(format!(
+        "the state directory `{}` belongs to the repository {name}: name another one with --state DIR, or, if that \
+         repository was moved to {}, write its new place into `{}`",
+        state.root().display(),
+        source.display(),
+        note.display()
+    )))
 }
 
 /// What paths of the configuration are relative to.
@@ -132,13 +145,7 @@ async fn gather(options: &RunOptions, clock: &Arc<dyn Clock>) -> Result<Gathered
     let state = state_path(&source, &options.cwd, options.state.as_deref());
     let state = StateDir::create(&state, work_tree(&source))?;
     let lock = state.lock(clock.now())?;
-    if let Some(other) = other_sources(&state.repositories(), &source).first() {
-        // Specs and tasks go by their names: those of two repositories would be taken for each other.
-        return Err(ServiceError::Usage(format!(
-            "the state directory `{}` belongs to the repository {other}; name another one with --state DIR",
-            state.root().display()
-        )));
-    }
+    serves(&state, &source)?;
     let mirror = Mirror::open(git.at_home(state.root())?, &state.repositories(), source.clone()).await?;
     let blobs = BlobStore::open(state.blobs())?;
     let opening = open_registry(state.registry(), Arc::clone(clock), blobs.clone());

@@ -1,6 +1,8 @@
 //! The difference between two trees: as text for people and models, and in parts for the review
 //! heuristics. Renames are shown as a removed and an added file.
 
+use std::collections::HashSet;
+
 use git2::{Delta, DiffOptions, Patch};
 
 use super::WorkspaceError;
@@ -11,11 +13,11 @@ use crate::domain::work::{ChangeKind, FileStatus};
 /// Text beyond this is left out; whole files are, so that what is there stays a valid diff.
 pub const MAX_DIFF_TEXT_BYTES: usize = 1024 * 1024;
 /// Lines in the hunks of all files together; files beyond it come without hunks.
-pub const MAX_DIFF_LINES: usize = 50_000;
+pub const MAX_DIFF_LINES: usize = 200_000;
 /// Bytes of the same.
 const MAX_DIFF_BYTES: usize = 8 * 1024 * 1024;
 /// Files larger than this count as binary.
-const MAX_DIFFED_FILE_BYTES: u64 = 2 * 1024 * 1024;
+const MAX_DIFFED_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Git takes a file with a zero among its first bytes for binary.
 const BINARY_SNIFF_BYTES: usize = 8_000;
 
@@ -43,7 +45,9 @@ impl Objects {
         let (old, new) = (find_tree(&repository, old)?, find_tree(&repository, new)?);
         let diff = repository.diff_tree_to_tree(Some(&old), Some(&new), Some(&mut options())).map_err(failed)?;
         let mut found = TreeDiff::default();
-        let (mut lines_left, mut bytes_left) = (MAX_DIFF_LINES, MAX_DIFF_BYTES);
+        let mut room = Room { lines: MAX_DIFF_LINES, bytes: MAX_DIFF_BYTES };
+        // What was there before, under whatever name and mode, has nothing new to be seen.
+        let known: HashSet<git2::Oid> = diff.deltas().map(|delta| delta.old_file().id()).collect();
         for position in 0..diff.deltas().len() {
             let Some(delta) = diff.get_delta(position) else { continue };
             let file = status_of(&delta);
@@ -62,18 +66,15 @@ impl Objects {
                 } else {
                     found.truncated = true;
                 }
-                let (context, added, removed) = patch.line_stats().map_err(failed)?;
-                let lines = context + added + removed;
-                if lines <= lines_left && text.len() <= bytes_left {
-                    lines_left -= lines;
-                    bytes_left -= text.len();
-                    changed.hunks = hunks(&patch).map_err(failed)?;
-                } else if changed.change != ChangeKind::Deleted {
+                let is_new = changed.change != ChangeKind::Deleted && !known.contains(&delta.new_file().id());
+                let seen = if changed.binary {
+                    !is_new || seen_as_text(&repository, &delta, &mut room, &mut changed).map_err(failed)?
+                } else {
+                    room.take(&patch, text.len(), &mut changed).map_err(failed)?
+                };
+                if !seen && is_new {
                     found.unseen.push(changed.path.clone());
                 }
-            }
-            if changed.binary && changed.size_bytes > MAX_DIFFED_FILE_BYTES && is_text(&repository, &delta) {
-                found.unseen.push(changed.path.clone());
             }
             found.files.push(changed);
         }
@@ -127,11 +128,48 @@ fn blob_size(repository: &git2::Repository, id: git2::Oid) -> u64 {
     header.map_or(0, |(size, _)| size as u64)
 }
 
-/// Whether the new file only counts as binary because it is large.
-fn is_text(repository: &git2::Repository, delta: &git2::DiffDelta<'_>) -> bool {
-    let Ok(blob) = repository.find_blob(delta.new_file().id()) else { return false };
-    let content = blob.content();
-    !content[..content.len().min(BINARY_SNIFF_BYTES)].contains(&0)
+/// How much fits into hunks still.
+struct Room {
+    lines: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// Gives the file its hunks, unless there is no room for them.
+    fn take(&mut self, patch: &Patch<'_>, bytes: usize, changed: &mut ChangedFile) -> Result<bool, git2::Error> {
+        let (context, added, removed) = patch.line_stats()?;
+        let lines = context + added + removed;
+        if lines > self.lines || bytes > self.bytes {
+            return Ok(false);
+        }
+        self.lines -= lines;
+        self.bytes -= bytes;
+        changed.hunks = hunks(patch)?;
+        Ok(true)
+    }
+}
+
+/// A file that counts as binary gets hunks as well: one zero byte must not hide what a file says. What is
+/// no text has nothing to be seen when there is no room for it.
+fn seen_as_text(
+    repository: &git2::Repository,
+    delta: &git2::DiffDelta<'_>,
+    room: &mut Room,
+    changed: &mut ChangedFile,
+) -> Result<bool, git2::Error> {
+    // A submodule has no blob here.
+    let Ok(new) = repository.find_blob(delta.new_file().id()) else { return Ok(true) };
+    let is_text = !new.content()[..new.size().min(BINARY_SNIFF_BYTES)].contains(&0);
+    if changed.size_bytes > MAX_DIFFED_FILE_BYTES {
+        return Ok(!is_text);
+    }
+    let old = repository.find_blob(delta.old_file().id()).ok();
+    let old = old.as_ref().map_or(&b""[..], git2::Blob::content);
+    let mut options = options();
+    options.force_text(true);
+    let patch = Patch::from_buffers(old, None, new.content(), None, Some(&mut options))?;
+    let bytes = patch.size(true, true, true);
+    Ok(room.take(&patch, bytes, changed)? || !is_text)
 }
 
 fn hunks(patch: &Patch<'_>) -> Result<Vec<Hunk>, git2::Error> {

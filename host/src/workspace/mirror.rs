@@ -59,18 +59,32 @@ const OWN: &str = "own";
 /// Says in words whose mirror it is.
 const NOTE: &str = "source";
 
-/// Whose mirrors, other than that of `source`, are below `repos_dir`.
-#[must_use]
-pub fn other_sources(repos_dir: &Path, source: &Source) -> Vec<String> {
-    let own = folder(repos_dir, source);
-    let Ok(found) = fs::read_dir(repos_dir) else { return Vec::new() };
-    let others = found.flatten().filter(|entry| *entry.file_name() != *own && entry.path().is_dir());
-    others
-        .map(|entry| {
-            let name = || entry.file_name().to_string_lossy().into_owned();
-            fs::read_to_string(entry.path().join(NOTE)).unwrap_or_else(|_| name())
-        })
-        .collect()
+/// A mirror of another repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherSource {
+    /// Whose it is.
+    pub name: String,
+    /// The file that says so.
+    pub note: PathBuf,
+}
+
+/// A mirror below `repos_dir` that is not `source`'s, if there is one. One that says it is, in a folder
+/// of another name because the state directory was moved, is given its name.
+///
+/// # Errors
+/// [`WorkspaceError::Io`]: a folder cannot be renamed.
+pub fn other_source(repos_dir: &Path, source: &Source) -> Result<Option<OtherSource>, WorkspaceError> {
+    let own = repos_dir.join(folder(repos_dir, source));
+    let Ok(found) = fs::read_dir(repos_dir) else { return Ok(None) };
+    for entry in found.flatten().filter(|entry| entry.path() != own && entry.path().is_dir()) {
+        let note = entry.path().join(NOTE);
+        let name = fs::read_to_string(&note).unwrap_or_else(|_| entry.file_name().to_string_lossy().into_owned());
+        if name.trim() != source.display() || own.exists() {
+            return Ok(Some(OtherSource { name: name.trim().to_owned(), note }));
+        }
+        fs::rename(entry.path(), &own).map_err(WorkspaceError::io(&own))?;
+    }
+    Ok(None)
 }
 
 /// Name of a source's folder. A repository that holds its own state directory keeps it wherever both are

@@ -121,6 +121,19 @@ async fn a_box_that_is_open_again_opens_its_task() {
 }
 
 #[tokio::test]
+async fn a_task_that_stands_in_the_file_again_is_to_be_done() {
+    let fixture = Fixture::new();
+    fixture.create(vec![define("1", &[]), define("2", &[])]).await;
+    fixture.create(vec![define("1", &[])]).await;
+    assert_eq!(states(&fixture).await, pairs(&[("1", Ready), ("2", Cancelled)]));
+    let before = fixture.newest().await;
+    fixture.create(vec![define("1", &[]), define("2", &[]), define("3", &["2"])]).await;
+    assert_eq!(fixture.events(before).await, ["TaskCreated 3", "TaskReopened 2", "TaskReady 2"]);
+    assert_eq!(states(&fixture).await, pairs(&[("1", Ready), ("2", Ready), ("3", Blocked)]));
+    fixture.verified().await;
+}
+
+#[tokio::test]
 async fn the_file_decides_content_and_a_tick_means_done() {
     let fixture = Fixture::new();
     fixture.create(vec![define("1", &[]), define("2", &["1"]), define("3", &[]), define("4", &[])]).await;

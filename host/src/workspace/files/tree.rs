@@ -250,10 +250,11 @@ impl Tree {
         Ok(())
     }
 
-    /// The real path of a file that is there.
+    /// The real path of a file that is there; a folder is none.
     pub(crate) fn resolved(&self, path: &str) -> Option<String> {
         let real = self.real(&WorkPath::parse_file(path).ok()?).ok()?;
-        Some(real.to_string_lossy().into_owned())
+        let is_file = self.root.symlink_metadata(&real).is_ok_and(|found| !found.is_dir());
+        is_file.then(|| real.to_string_lossy().into_owned())
     }
 
     pub(crate) fn remove(&self, path: &str) -> Result<(), HostError> {

@@ -139,7 +139,7 @@ async fn a_diff_has_text_and_parts() {
     let summary: Vec<(&str, ChangeKind, bool, u64, usize)> =
         diff.files.iter().map(|f| (f.path.as_str(), f.change, f.binary, f.size_bytes, f.hunks.len())).collect();
     let expected = [
-        ("bin", ChangeKind::Modified, true, 3, 0),
+        ("bin", ChangeKind::Modified, true, 3, 1),
         ("empty", ChangeKind::Added, false, 0, 0),
         ("no-newline", ChangeKind::Added, false, 1, 1),
         ("src/lib.rs", ChangeKind::Modified, false, 30, 1),
@@ -167,16 +167,20 @@ async fn files_whose_changes_a_limit_hides_are_named() {
     fixture.commit("long");
     let mirror = fixture.mirror().await;
     let old = tree_of(&mirror, &mirror.branch_tip("main").await.unwrap().unwrap()).await;
-    let (long, wide) = ("y\n".repeat(MAX_DIFF_LINES + 1), "y".repeat(3 * 1024 * 1024));
-    let (many, binary) = ("z".repeat(1024 * 1024), format!("\0{}", "z".repeat(3 * 1024 * 1024)));
+    let (long, wide) = ("y\n".repeat(MAX_DIFF_LINES + 1), "y".repeat(17 * 1024 * 1024));
+    let (many, binary) = ("z".repeat(1024 * 1024), format!("\0{}", "z".repeat(17 * 1024 * 1024)));
+    let moved = "x\n".repeat(MAX_DIFF_LINES + 1);
     let mut files = vec![("gone", None), ("long", Some(long.as_str())), ("wide", Some(&wide)), ("z", Some("seen\n"))];
-    files.push(("binary", Some(&binary)));
+    files.extend([("binary", Some(binary.as_str())), ("zero", Some("a\0b\nhidden\n")), ("moved", Some(&moved))]);
     let names: Vec<String> = (0..9).map(|n| format!("many-{n}")).collect();
     files.extend(names.iter().map(|name| (name.as_str(), Some(many.as_str()))));
     let new = with(&mirror, &old, &files).await;
     let diff = mirror.objects(move |o| o.diff(&old, &new)).await.unwrap();
     assert_eq!(diff.unseen, ["long", "many-7", "many-8", "wide"]);
-    assert_eq!(diff.files.iter().find(|file| file.path == "z").unwrap().hunks.len(), 1);
+    let file = |path: &str| diff.files.iter().find(|file| file.path == path).unwrap();
+    assert_eq!(file("z").hunks.len(), 1);
+    let zero = file("zero");
+    assert!(zero.binary && zero.hunks[0].lines[1].text == "hidden", "one zero byte hides nothing: {zero:?}");
     assert_eq!(diff.files.len(), files.len());
 }
 

@@ -55,7 +55,8 @@ impl ReviewHeuristic for DiffSize {
 
     fn review(change: &Change, settings: &Settings) -> Result<Vec<Finding>, Failure> {
         let options: Options = settings.read()?;
-        let lines: usize = change.files.iter().filter(|file| !is_lock_file(&file.path)).map(changed_lines).sum();
+        let lines: usize =
+            change.files.iter().filter(|file| !file.binary && !is_lock_file(&file.path)).map(changed_lines).sum();
         let (id, severity, limit, advice) = if lines > options.block_lines {
             (TOO_LARGE, Severity::Block, options.block_lines, "leave out what the task does not ask for")
         } else if lines > options.warn_lines {

@@ -106,7 +106,7 @@ pub struct SecretScan;
 impl ReviewHeuristic for SecretScan {
     fn describe() -> HeuristicInfo {
         let forms = FORMS.iter().map(|form| rule(form.rule, Severity::Block, form.description));
-        let unread = rule(UNREAD, Severity::Warn, "a file of text that counts as binary and was not scanned");
+        let unread = rule(UNREAD, Severity::Warn, "a file of text that counts as binary and was not read");
         HeuristicInfo { name: "secret-scan".to_owned(), rules: forms.chain([unread]).collect() }
     }
 
@@ -144,8 +144,10 @@ fn in_file(file: &ChangedFile) -> Vec<Finding> {
             found.push(finding(form, Some(shown_path.clone()), Some(number), message));
         }
     }
-    if file.binary && file.change != FileChange::Deleted && is_text_by_name(&file.path) {
-        let message = "this file has a zero byte and counts as binary: nobody looked for secrets in it".to_owned();
+    let is_unread = file.binary && file.hunks.iter().all(|hunk| hunk.lines.is_empty());
+    if is_unread && file.change != FileChange::Deleted && is_text_by_name(&file.path) {
+        let message =
+            "this file counts as binary and is too large to be read: nobody looked for secrets in it".to_owned();
         let rule = UNREAD.to_owned();
         found.push(Finding { rule, severity: Severity::Warn, file: Some(shown_path), line: None, message });
     }

@@ -135,6 +135,8 @@ fn a_text_that_counts_as_binary_is_named_and_does_not_block() {
         assert_eq!((found[0].rule.as_str(), found[0].severity), (UNREAD, Severity::Warn));
         assert_eq!(found[0].file.as_deref(), Some(path));
     }
+    let seen = ChangedFile { path: "a.rs".into(), binary: true, ..file(&[(LineKind::Added, "let x = 1;".to_owned())]) };
+    assert_eq!(review(&change("", vec![seen])), []);
     let quiet = [("logo.png", FileChange::Added), ("tool", FileChange::Modified), ("a.rs", FileChange::Deleted)];
     assert_eq!(review(&change("", quiet.map(|(path, change)| binary(path, change)).to_vec())), []);
 }
