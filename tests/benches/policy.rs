@@ -8,16 +8,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Error, Result, ensure};
-use async_trait::async_trait;
 use measure::{Bound, median, row, shown, verdict};
 use necro_host::clock::{Clock, SystemClock};
-use necro_host::domain::call::{CallRequest, Cost, HostError, LocalAnswer, LocalEffect};
 use necro_host::domain::id::{ExecutionId, Instance, Role};
 use necro_host::domain::policy::{Candidate, Issue};
 use necro_host::plugin::bare::BareRouting;
-use necro_host::plugin::capability::{Capabilities, Journal, JournalError};
+use necro_host::plugin::capability::{Capabilities, Unrecorded};
 use necro_host::plugin::{Engine, EngineOptions, ExecutionContext, Expectation, Limits, Plugin, PluginKind, builtin};
-use serde_json::Value;
 use tokio::sync::watch;
 
 /// Rounds: in each, both sides are measured, one right after the other.
@@ -44,7 +41,7 @@ async fn measure() -> Result<ExitCode> {
     let context = ExecutionContext {
         id: ExecutionId::new("execution-1")?,
         capabilities: Capabilities::default(),
-        journal: Arc::new(NoJournal),
+        journal: Arc::new(Unrecorded),
         limits: Limits::for_kind(PluginKind::Routing),
         time: jiff::Timestamp::UNIX_EPOCH,
         cancel,
@@ -114,26 +111,4 @@ fn candidates() -> Result<Vec<Candidate>> {
         }
     }
     Ok(candidates)
-}
-
-/// What is measured is without the commit.
-struct NoJournal;
-
-#[async_trait]
-impl Journal for NoJournal {
-    async fn observed(&self, _: CallRequest, _: Value) -> Result<(), JournalError> {
-        Ok(())
-    }
-
-    async fn intent(&self, _: CallRequest) -> Result<u64, JournalError> {
-        Ok(0)
-    }
-
-    async fn answered(&self, _: u64, _: Value, _: Cost, _: Option<Value>) -> Result<(), JournalError> {
-        Ok(())
-    }
-
-    async fn local(&self, _: CallRequest, _: LocalEffect) -> Result<Result<LocalAnswer, HostError>, JournalError> {
-        Ok(Err(HostError::Denied("a policy has no local effects".to_owned())))
-    }
 }

@@ -57,6 +57,15 @@ fn start(world: &World, replies: &Replies) -> Running {
     Running::start(&mut world.command("run", &["--spec", "list", "--llm", &script]))
 }
 
+/// A run that has merged one task and holds in the gate of the second merge; the third waits behind it.
+fn merging() -> (World, Pipe, Running) {
+    let (world, pipe) = world();
+    let mut running = start(&world, &replies().together(&["1", "2", "3"]));
+    running.wait_for("merged as", 1);
+    pipe.wait();
+    (world, pipe, running)
+}
+
 fn assert_stopped_in_order(world: &World, finished: &Finished, done: usize) {
     assert_eq!(finished.code, Some(130), "{finished:#?}");
     assert!(finished.stdout.contains("interrupted") && finished.stdout.contains("run the same command again"));
@@ -105,10 +114,7 @@ fn an_interrupt_during_a_merge_leaves_no_task_running() {
 
 #[test]
 fn what_is_merged_can_be_landed_while_a_run_goes_on() {
-    let (world, pipe) = world();
-    let mut running = start(&world, &replies().together(&["1", "2", "3"]));
-    running.wait_for("merged as", 1);
-    pipe.wait();
+    let (world, _pipe, running) = merging();
     // As the run itself holds it while it moves a ref.
     let held = world.mirror().join("refs/heads/held.lock");
     fs::write(&held, "").unwrap();
@@ -125,10 +131,7 @@ fn what_is_merged_can_be_landed_while_a_run_goes_on() {
 
 #[test]
 fn a_second_run_is_told_who_holds_the_state_directory_and_since_when() {
-    let (world, pipe) = world();
-    let mut running = start(&world, &replies().together(&["1", "2", "3"]));
-    running.wait_for("merged as", 1);
-    pipe.wait();
+    let (world, _pipe, running) = merging();
     let script = format!("scripted:{}", world.path("replies.toml").display());
     let second = finish(&mut world.command("run", &["--spec", "list", "--json", "--llm", &script]));
     assert_eq!((second.code, second.stdout.as_str()), (Some(2), ""), "{second:#?}");

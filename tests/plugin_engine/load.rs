@@ -79,7 +79,7 @@ async fn a_plugin_knows_its_kind_digest_and_imports() {
     let plugin = load("slow-host-wait").await;
     assert_eq!((plugin.name.as_str(), plugin.kind), ("slow-host-wait", PluginKind::Spirit));
     assert_eq!(plugin.capabilities().collect::<Vec<_>>(), ["llm"]);
-    assert_eq!(plugin.size_bytes, guest_bytes("slow-host-wait").len() as u64);
+    assert_eq!(plugin.bytes, guest_bytes("slow-host-wait"));
     let info = plugin.describe_role().await.result.unwrap();
     assert_eq!((info.role.as_str(), info.title.as_str()), ("waiter", "Waiter"));
 }

@@ -73,7 +73,7 @@ pub(crate) async fn inspect(named: String, json: bool, style: Style) -> Result<(
         kind: plugin.kind.as_str(),
         world: plugin.kind.world(),
         digest: plugin.digest.clone(),
-        size_bytes: plugin.size_bytes,
+        size_bytes: plugin.bytes.len() as u64,
         imports: plugin.imports.clone(),
         capabilities: plugin.capabilities().map(str::to_owned).collect(),
         limits: Limits::for_kind(plugin.kind),

@@ -148,7 +148,7 @@ fn scripts_of(folder: &str, arguments: &[&str]) -> Option<Judge> {
         [script, ..] => script,
         [] => return None,
     };
-    let Some(Judge::File(package)) = own_file(folder, "package.json") else { return None };
+    let package = inside(folder, "package.json")?;
     Some(Judge::Scripts { package, names: vec![format!("pre{script}"), script.to_owned(), format!("post{script}")] })
 }
 

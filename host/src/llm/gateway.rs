@@ -286,16 +286,13 @@ fn in_words(error: &LlmError, route: &Route, tries: u32) -> HostError {
     let after = if tries > 1 { format!(" after {tries} tries") } else { String::new() };
     let say = |advice: &str| format!("{who}: {error}{after}; {advice}");
     match error {
-        LlmError::Status { status: 402, .. } => {
-            HostError::Other(say("the account has no credit left; add some and run again"))
-        }
         LlmError::Status { status: 401 | 403, .. } => {
             HostError::Denied(say("check the API key and what its account may use"))
         }
         LlmError::Status { status: 404, .. } => {
             HostError::NotFound(say("check the model's name, the base URL and the dialect (`responses:` or `chat:`)"))
         }
-        LlmError::Status { code: Some(code), .. } if code == "insufficient_quota" => {
+        LlmError::Status { status, code, .. } if *status == 402 || code.as_deref() == Some("insufficient_quota") => {
             HostError::Other(say("the account has no credit left; add some and run again"))
         }
         LlmError::Status { code: Some(code), .. } if code == "context_length_exceeded" => {

@@ -3,12 +3,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 
 use super::PluginKind;
-use super::capability::{Capabilities, Journal, JournalError};
+use super::capability::{Capabilities, Journal, Unrecorded};
 use super::convert;
 use super::error::{ExecutionError, InvalidOutput, LoadError};
 use super::host::Guest;
@@ -16,7 +15,7 @@ use super::limits::{GuestUsage, Limit, Limits, Meter, Stop};
 use super::load::{Plugin, World, one_line};
 use super::wasi::Seed;
 use crate::domain::assignment::{Assignment, Report, RoleInfo};
-use crate::domain::call::{CallRequest, Cost, Failure, HostError, LocalAnswer, LocalEffect};
+use crate::domain::call::Failure;
 use crate::domain::id::ExecutionId;
 use crate::domain::policy::{Candidate, Decision, Issue, MAX_STATE_BYTES, Plan, Pool, ReadyTask};
 use crate::domain::review::{Change, Finding, HeuristicInfo};
@@ -419,27 +418,5 @@ fn texts<'t>(texts: impl IntoIterator<Item = &'t String>) -> Result<(), InvalidO
     match texts.into_iter().find(|text| text.len() > MAX_TEXT_BYTES) {
         Some(text) => Err(InvalidOutput(format!("a text of {} bytes, {MAX_TEXT_BYTES} are allowed", text.len()))),
         None => Ok(()),
-    }
-}
-
-/// The journal of calls that are no executions: nothing is granted in them, so there is nothing to keep.
-struct Unrecorded;
-
-#[async_trait::async_trait]
-impl Journal for Unrecorded {
-    async fn observed(&self, _: CallRequest, _: Value) -> Result<(), JournalError> {
-        Ok(())
-    }
-
-    async fn intent(&self, _: CallRequest) -> Result<u64, JournalError> {
-        Ok(0)
-    }
-
-    async fn answered(&self, _: u64, _: Value, _: Cost, _: Option<Value>) -> Result<(), JournalError> {
-        Ok(())
-    }
-
-    async fn local(&self, _: CallRequest, _: LocalEffect) -> Result<Result<LocalAnswer, HostError>, JournalError> {
-        Ok(Err(HostError::Denied("nothing is granted here".to_owned())))
     }
 }

@@ -156,3 +156,26 @@ impl JournalError {
         Self { reason, full: false }
     }
 }
+
+/// The journal of calls that are no executions: nothing is granted in them, so there is nothing to keep.
+#[derive(Debug)]
+pub struct Unrecorded;
+
+#[async_trait]
+impl Journal for Unrecorded {
+    async fn observed(&self, _: CallRequest, _: Value) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    async fn intent(&self, _: CallRequest) -> Result<u64, JournalError> {
+        Ok(0)
+    }
+
+    async fn answered(&self, _: u64, _: Value, _: Cost, _: Option<Value>) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    async fn local(&self, _: CallRequest, _: LocalEffect) -> Result<Result<LocalAnswer, HostError>, JournalError> {
+        Ok(Err(HostError::Denied("nothing is granted here".to_owned())))
+    }
+}

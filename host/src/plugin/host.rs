@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::bindings::imports::necro::plugin::types as wit;
 use super::capability::{Capabilities, Journal};
@@ -15,6 +14,7 @@ use super::convert;
 use super::limits::{Limit, Limiter, Limits, Stop};
 use super::wasi::{Inert, Seed};
 use crate::domain::call::{CallRequest, Class, Cost, Function, HostError, LocalAnswer, LocalEffect, Refused};
+use crate::store;
 
 /// Texts in the arguments of edits longer than this many bytes are journaled as their digest: the guest
 /// produces them again when it is run again.
@@ -214,12 +214,8 @@ pub(super) struct Done<T> {
 
 impl<T> Done<T> {
     /// A value that cost nothing.
-    const fn free(value: T) -> Self {
-        Self {
-            value,
-            cost: Cost { input_tokens: 0, cached_input_tokens: 0, output_tokens: 0, cost_microusd: None },
-            effect: None,
-        }
+    fn free(value: T) -> Self {
+        Self { value, cost: Cost::default(), effect: None }
     }
 }
 
@@ -252,21 +248,12 @@ async fn free<T, F: Future<Output = Result<T, HostError>>>(run: F) -> Result<Don
 
 /// What the journal keeps of bytes.
 fn digest_of(bytes: &[u8]) -> Value {
-    json!({ "sha256": hex(&Sha256::digest(bytes)), "size_bytes": bytes.len() })
+    json!({ "sha256": store::digest_of(bytes), "size_bytes": bytes.len() })
 }
 
 /// A text itself while it is short, else its digest.
 fn inline(text: &str) -> Value {
     if text.len() <= MAX_INLINE_BYTES { Value::from(text) } else { digest_of(text.as_bytes()) }
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Cuts a text of the log to its bound, at a character.

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
@@ -14,9 +13,10 @@ use super::bindings::{review, routing, scheduling, spirit};
 use super::call::trial;
 use super::engine::Engine;
 use super::error::LoadError;
-use super::host::{Guest, hex};
+use super::host::Guest;
 use crate::domain::call::Function;
 use crate::domain::id::Digest;
+use crate::store::digest_of;
 
 /// The version track of the contract that this host speaks.
 const TRACK: &str = "0.1";
@@ -45,8 +45,8 @@ pub struct Plugin {
     pub digest: Digest,
     /// Interfaces whose functions it imports, as it names them, sorted; those of WASI included.
     pub imports: Vec<String>,
-    /// Size of the component's bytes.
-    pub size_bytes: u64,
+    /// The component.
+    pub bytes: Cow<'static, [u8]>,
     pub(super) world: World,
     pub(super) engine: Engine,
 }
@@ -94,9 +94,11 @@ impl Engine {
         check_header(name, &bytes)?;
         let engine = self.clone();
         let plugin = name.to_owned();
-        let size_bytes = bytes.len() as u64;
-        let compiling = tokio::task::spawn_blocking(move || compile(&engine, &plugin, &bytes));
-        let (component, digest) = compiling.await.map_err(|_| LoadError::Interrupted { plugin: name.to_owned() })??;
+        let compiling = tokio::task::spawn_blocking(move || {
+            compile(&engine, &plugin, &bytes).map(|(component, digest)| (component, digest, bytes))
+        });
+        let (component, digest, bytes) =
+            compiling.await.map_err(|_| LoadError::Interrupted { plugin: name.to_owned() })??;
         let contract = Contract::read(&self.0.wasmtime, &component);
         let kind = contract.kind(name, expectation)?;
         contract.check_imports(name, kind)?;
@@ -104,7 +106,7 @@ impl Engine {
         // Interfaces that only lend their types give nothing.
         let imports = contract.imports.into_iter().filter(|(_, functions)| !functions.is_empty());
         let imports = imports.map(|(name, _)| name).collect();
-        let plugin = Plugin { name: name.to_owned(), kind, digest, imports, size_bytes, world, engine: self.clone() };
+        let plugin = Plugin { name: name.to_owned(), kind, digest, imports, bytes, world, engine: self.clone() };
         trial(&plugin).await?;
         Ok(Arc::new(plugin))
     }
@@ -156,7 +158,7 @@ fn check_header(name: &str, bytes: &[u8]) -> Result<(), LoadError> {
 
 fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<(Component, Digest), LoadError> {
     let broken = |reason: String| LoadError::NotAComponent { plugin: name.to_owned(), reason };
-    let digest = Digest::new(hex(&Sha256::digest(bytes))).map_err(|e| broken(e.to_string()))?;
+    let digest = digest_of(bytes);
     let cache = engine.0.cache.as_ref();
     if let Some(component) = cache.and_then(|cache| cache.load(&engine.0.wasmtime, &digest)) {
         return Ok((component, digest));

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
-use super::host::hex;
 use crate::domain::id::Digest;
+use crate::store::hex;
 
 /// At most this many compiled components are kept; the oldest go first.
 const MAX_ENTRIES: usize = 128;

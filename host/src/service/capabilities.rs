@@ -1,7 +1,7 @@
 //! What an attempt's spirit can reach: the capability traits of `plugin`, over the adapters and
 //! bound to one slot, one task and one budget.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -127,12 +127,10 @@ impl Desk {
         self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).text.clone()
     }
 
-    /// Files that the spirit wrote with its tools and that are still there, but not among `known`.
-    pub(crate) async fn written_besides(&self, known: &HashSet<String>) -> Result<Vec<String>, HostError> {
+    /// Files that the spirit wrote with its tools and that are still there.
+    pub(crate) async fn written(&self) -> Result<Vec<String>, HostError> {
         let written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let mut present = self.files.present(written.into_iter().collect()).await?;
-        present.retain(|path| !known.contains(path));
-        Ok(present)
+        self.files.present(written.into_iter().collect()).await
     }
 
     /// Adds a line to the attempt's log.
@@ -290,21 +288,19 @@ impl RegistryCapability for Desk {
 
 /// At most `limit` events, and no more of them than fit into one answer; the guest asks on from the last.
 fn events_within(reader: &Reader, spec: &SpecName, after: u64, limit: u32) -> Result<Vec<Event>, RegistryError> {
-    let (mut events, mut bytes, mut last) = (Vec::new(), 0, after);
-    while (events.len() as u64) < u64::from(limit) {
-        let page = EventFilter { after: last, limit: EVENTS_PAGE, spec: Some(spec.clone()), ..EventFilter::default() };
-        let found = reader.events(&page)?;
-        let is_last = found.len() < EVENTS_PAGE as usize;
+    let (mut events, mut bytes, mut left) = (Vec::<Event>::new(), 0, limit);
+    while left > 0 {
+        let page = left.min(EVENTS_PAGE);
+        let after = events.last().map_or(after, |event| event.sequence);
+        let filter = EventFilter { after, limit: page, spec: Some(spec.clone()), ..EventFilter::default() };
+        let found = reader.events(&filter)?;
+        left = if found.len() < page as usize { 0 } else { left - page };
         for event in found {
             bytes += serde_json::to_vec(&event.body).map_or(0, |body| body.len());
-            if !events.is_empty() && (bytes > MAX_EVENTS_BYTES || events.len() as u64 >= u64::from(limit)) {
+            if !events.is_empty() && bytes > MAX_EVENTS_BYTES {
                 return Ok(events);
             }
-            last = event.sequence;
             events.push(event);
-        }
-        if is_last {
-            break;
         }
     }
     Ok(events)

@@ -10,11 +10,12 @@ use tokio::task::JoinSet;
 use super::assignment;
 use super::error::{ServiceError, chain};
 use super::integration::{self, Candidate, Integrated};
+use super::necromancer::TaskCounts;
 use super::policies;
 use super::progress::Progress;
 use super::runner::{self, Attempted, Work};
 use super::slots::{self, LentSlot};
-use super::workshop::Workshop;
+use super::workshop::{Workshop, stopped};
 use crate::domain::assignment::{Spirit, WorkKind};
 use crate::domain::dispatch::{self, AttemptEnd, NextStep, RunOutcome};
 use crate::domain::event::{Body, Outcome};
@@ -107,7 +108,6 @@ impl Dispatcher {
                 )));
                 continue;
             }
-            let mut stop = self.shop.stop.clone();
             tokio::select! {
                 ended = self.jobs.join_next(), if !self.jobs.is_empty() => {
                     let handled = match ended {
@@ -119,7 +119,7 @@ impl Dispatcher {
                         self.fail(error);
                     }
                 }
-                _ = stop.wait_for(|asked| *asked), if !stopping => {}
+                () = stopped(self.shop.stop.clone()), if !stopping => {}
             }
         }
     }
@@ -350,14 +350,13 @@ impl Dispatcher {
                 let task = self.task(key).await?;
                 let body = Body::TaskCompleted { commit: Some(commit.clone()), reason: "merged".to_owned() };
                 self.shop.registry.transition(&self.shop.run, key, task.version, Some(*attempt), body).await?;
-                let tasks = self.tasks().await?;
-                let counted = tasks.iter().filter(|task| !task.definition.container);
+                let TaskCounts { done, total, .. } = TaskCounts::of(&self.tasks().await?);
                 self.shop.tell(&Progress::Merged {
                     task: key.task.clone(),
                     title: task.definition.title,
                     commit: commit.to_string(),
-                    done: counted.clone().filter(|task| task.state == TaskState::Done).count(),
-                    total: counted.count(),
+                    done,
+                    total,
                 });
                 Ok(())
             }

@@ -140,9 +140,8 @@ pub(crate) async fn judge(
 
 /// Files that a spirit wrote on purpose and git ignores are in no commit: that must not look like success.
 async fn ignored(shop: &Arc<Workshop>, desk: &Desk, tree: &TreeId) -> Result<Option<String>, ServiceError> {
-    let tree = tree.clone();
-    let known = shop.mirror.objects(move |objects| objects.list_files(&tree, "")).await?;
-    let lost = desk.written_besides(&known.into_iter().collect()).await?;
+    let (tree, written) = (tree.clone(), desk.written().await?);
+    let lost = shop.mirror.objects(move |objects| objects.missing(&tree, written)).await?;
     if lost.is_empty() {
         return Ok(None);
     }

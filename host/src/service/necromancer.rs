@@ -16,7 +16,7 @@ use super::plugins::PluginChoice;
 use super::progress::{Observer, Progress};
 use super::reclaim;
 use super::setup::{self, Ready};
-use super::workshop::Workshop;
+use super::workshop::{Workshop, stopped};
 use super::{assignment, taskset};
 use crate::clock::Clock;
 use crate::config::FILE_NAME;
@@ -27,7 +27,7 @@ use crate::domain::event::{Body, Subject};
 use crate::domain::id::{CommitId, Instance, RunId, SpecName};
 use crate::domain::task::{Task, TaskState};
 use crate::llm::config::LlmChoice;
-use crate::workspace::{SlotPool, Source};
+use crate::workspace::SlotPool;
 
 /// How long the journals of running attempts may take to close after a stop was asked for.
 const STOP_GRACE: Duration = Duration::from_secs(300);
@@ -190,12 +190,9 @@ pub async fn run(
     Ok(EndedRun { summary, trouble: None })
 }
 
-async fn forward(mut asked: watch::Receiver<bool>, stop: watch::Sender<bool>) {
-    if asked.wait_for(|asked| *asked).await.is_ok() {
-        stop.send_replace(true);
-    } else {
-        std::future::pending::<()>().await;
-    }
+async fn forward(asked: watch::Receiver<bool>, stop: watch::Sender<bool>) {
+    stopped(asked).await;
+    stop.send_replace(true);
 }
 
 /// Plans, creates the tasks and dispatches them.
@@ -238,11 +235,8 @@ async fn work(
     let body = Body::TeamAssembled { team: instances };
     shop.registry.append(Subject { spec: Some(shop.spec.clone()), ..Subject::run(&shop.run) }, vec![body]).await?;
     let dispatcher = Dispatcher::new(Arc::clone(shop), pool, team, ready.max_parallel, stop.clone());
-    let mut asked = shop.stop.clone();
     let late = async {
-        if asked.wait_for(|asked| *asked).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        stopped(shop.stop.clone()).await;
         tokio::time::sleep(STOP_GRACE).await;
     };
     tokio::select! {
@@ -341,6 +335,6 @@ async fn finish(ready: &Ready, outcome: &str, problems: Vec<String>) -> Result<R
         state: ready.state.clone(),
         repository: ready.repository.clone(),
         mirror: shop.mirror.path().to_owned(),
-        local: matches!(shop.mirror.source(), Source::Path(_)),
+        local: setup::work_tree(shop.mirror.source()).is_some(),
     })
 }

@@ -1,6 +1,5 @@
 //! The components of a run: the built-in set, with the operator's choices put in its place.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -88,20 +87,14 @@ pub(crate) struct PluginSet {
     pub(crate) scheduling: Seated,
     /// All review heuristics, by name.
     pub(crate) reviews: Vec<Seated>,
-    /// The bytes of all of them, by digest.
-    bytes: BTreeMap<Digest, Arc<Cow<'static, [u8]>>>,
 }
 
-/// A component that was loaded, with its bytes and with what it says of itself when it is a spirit.
+/// A component that was loaded, with what it says of itself when it is a spirit.
 #[derive(Clone)]
 struct Introduced {
     plugin: Arc<Plugin>,
-    bytes: Arc<Cow<'static, [u8]>>,
     role: Option<RoleInfo>,
 }
-
-/// A component that is loaded, and its bytes.
-type Component = (Arc<Plugin>, Cow<'static, [u8]>);
 
 /// Which component: what for, and where from.
 type Key = (PluginKind, PluginSource);
@@ -202,9 +195,7 @@ impl PluginSet {
     fn seat(config: &Config, plugins: Vec<Introduced>) -> Result<Self, ServiceError> {
         let (mut spirits, mut reviews) = (BTreeMap::new(), Vec::<Seated>::new());
         let (mut routing, mut scheduling) = (None, None);
-        let mut kept = BTreeMap::new();
-        for Introduced { plugin, bytes, role } in plugins {
-            kept.insert(plugin.digest.clone(), bytes);
+        for Introduced { plugin, role } in plugins {
             let seated = Seated {
                 settings: config.plugin_settings(&plugin.name),
                 limits: limits(config, &plugin),
@@ -231,7 +222,6 @@ impl PluginSet {
             routing: routing.ok_or_else(|| missing("routing"))?,
             scheduling: scheduling.ok_or_else(|| missing("scheduling"))?,
             reviews,
-            bytes: kept,
         })
     }
 
@@ -240,20 +230,22 @@ impl PluginSet {
     /// # Errors
     /// When the store cannot be written.
     pub(crate) fn keep(&self, blobs: &BlobStore) -> Result<(), BlobError> {
-        for (digest, bytes) in &self.bytes {
-            if !blobs.contains(digest) {
-                blobs.put(bytes)?;
+        for Seated { plugin, .. } in self.all() {
+            if !blobs.contains(&plugin.digest) {
+                blobs.put(&plugin.bytes)?;
             }
         }
         Ok(())
     }
 
+    fn all(&self) -> impl Iterator<Item = &Seated> {
+        let spirits = self.spirits.values().map(|(seated, _)| seated);
+        spirits.chain([&self.routing, &self.scheduling]).chain(&self.reviews)
+    }
+
     /// Digest of every component, by kind and name.
     pub(crate) fn digests(&self) -> BTreeMap<String, Digest> {
-        let spirits = self.spirits.values().map(|(seated, _)| seated);
-        spirits
-            .chain([&self.routing, &self.scheduling])
-            .chain(&self.reviews)
+        self.all()
             .map(|seated| {
                 (format!("{}/{}", seated.plugin.kind.as_str(), seated.plugin.name), seated.plugin.digest.clone())
             })
@@ -314,7 +306,7 @@ fn describe(plugin: &Plugin, error: &dyn std::error::Error) -> ServiceError {
 /// When it cannot be read, or is no plugin of this host.
 pub async fn load_plugin_file(path: &Path, cache: Option<PathBuf>) -> Result<Arc<Plugin>, ServiceError> {
     let engine = Engine::new(EngineOptions { cache_dir: cache, ..EngineOptions::default() })?;
-    Ok(from_file(&engine, path, Expectation::Any).await?.0)
+    from_file(&engine, path, Expectation::Any).await
 }
 
 /// Loads a component of the built-in set; `cache` keeps it compiled.
@@ -332,7 +324,7 @@ fn cut_off(error: tokio::task::JoinError) -> ServiceError {
 
 /// Loads a component and asks a spirit who it is.
 async fn introduce(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Introduced, ServiceError> {
-    let (plugin, bytes) = load(engine, kind, source).await?;
+    let plugin = load(engine, kind, source).await?;
     let role = match kind {
         PluginKind::Spirit => {
             let described = plugin.describe_role().await.result;
@@ -340,11 +332,11 @@ async fn introduce(engine: &Engine, kind: PluginKind, source: &PluginSource) -> 
         }
         PluginKind::Scheduling | PluginKind::Routing | PluginKind::Review => None,
     };
-    Ok(Introduced { plugin, bytes: Arc::new(bytes), role })
+    Ok(Introduced { plugin, role })
 }
 
 /// Loads one component and checks that it is of `kind`.
-async fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Component, ServiceError> {
+async fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Arc<Plugin>, ServiceError> {
     match source {
         PluginSource::Builtin(name) => {
             let entry = builtin::find(kind, name).ok_or_else(|| {
@@ -356,14 +348,14 @@ async fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Resul
                     known.join(", ")
                 ))
             })?;
-            Ok((engine.load(entry.name, entry.bytes, Expectation::Kind(kind)).await?, Cow::Borrowed(entry.bytes)))
+            Ok(engine.load(entry.name, entry.bytes, Expectation::Kind(kind)).await?)
         }
         PluginSource::File(path) => from_file(engine, path, Expectation::Kind(kind)).await,
     }
 }
 
 /// A name that leads to no file is a slip, not a fault of the machine.
-async fn from_file(engine: &Engine, path: &Path, expectation: Expectation) -> Result<Component, ServiceError> {
+async fn from_file(engine: &Engine, path: &Path, expectation: Expectation) -> Result<Arc<Plugin>, ServiceError> {
     let fail = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => ServiceError::Usage(format!("there is no plugin file `{}`", path.display())),
         _ => ServiceError::Io { path: path.to_owned(), source },
@@ -381,7 +373,7 @@ async fn from_file(engine: &Engine, path: &Path, expectation: Expectation) -> Re
     }
     let bytes = std::fs::read(path).map_err(fail)?;
     let name = path.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy());
-    Ok((engine.load(&name, bytes.clone(), expectation).await?, Cow::Owned(bytes)))
+    Ok(engine.load(&name, bytes, expectation).await?)
 }
 
 #[cfg(test)]

@@ -45,11 +45,7 @@ pub(crate) struct Ready {
 
 /// Where a repository's state is: `given`, or its usual place.
 pub(crate) fn state_path(source: &Source, cwd: &Path, given: Option<&Path>) -> PathBuf {
-    match (given, source) {
-        (Some(given), _) => cwd.join(given),
-        (None, Source::Path(root)) => root.join(DEFAULT_NAME),
-        (None, Source::Url(_)) => cwd.join(DEFAULT_NAME),
-    }
+    given.map_or_else(|| root_of(source, cwd).join(DEFAULT_NAME), |given| cwd.join(given))
 }
 
 /// The repository's work tree, when it is on this machine.
@@ -58,6 +54,11 @@ pub(crate) fn work_tree(source: &Source) -> Option<&Path> {
         Source::Path(root) => Some(root),
         Source::Url(_) => None,
     }
+}
+
+/// What the state directory and paths of the configuration are relative to.
+fn root_of<'a>(source: &'a Source, cwd: &'a Path) -> &'a Path {
+    work_tree(source).unwrap_or(cwd)
 }
 
 /// The source, with a path inside a work tree led back to its root.
@@ -84,7 +85,7 @@ async fn look(source: &Source, base: Option<&str>) -> Result<(Git, Inspection), 
 /// Refuses the state directory of another repository: specs and tasks go by their names, and those of
 /// two would be taken for each other.
 pub(crate) fn serves(state: &StateDir, source: &Source) -> Result<(), ServiceError> {
-    let Some(OtherSource { name, note }) = other_source(&state.repositories(), source)? else { return Ok(()) };
+    let Some(OtherSource { name, note }) = other_source(&state.repositories(), source) else { return Ok(()) };
     Err(ServiceError::Usage(format!(
         "the state directory `{}` belongs to the repository {name}: name another one with --state DIR, or, if that \
          repository was moved to {}, write its new place into `{}`",
@@ -92,14 +93,6 @@ pub(crate) fn serves(state: &StateDir, source: &Source) -> Result<(), ServiceErr
         source.display(),
         note.display()
     )))
-}
-
-/// What paths of the configuration are relative to.
-fn root_of<'a>(source: &'a Source, cwd: &'a Path) -> &'a Path {
-    match source {
-        Source::Path(root) => root,
-        Source::Url(_) => cwd,
-    }
 }
 
 /// Opens the registry while something else goes on.

@@ -68,23 +68,33 @@ pub struct OtherSource {
     pub note: PathBuf,
 }
 
-/// A mirror below `repos_dir` that is not `source`'s, if there is one. One that says it is, in a folder
-/// of another name because the state directory was moved, is given its name.
-///
-/// # Errors
-/// [`WorkspaceError::Io`]: a folder cannot be renamed.
-pub fn other_source(repos_dir: &Path, source: &Source) -> Result<Option<OtherSource>, WorkspaceError> {
-    let own = repos_dir.join(folder(repos_dir, source));
-    let Ok(found) = fs::read_dir(repos_dir) else { return Ok(None) };
-    for entry in found.flatten().filter(|entry| entry.path() != own && entry.path().is_dir()) {
-        let note = entry.path().join(NOTE);
-        let name = fs::read_to_string(&note).unwrap_or_else(|_| entry.file_name().to_string_lossy().into_owned());
-        if name.trim() != source.display() || own.exists() {
-            return Ok(Some(OtherSource { name: name.trim().to_owned(), note }));
-        }
-        fs::rename(entry.path(), &own).map_err(WorkspaceError::io(&own))?;
+/// A mirror below `repos_dir` that is not `source`'s, if there is one.
+#[must_use]
+pub fn other_source(repos_dir: &Path, source: &Source) -> Option<OtherSource> {
+    let own = place(repos_dir, source);
+    let (dir, name) = mirrors(repos_dir).find(|(dir, _)| *dir != own)?;
+    Some(OtherSource { name, note: dir.join(NOTE) })
+}
+
+/// The folder of a source's mirror: the one of its name, or one that says that it is its. The name tells
+/// where the state directory lies, and that may have been moved.
+fn place(repos_dir: &Path, source: &Source) -> PathBuf {
+    let named = repos_dir.join(folder(repos_dir, source));
+    if named.exists() {
+        return named;
     }
-    Ok(None)
+    let whose = source.display();
+    mirrors(repos_dir).find(|(_, name)| *name == whose).map_or(named, |(dir, _)| dir)
+}
+
+/// All folders of mirrors, and whose each says that it is.
+fn mirrors(repos_dir: &Path) -> impl Iterator<Item = (PathBuf, String)> {
+    let folders = fs::read_dir(repos_dir).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
+    folders.map(|entry| {
+        let name = || entry.file_name().to_string_lossy().into_owned();
+        let whose = fs::read_to_string(entry.path().join(NOTE)).unwrap_or_else(|_| name());
+        (entry.path(), whose.trim().to_owned())
+    })
 }
 
 /// Name of a source's folder. A repository that holds its own state directory keeps it wherever both are
@@ -165,7 +175,7 @@ impl Mirror {
     }
 
     fn at(git: Git, repos_dir: &Path, source: Source) -> Self {
-        let dir = repos_dir.join(folder(repos_dir, &source));
+        let dir = place(repos_dir, &source);
         let path = dir.join("mirror.git");
         let objects = Objects::new(path.clone());
         Self { git, source, dir, path, objects }

@@ -269,13 +269,26 @@ impl Objects {
     /// [`WorkspaceError`]: the tree can't be read.
     pub fn is_link(&self, tree: &TreeId, path: &str) -> Result<bool, WorkspaceError> {
         let repository = self.open()?;
-        let failed = |e: git2::Error| WorkspaceError::objects(path, &e);
-        let tree = repository.find_tree(oid(tree.as_str())?).map_err(failed)?;
-        match tree.get_path(Path::new(path)) {
-            Ok(entry) => Ok(entry.filemode() == i32::from(FileMode::Link)),
-            Err(e) if e.code() == ErrorCode::NotFound => Ok(false),
-            Err(e) => Err(failed(e)),
-        }
+        let mode = mode_at(&find_tree(&repository, tree)?, path)?;
+        Ok(mode == Some(i32::from(FileMode::Link)))
+    }
+
+    /// Those of `paths` at which a tree has nothing.
+    ///
+    /// # Errors
+    /// [`WorkspaceError`]: the tree can't be read.
+    pub fn missing(&self, tree: &TreeId, mut paths: Vec<String>) -> Result<Vec<String>, WorkspaceError> {
+        let repository = self.open()?;
+        let tree = find_tree(&repository, tree)?;
+        let mut failed = Ok(());
+        paths.retain(|path| match mode_at(&tree, path) {
+            Ok(mode) => mode.is_none(),
+            Err(error) => {
+                failed = Err(error);
+                false
+            }
+        });
+        failed.map(|()| paths)
     }
 
     /// Files of a tree whose path starts with `prefix`, sorted as git sorts them.
@@ -406,6 +419,15 @@ impl Objects {
         let mut index = Index::new().map_err(failed)?;
         index.read_tree(&tree).map_err(failed)?;
         Ok(index)
+    }
+}
+
+/// Mode of what a tree has at a path, if it has anything there.
+fn mode_at(tree: &git2::Tree<'_>, path: &str) -> Result<Option<i32>, WorkspaceError> {
+    match tree.get_path(Path::new(path)) {
+        Ok(entry) => Ok(Some(entry.filemode())),
+        Err(e) if e.code() == ErrorCode::NotFound => Ok(None),
+        Err(e) => Err(WorkspaceError::objects(path, &e)),
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
 use super::git::{GitError, redact_urls};
+use crate::store::digest_of;
 
 /// Transports by which a repository may be copied. `ext`, which runs a command, is not among them.
 pub(crate) const TRANSPORTS: &str = "file:https:http:ssh";
@@ -209,9 +208,8 @@ impl Source {
             Self::Url(url) if url.starts_with("ssh://") => url.clone(),
             Self::Url(url) => without_credentials(url),
         };
-        let digest = Sha256::digest(identity.as_bytes());
-        let hash: String = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
-        format!("{}-{hash}", self.name())
+        let digest = digest_of(identity.as_bytes());
+        format!("{}-{}", self.name(), &digest.as_str()[..12])
     }
 }
 

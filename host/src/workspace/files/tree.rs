@@ -7,7 +7,6 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, PermissionsExt};
-use sha2::{Digest as _, Sha256};
 
 use super::edit::{self, MAX_EDITS};
 use super::search::Finder;
@@ -16,6 +15,7 @@ use crate::domain::call::HostError;
 use crate::domain::id::Digest;
 use crate::domain::mask::Mask;
 use crate::domain::work::{Edit, Entry, EntryKind, FileText, LineRange, SearchHit};
+use crate::store::digest_of;
 use crate::workspace::path::{WorkPath, is_reserved};
 
 /// Larger files are not searched.
@@ -147,12 +147,12 @@ impl Tree {
             Ok(found) if found.is_dir() => {
                 return Err(HostError::Invalid(format!("`{}` is a folder", path.as_str())));
             }
-            Ok(_) => Some(digest(&self.bytes(&path)?)),
+            Ok(_) => Some(digest_of(&self.bytes(&path)?)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(refusal(&path, &e)),
         };
         let bytes = text.into_bytes();
-        Ok(PlannedWrite { path: path.as_str().to_owned(), before, after: digest(&bytes), bytes })
+        Ok(PlannedWrite { path: path.as_str().to_owned(), before, after: digest_of(&bytes), bytes })
     }
 
     pub(crate) fn plan_apply(&self, edits: &[Edit]) -> Result<Vec<PlannedWrite>, HostError> {
@@ -183,7 +183,7 @@ impl Tree {
         }
         let before: BTreeMap<String, Digest> = files
             .iter()
-            .filter_map(|(path, text)| Some((path.clone(), digest(text.as_ref().ok()?.as_bytes()))))
+            .filter_map(|(path, text)| Some((path.clone(), digest_of(text.as_ref().ok()?.as_bytes()))))
             .collect();
         let after = edit::apply(files, &checked).map_err(|reasons| HostError::Conflict(reasons.join("\n")))?;
         let mut writes = Vec::with_capacity(after.len());
@@ -192,7 +192,7 @@ impl Tree {
                 return Err(HostError::Invalid(format!("`{path}` would be larger than 8 MiB")));
             }
             let bytes = text.into_bytes();
-            writes.push(PlannedWrite { before: before.get(&path).cloned(), after: digest(&bytes), bytes, path });
+            writes.push(PlannedWrite { before: before.get(&path).cloned(), after: digest_of(&bytes), bytes, path });
         }
         Ok(writes)
     }
@@ -399,11 +399,6 @@ fn refusal(path: &WorkPath, error: &io::Error) -> HostError {
         }
         _ => HostError::Other(format!("`{shown}`: {error}")),
     }
-}
-
-fn digest(bytes: &[u8]) -> Digest {
-    let hex: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
-    Digest::new(hex).expect("64 hexadecimal digits")
 }
 
 /// The wanted lines, with their ends.
