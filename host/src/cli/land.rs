@@ -5,7 +5,6 @@ use super::style::Style;
 use super::{neutral, open, out, words};
 use crate::domain::id::SpecName;
 use crate::service::{self, LandOptions, LandSummary, ServiceError};
-use crate::workspace::without_credentials;
 
 /// Runs `land`.
 pub(crate) async fn run(args: LandArgs, style: Style) -> Result<(), ServiceError> {
@@ -34,11 +33,7 @@ fn text(summary: &LandSummary, repository: &str, style: Style) -> String {
         Some(from) => format!("{branch} went from {} to {}", words::short(from), words::short(commit)),
         None => format!("{branch} is new, at {}", words::short(commit)),
     };
-    let git = if repository == "." {
-        "git".to_owned()
-    } else {
-        format!("git -C {}", open::quoted(&without_credentials(repository)))
-    };
+    let git = open::git(repository);
     format!(
         "{} {what}\nlook:   {git} log --graph --oneline {branch}\ntake:   {git} merge {branch}\n",
         style.green("landed:")

@@ -131,6 +131,14 @@ pub(crate) fn quoted_path(path: &Path) -> String {
     quoted(&path.display().to_string())
 }
 
+/// How git is started for a repository, as its user named it; no password of an address is shown.
+pub(crate) fn git(repository: &str) -> String {
+    match repository {
+        "." => "git".to_owned(),
+        _ => format!("git -C {}", quoted(&without_credentials(repository))),
+    }
+}
+
 /// A word as a shell takes it.
 pub(crate) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=~".contains(c);

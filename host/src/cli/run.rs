@@ -90,12 +90,18 @@ async fn wait_for_signal() -> std::io::Result<()> {
 /// How to name repository and state directory in the commands that are shown at the end.
 struct Place {
     flags: String,
-    repository: Option<PathBuf>,
+    git: String,
+}
+
+impl Place {
+    fn of(options: &RunOptions) -> Self {
+        let (repo, state) = (options.repository.clone(), options.state.clone());
+        Self { git: open::git(&repo), flags: open::flags(&args::Place { repo, state }) }
+    }
 }
 
 fn options(args: RunArgs, extent: Extent) -> Result<(RunOptions, Place), ServiceError> {
     let cwd = open::cwd()?;
-    let flags = open::flags(&args.place);
     let plugins = args.plugin.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>()?;
     let llm = llm(args.llm.as_deref())?;
     let mut options = RunOptions {
@@ -119,10 +125,7 @@ fn options(args: RunArgs, extent: Extent) -> Result<(RunOptions, Place), Service
         options.goal = Goal::Job(made.job);
         options.repository = made.repository.display().to_string();
         options.llm.get_or_insert(LlmChoice::Scripted(made.replies));
-        let place = Place {
-            flags: open::flags(&args::Place { repo: options.repository.clone(), state: options.state.clone() }),
-            repository: Some(made.repository),
-        };
+        let place = Place::of(&options);
         return Ok((options, place));
     }
     options.goal = match (args.spec, args.job) {
@@ -135,7 +138,8 @@ fn options(args: RunArgs, extent: Extent) -> Result<(RunOptions, Place), Service
             ));
         }
     };
-    Ok((options, Place { flags, repository: None }))
+    let place = Place::of(&options);
+    Ok((options, place))
 }
 
 /// Reads a job: UTF-8, not empty, bounded.
@@ -246,9 +250,7 @@ fn way_to_get(summary: &RunSummary, place: &Place) -> String {
     if !summary.local {
         return format!("{}   (in a clone of {})", fetch_command(&summary.mirror, branch), summary.repository);
     }
-    let repository =
-        place.repository.as_ref().map_or_else(String::new, |path| format!(" -C {}", open::quoted_path(path)));
-    let look = format!("git{repository} log --graph --oneline {branch}");
+    let look = format!("{} log --graph --oneline {branch}", place.git);
     if summary.landed { look } else { format!("necro-host land {}{flags} && {look}", summary.spec) }
 }
 
@@ -280,11 +282,13 @@ mod tests {
             mirror: "/s/repos/it's/mirror.git".into(),
             local: true,
         };
-        let place = Place { flags: " --state /s".into(), repository: None };
+        let place = Place { flags: " --state /s".into(), git: open::git(".") };
         let shown = |summary: &RunSummary| way_to_get(summary, &place);
         assert!(shown(&summary).starts_with("necro-host land x --state /s && git log"));
         summary.landed = true;
         assert!(shown(&summary).starts_with("git log"));
+        let elsewhere = Place { flags: String::new(), git: open::git("a b") };
+        assert!(way_to_get(&summary, &elsewhere).starts_with("git -C 'a b' log"));
         (summary.landed, summary.local) = (false, false);
         let fetch = r"git fetch '/s/repos/it'\''s/mirror.git' necro/x:necro/x   (in a clone of https://h/r.git)";
         assert_eq!(shown(&summary), fetch);
