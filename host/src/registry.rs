@@ -16,8 +16,10 @@ mod projection;
 mod query;
 mod reader;
 mod records;
+mod reopen;
 mod rows;
 mod schema;
+mod seal;
 mod tasks;
 mod verify;
 mod writer;
@@ -43,9 +45,10 @@ pub use journal::{Execution, NewExecution, PolicyState};
 pub use lease::{LeaseRequest, MAX_LEASE};
 pub use local::LocalContext;
 pub use reader::Reader;
+pub use reopen::CUT_OFF;
 pub use records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
-    FindingRecord, Gate, Lease, LeaseKind, MessageRecord, Note, Run, VerifyReport,
+    FindingRecord, Gate, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
 pub use tasks::{Claim, MAX_TASKS};
 

@@ -155,6 +155,7 @@ impl Recorder {
             language: "en".to_owned(),
             team: Vec::new(),
             plugins: std::collections::BTreeMap::new(),
+            options: None,
         };
         self.append(None, vec![started]).await;
         let attempt = AttemptKey { key: key("0.1"), attempt: 1 };

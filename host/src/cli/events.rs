@@ -87,6 +87,7 @@ fn known_kind(records: &Records, spec: &SpecName, kind: &str) -> Result<(), Serv
 fn what(body: &Body) -> String {
     match body {
         Body::RunStarted { title, llm, branch, .. } => format!("{title} · {llm} · {branch}"),
+        Body::RunResumed { llm, .. } => llm.clone(),
         Body::TeamAssembled { team } => team.iter().map(Instance::as_str).collect::<Vec<_>>().join(", "),
         Body::RunFinished { outcome, commit, reason, .. } => {
             let at = commit.as_ref().map_or_else(String::new, |commit| format!(" at {}", words::short(commit)));

@@ -74,6 +74,22 @@ pub enum Outcome {
     Interrupted,
 }
 
+/// How a run was asked for. Addresses are without credentials; keys come from the environment again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunSettings {
+    /// The choice of a model, such as `scripted:/path/replies.jsonl`; absent: by configuration.
+    pub llm: Option<String>,
+    /// Base URL of the model's server.
+    pub base_url: Option<String>,
+    /// Attempts at the same time.
+    pub max_parallel: Option<u32>,
+    /// It goes only as far as the plan.
+    pub plan_only: bool,
+    /// Changes in the checkout are no obstacle.
+    pub allow_dirty: bool,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", content = "details")]
@@ -99,6 +115,16 @@ pub enum Body {
         /// The spirits that are there from the start; [`Body::TeamAssembled`] brings the others.
         team: Vec<Instance>,
         /// Component digests by kind and name, such as `routing/least-busy`.
+        plugins: std::collections::BTreeMap<String, Digest>,
+        /// What the operator asked for, so that the run can be gone on with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        options: Option<RunSettings>,
+    },
+    /// A run that was cut off, or stopped, goes on.
+    RunResumed {
+        /// Which model back end, as in [`Body::RunStarted`].
+        llm: String,
+        /// Component digests by kind and name.
         plugins: std::collections::BTreeMap<String, Digest>,
     },
     /// The plan is known, and with it who works on it.
@@ -301,6 +327,7 @@ impl Body {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::RunStarted { .. } => "RunStarted",
+            Self::RunResumed { .. } => "RunResumed",
             Self::TeamAssembled { .. } => "TeamAssembled",
             Self::RunFinished { .. } => "RunFinished",
             Self::TaskCreated { .. } => "TaskCreated",

@@ -36,7 +36,7 @@ fn check(conn: &Connection, subject: &Subject, body: &Body) -> Result<(), Regist
             let run = run_of(subject, body)?;
             if run_exists(conn, run)? { Err(RegistryError::DuplicateRun(run.clone())) } else { Ok(()) }
         }
-        Body::TeamAssembled { .. } | Body::RunFinished { .. } => {
+        Body::RunResumed { .. } | Body::TeamAssembled { .. } | Body::RunFinished { .. } => {
             let run = run_of(subject, body)?;
             if run_exists(conn, run)? { Ok(()) } else { Err(RegistryError::UnknownRun(run.clone())) }
         }

@@ -143,6 +143,19 @@ pub enum RegistryError {
     /// It cannot be read as what it should be.
     #[error("the registry is damaged: {0}")]
     Damaged(String),
+    /// An execution's journal does not say any more what was written into it.
+    #[error("the journal of execution {execution} is damaged{}: {reason}", place(*.sequence))]
+    DamagedRecord {
+        /// The execution.
+        execution: ExecutionId,
+        /// The call; absent when it is about the execution itself.
+        sequence: Option<u64>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The execution's journal was pruned.
+    #[error("the journal of execution {0} was pruned: nothing of it can be repeated")]
+    Pruned(ExecutionId),
     /// The disk or a quota is full.
     #[error("the disk is full: the registry cannot be written; free some space and go on")]
     Full,
@@ -173,6 +186,10 @@ pub enum RegistryError {
 
 fn arrows(path: &[TaskId]) -> String {
     path.iter().map(TaskId::as_str).collect::<Vec<_>>().join(" → ")
+}
+
+fn place(sequence: Option<u64>) -> String {
+    sequence.map_or_else(String::new, |sequence| format!(" at call {sequence}"))
 }
 
 impl From<BlobError> for RegistryError {

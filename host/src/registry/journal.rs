@@ -17,6 +17,7 @@ use super::error::RegistryError;
 use super::parts;
 use super::records::ExecutionKind;
 use super::rows::time_text;
+use super::seal;
 use super::writer::{Tx, Writer};
 
 /// Observations that wait for the next record at most; then they are written on their own.
@@ -76,10 +77,11 @@ pub(super) struct Shared {
 /// The journal of one execution, open for writing. Clones write to the same one.
 #[derive(Debug, Clone)]
 pub struct Execution {
-    id: ExecutionId,
-    run: Option<RunId>,
+    pub(super) id: ExecutionId,
+    pub(super) run: Option<RunId>,
+    pub(super) started_at: Timestamp,
     pub(super) shared: Arc<Shared>,
-    progress: Arc<Mutex<Progress>>,
+    pub(super) progress: Arc<Mutex<Progress>>,
 }
 
 /// What is not in the database yet, and the number of the next call.
@@ -90,6 +92,13 @@ pub(super) struct Progress {
     pending_bytes: usize,
     next: u64,
     ended: bool,
+}
+
+impl Progress {
+    /// Of a journal that has this many calls already.
+    pub(super) fn after(calls: u64) -> Self {
+        Self { next: calls + 1, ..Self::default() }
+    }
 }
 
 /// An execution's own row, taken apart.
@@ -130,6 +139,12 @@ impl Execution {
         &self.id
     }
 
+    /// When it began, as recorded: to the microsecond.
+    #[must_use]
+    pub const fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
     pub(super) const fn run(&self) -> Option<&RunId> {
         self.run.as_ref()
     }
@@ -140,11 +155,11 @@ impl Execution {
         let mut parts = Parts::default();
         let (limits, settings) = (parts.take(&new.limits)?, parts.take(&new.settings)?);
         let input = parts.take(&new.input)?;
-        let at = shared.clock.now();
+        let at = microseconds(shared.clock.now());
         let (id, run, kind) = (new.id.clone(), new.run.clone(), new.kind);
         let begin = Begin { new, at, limits, settings, input, parts };
         let progress = Progress { begin: Some(begin), next: 1, ..Progress::default() };
-        let this = Self { id, run, shared, progress: Arc::new(Mutex::new(progress)) };
+        let this = Self { id, run, started_at: at, shared, progress: Arc::new(Mutex::new(progress)) };
         match kind {
             ExecutionKind::Spirit | ExecutionKind::Review => this.flush().await?,
             ExecutionKind::Scheduling | ExecutionKind::Routing | ExecutionKind::Describe => {}
@@ -222,17 +237,26 @@ impl Execution {
                     cost.cost_microusd,
                     &effect,
                 ))?;
-            if changed == 1 { Ok(()) } else { Err(RegistryError::UnknownCall { execution: id, sequence }) }
+            if changed != 1 {
+                return Err(RegistryError::UnknownCall { execution: id, sequence });
+            }
+            seal::seal_call(tx.conn, &id, sequence)
         })
         .await
     }
 
     /// The end: what the exported function returned or how it was stopped, what it used, and a
-    /// policy's new state. Durable on return; nothing can be recorded afterwards.
+    /// policy's new state. Durable on return, when it gives the recorded time of the end; nothing can be
+    /// recorded afterwards.
     ///
     /// # Errors
     /// When it has ended already, or cannot be recorded.
-    pub async fn end(&self, outcome: Value, usage: Value, policy: Option<PolicyState>) -> Result<(), RegistryError> {
+    pub async fn end(
+        &self,
+        outcome: Value,
+        usage: Value,
+        policy: Option<PolicyState>,
+    ) -> Result<Timestamp, RegistryError> {
         if let Some(found) = policy.as_ref().map(|p| p.state.len() as u64).filter(|len| *len > MAX_STATE) {
             return Err(RegistryError::TooLarge { what: "a policy's state", found, limit: MAX_STATE, unit: "bytes" });
         }
@@ -241,20 +265,22 @@ impl Execution {
         let mut parts = Parts::default();
         let (outcome, usage) = (parts.take(&outcome)?, parts.take(&usage)?);
         self.store(&parts).await?;
-        let at = self.shared.clock.now();
-        let id = self.id.clone();
+        let at = microseconds(self.shared.clock.now());
+        let (id, calls) = (self.id.clone(), progress.next - 1);
         self.write(&mut progress, None, move |tx| {
             parts::insert(tx.conn, &parts)?;
             let time = time_text(at);
             let changed = tx
                 .conn
                 .prepare_cached(
-                    "UPDATE executions SET ended_at = ?2, outcome = ?3, usage = ?4 WHERE id = ?1 AND ended_at IS NULL",
+                    "UPDATE executions SET ended_at = ?2, outcome = ?3, usage = ?4, calls = ?5
+                     WHERE id = ?1 AND ended_at IS NULL",
                 )?
-                .execute((id.as_str(), &time, &outcome, &usage))?;
+                .execute((id.as_str(), &time, &outcome, &usage, calls))?;
             if changed == 0 {
                 return Err(RegistryError::Ended(id));
             }
+            seal::seal_end(tx.conn, &id)?;
             if let Some(PolicyState { name, state }) = policy {
                 tx.conn
                     .prepare_cached(
@@ -267,7 +293,7 @@ impl Execution {
         })
         .await?;
         progress.ended = true;
-        Ok(())
+        Ok(at)
     }
 
     async fn flush(&self) -> Result<(), RegistryError> {
@@ -403,6 +429,7 @@ impl Backlog {
                     &begin.input,
                     time_text(begin.at),
                 ))?;
+            seal::seal_begin(tx.conn, id)?;
         }
         self.pending.iter().try_for_each(|entry| insert_call(tx, id, entry))
     }
@@ -426,7 +453,12 @@ fn insert_call(tx: &Tx<'_>, id: &ExecutionId, entry: &Entry) -> Result<(), Regis
             entry.answer.as_ref().map(|_| time_text(entry.at)),
             entry.effect.as_deref(),
         ))?;
-    Ok(())
+    seal::seal_call(tx.conn, id, entry.sequence)
+}
+
+/// What the tables keep of a time, so that what is read back equals what was used.
+pub(super) fn microseconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
 }
 
 /// Completes the row of a local call with its answer, inside the same transaction.
@@ -440,5 +472,5 @@ pub(super) fn answer_local(tx: &Tx<'_>, id: &ExecutionId, sequence: u64, answer:
              WHERE execution = (SELECT number FROM executions WHERE id = ?1) AND seq = ?2",
         )?
         .execute((id.as_str(), sequence, form))?;
-    Ok(())
+    seal::seal_call(tx.conn, id, sequence)
 }

@@ -15,7 +15,10 @@ use super::rows::{json_text, time_text};
 /// Brings the projections from the state before `event` to the one after it.
 pub(super) fn apply(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
     match &event.body {
-        Body::RunStarted { .. } | Body::TeamAssembled { .. } | Body::RunFinished { .. } => run(conn, event),
+        Body::RunStarted { .. }
+        | Body::RunResumed { .. }
+        | Body::TeamAssembled { .. }
+        | Body::RunFinished { .. } => run(conn, event),
         Body::TaskCreated { facts, state } => create(conn, event, facts, *state),
         Body::TaskUpdated { change } => update(conn, event, change),
         Body::TaskReady { from: _, last_failure } => {
@@ -89,10 +92,10 @@ fn run(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
     let missing = || RegistryError::IncompleteSubject { event: event.body.name(), missing: "run" };
     let id = event.subject.run.as_ref().ok_or_else(missing)?;
     match &event.body {
-        Body::RunStarted { job, title, repository, base_branch, base_commit, branch, llm, language, team, plugins } => {
+        Body::RunStarted { job, title, repository, base_branch, base_commit, branch, llm, language, team, plugins, options } => {
             let sql = "INSERT INTO runs (id, spec, job, title, repository, base_branch, base_commit, branch, llm,
-                                         language, team, plugins, started_seq, started_at)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+                                         language, team, plugins, started_seq, started_at, options)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
             let params = (
                 id.as_str(),
                 event.subject.spec.as_ref().map(SpecName::as_str),
@@ -108,9 +111,17 @@ fn run(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
                 json_text(plugins)?,
                 event.sequence,
                 time_text(event.time),
+                options.as_ref().map(json_text).transpose()?,
             );
             one(conn, sql, params)
         }
+        Body::RunResumed { llm, plugins } => one(
+            conn,
+            "UPDATE runs SET resumed = resumed + 1, llm = ?2, plugins = ?3, finished_at = NULL, outcome = NULL,
+                             commit_id = NULL, tree = NULL, reason = NULL
+             WHERE id = ?1",
+            (id.as_str(), llm, json_text(plugins)?),
+        ),
         Body::TeamAssembled { team } => {
             one(conn, "UPDATE runs SET team = ?2 WHERE id = ?1", (id.as_str(), json_text(team)?))
         }

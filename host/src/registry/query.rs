@@ -18,9 +18,10 @@ use super::error::RegistryError;
 use super::parts::StoredParts;
 use super::records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionRecord, FindingRecord,
-    MessageRecord, Note, Run,
+    MessageRecord, Note, Record, Run,
 };
 use super::rows::Columns;
+use super::seal;
 
 type Answer<T> = Result<T, RegistryError>;
 
@@ -64,6 +65,8 @@ fn run_row(row: &Row<'_>) -> Answer<Run> {
         commit: row.id_or_null("commit_id")?,
         tree: row.get("tree")?,
         reason: row.get("reason")?,
+        resumed: row.get("resumed")?,
+        options: row.json_or_null("options")?,
     })
 }
 
@@ -357,32 +360,80 @@ fn execution_row(row: &Row<'_>, parts: &StoredParts<'_>) -> Answer<ExecutionReco
 
 pub(super) fn calls(conn: &Connection, blobs: &BlobStore, id: &ExecutionId, after: u64) -> Answer<Vec<CallRecord>> {
     let parts = StoredParts { conn, blobs };
-    conn.prepare_cached(
-        "SELECT c.* FROM calls c JOIN executions e ON e.number = c.execution
-         WHERE e.id = ?1 AND c.seq > ?2 ORDER BY c.seq",
-    )?
-    .query_and_then((id.as_str(), i64::try_from(after).unwrap_or(i64::MAX)), |row| {
-        let name: String = row.get("function")?;
-        let function = Function::by_name(&name)
-            .ok_or_else(|| RegistryError::Damaged(format!("`{name}` is not a function of the contract")))?;
-        Ok(CallRecord {
-            sequence: row.get("seq")?,
-            function,
-            digest: row.id("digest")?,
-            arguments: restore(&row.get::<_, String>("request")?, &parts)?,
-            effect: row.get::<_, Option<String>>("effect")?.map(|form| restore(&form, &parts)).transpose()?,
-            at: row.time("at")?,
-            answer: row.get::<_, Option<String>>("answer")?.map(|form| restore(&form, &parts)).transpose()?,
-            answered_at: row.time_or_null("answered_at")?,
-            cost: Cost {
-                input_tokens: row.get("input_tokens")?,
-                cached_input_tokens: row.get("cached_input_tokens")?,
-                output_tokens: row.get("output_tokens")?,
-                cost_microusd: row.get("cost_microusd")?,
-            },
-        })
-    })?
-    .collect()
+    conn.prepare_cached(CALLS_OF)?
+        .query_and_then((id.as_str(), i64::try_from(after).unwrap_or(i64::MAX)), |row| call_row(row, &parts))?
+        .collect()
+}
+
+const CALLS_OF: &str = "SELECT c.* FROM calls c JOIN executions e ON e.number = c.execution
+                        WHERE e.id = ?1 AND c.seq > ?2 ORDER BY c.seq";
+
+fn call_row(row: &Row<'_>, parts: &StoredParts<'_>) -> Answer<CallRecord> {
+    let name: String = row.get("function")?;
+    let function = Function::by_name(&name)
+        .ok_or_else(|| RegistryError::Damaged(format!("`{name}` is not a function of the contract")))?;
+    Ok(CallRecord {
+        sequence: row.get("seq")?,
+        function,
+        digest: row.id("digest")?,
+        arguments: restore(&row.get::<_, String>("request")?, parts)?,
+        effect: row.get::<_, Option<String>>("effect")?.map(|form| restore(&form, parts)).transpose()?,
+        at: row.time("at")?,
+        answer: row.get::<_, Option<String>>("answer")?.map(|form| restore(&form, parts)).transpose()?,
+        answered_at: row.time_or_null("answered_at")?,
+        cost: Cost {
+            input_tokens: row.get("input_tokens")?,
+            cached_input_tokens: row.get("cached_input_tokens")?,
+            output_tokens: row.get("output_tokens")?,
+            cost_microusd: row.get("cost_microusd")?,
+        },
+        tries: row.get("tries")?,
+    })
+}
+
+/// One execution with its calls, every row and part of it as it was written.
+pub(super) fn record(conn: &Connection, blobs: &BlobStore, id: &ExecutionId) -> Answer<Option<Record>> {
+    let damaged = |sequence: Option<u64>, reason: String| RegistryError::DamagedRecord {
+        execution: id.clone(),
+        sequence,
+        reason,
+    };
+    let parts = StoredParts { conn, blobs };
+    let found = conn
+        .prepare_cached("SELECT * FROM executions WHERE id = ?1")?
+        .query_and_then([id.as_str()], |row| {
+            if row.get::<_, Option<String>>("pruned_at")?.is_some() {
+                return Err(RegistryError::Pruned(id.clone()));
+            }
+            if !seal::execution_is_whole(id.as_str(), row)? {
+                return Err(damaged(None, "its checksum is another one".to_owned()));
+            }
+            let calls: Option<u64> = row.get("calls")?;
+            let execution = execution_row(row, &parts).map_err(|error| damaged(None, error.to_string()))?;
+            Ok((execution, calls))
+        })?
+        .next()
+        .transpose()?;
+    let Some((execution, expected)) = found else { return Ok(None) };
+    let mut calls = Vec::new();
+    let mut statement = conn.prepare_cached(CALLS_OF)?;
+    let mut rows = statement.query((id.as_str(), 0))?;
+    while let Some(row) = rows.next()? {
+        let next = calls.len() as u64 + 1;
+        if row.get::<_, u64>("seq")? != next {
+            return Err(damaged(Some(next), "it is missing".to_owned()));
+        }
+        if !seal::call_is_whole(id.as_str(), row)? {
+            return Err(damaged(Some(next), "its checksum is another one".to_owned()));
+        }
+        let call = call_row(row, &parts).map_err(|error| damaged(Some(next), error.to_string()))?;
+        calls.push(call);
+    }
+    if let Some(expected) = expected.filter(|expected| *expected != calls.len() as u64) {
+        let reason = format!("it has {} calls and ended with {expected}", calls.len());
+        return Err(damaged(None, reason));
+    }
+    Ok(Some(Record { execution, calls }))
 }
 
 pub(super) fn cost(conn: &Connection, run: &RunId) -> Answer<CostSummary> {
@@ -394,16 +445,22 @@ pub(super) fn execution_cost(conn: &Connection, execution: &ExecutionId) -> Answ
 }
 
 fn sum_costs(conn: &Connection, of: &str, id: &str) -> Answer<CostSummary> {
+    // A call that waits for its answer stands among the charges once it is known to be uncertain.
     conn.prepare_cached(&format!(
-        "SELECT count(*) AS calls,
-                coalesce(sum(c.answer IS NULL), 0) AS unanswered,
-                coalesce(sum(c.answer IS NOT NULL AND c.cost_microusd IS NULL), 0) AS unpriced,
-                coalesce(sum(c.input_tokens), 0) AS input,
-                coalesce(sum(c.cached_input_tokens), 0) AS cached,
-                coalesce(sum(c.output_tokens), 0) AS output,
-                sum(c.cost_microusd) AS money
-         FROM calls c JOIN executions e ON e.number = c.execution
-         WHERE {of} AND c.function = ?2",
+        "WITH paid (calls, unanswered, unpriced, uncertain, input, cached, output, money) AS (
+             SELECT 1, c.answer IS NULL, c.answer IS NOT NULL AND c.cost_microusd IS NULL, 0,
+                    c.input_tokens, c.cached_input_tokens, c.output_tokens, c.cost_microusd
+             FROM calls c JOIN executions e ON e.number = c.execution WHERE {of} AND c.function = ?2
+             UNION ALL
+             SELECT CASE c.reason WHEN 'uncertain' THEN 0 ELSE c.calls END, 0, 0,
+                    CASE c.reason WHEN 'uncertain' THEN c.calls ELSE 0 END,
+                    c.input_tokens, c.cached_input_tokens, c.output_tokens, c.cost_microusd
+             FROM charges c JOIN executions e ON e.number = c.execution WHERE {of})
+         SELECT coalesce(sum(calls), 0) AS calls, coalesce(sum(unanswered), 0) AS unanswered,
+                coalesce(sum(unpriced), 0) AS unpriced, coalesce(sum(uncertain), 0) AS uncertain,
+                coalesce(sum(input), 0) AS input, coalesce(sum(cached), 0) AS cached,
+                coalesce(sum(output), 0) AS output, sum(money) AS money
+         FROM paid",
     ))?
     .query_row((id, Function::LlmComplete.name()), |row| {
         Ok(CostSummary {
@@ -416,6 +473,7 @@ fn sum_costs(conn: &Connection, of: &str, id: &str) -> Answer<CostSummary> {
             calls: row.get("calls")?,
             unpriced_calls: row.get("unpriced")?,
             unanswered_calls: row.get("unanswered")?,
+            uncertain_sendings: row.get("uncertain")?,
         })
     })
     .map_err(RegistryError::from)

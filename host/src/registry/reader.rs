@@ -16,7 +16,7 @@ use crate::store::BlobStore;
 use super::error::RegistryError;
 use super::records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionRecord, FindingRecord,
-    Lease, LeaseKind, MessageRecord, Note, Run, VerifyReport,
+    Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
 use super::{lease, query, schema, verify};
 
@@ -142,6 +142,15 @@ impl Reader {
     /// Calls of an execution after the one with this sequence number.
     pub fn calls_after(&self, id: &ExecutionId, after: u64) -> Result<Vec<CallRecord>, RegistryError> {
         query::calls(&self.conn, &self.blobs, id, after)
+    }
+
+    /// One execution with all its calls, verified.
+    ///
+    /// # Errors
+    /// [`RegistryError::DamagedRecord`] names what is not as it was written, [`RegistryError::Pruned`] says
+    /// that it was dropped.
+    pub fn record(&self, id: &ExecutionId) -> Result<Option<Record>, RegistryError> {
+        query::record(&self.conn, &self.blobs, id)
     }
 
     /// What a run's model calls cost.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::call::{Cost, Function};
-use crate::domain::event::Outcome;
+use crate::domain::event::{Outcome, RunSettings};
 use crate::domain::id::{
     AttemptKey, CommitId, Digest, ExecutionId, Instance, RunId, SlotId, SpecName, TaskId, TaskKey,
 };
@@ -53,6 +53,10 @@ pub struct Run {
     pub tree: Option<String>,
     /// Why, when not done.
     pub reason: Option<String>,
+    /// How often it was gone on with.
+    pub resumed: u32,
+    /// What the operator asked for; absent in runs of the first release.
+    pub options: Option<RunSettings>,
 }
 
 /// A gate's result on an attempt.
@@ -306,6 +310,17 @@ pub struct CallRecord {
     pub answered_at: Option<Timestamp>,
     /// What it cost.
     pub cost: Cost,
+    /// How often it was sent: more than once after a crash between sending and storing.
+    pub tries: u32,
+}
+
+/// An execution with all its calls, verified against its checksums.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// What it was given, and how it ended.
+    pub execution: ExecutionRecord,
+    /// Its calls, numbered from 1 without gaps.
+    pub calls: Vec<CallRecord>,
 }
 
 /// What a run paid for.
@@ -319,6 +334,8 @@ pub struct CostSummary {
     pub unpriced_calls: u64,
     /// Those that were sent, perhaps, and never answered.
     pub unanswered_calls: u64,
+    /// Sendings without an answer that were charged at their reservation, because a crash came between.
+    pub uncertain_sendings: u64,
 }
 
 /// What is leased.

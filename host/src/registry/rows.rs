@@ -39,6 +39,8 @@ pub(super) trait Columns {
     fn time_or_null(&self, column: &str) -> Result<Option<Timestamp>, RegistryError>;
     /// JSON.
     fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, RegistryError>;
+    /// JSON, or NULL.
+    fn json_or_null<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, RegistryError>;
 }
 
 fn misfit(column: &str, error: &dyn std::fmt::Display) -> RegistryError {
@@ -74,5 +76,10 @@ impl Columns for Row<'_> {
     fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, RegistryError> {
         let text = self.get_ref(column)?.as_str().map_err(|e| misfit(column, &e))?;
         serde_json::from_str(text).map_err(|e| misfit(column, &e))
+    }
+
+    fn json_or_null<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, RegistryError> {
+        let text = self.get_ref(column)?.as_str_or_null().map_err(|e| misfit(column, &e))?;
+        text.map(|text| serde_json::from_str(text).map_err(|e| misfit(column, &e))).transpose()
     }
 }

@@ -10,7 +10,9 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::RegistryError;
 
 /// Number of the schema that this program writes.
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = 2;
+/// The oldest schema that can be upgraded.
+const OLDEST_VERSION: i64 = 1;
 /// "necr": marks a file as a registry.
 const APPLICATION_ID: i64 = 0x6e65_6372;
 /// How long a statement waits for another process.
@@ -75,7 +77,9 @@ CREATE TABLE runs (
     outcome TEXT,
     commit_id TEXT,
     tree TEXT,
-    reason TEXT
+    reason TEXT,
+    resumed INTEGER NOT NULL DEFAULT 0,
+    options TEXT
 ) STRICT;
 CREATE TABLE tasks (
     spec TEXT NOT NULL,
@@ -199,7 +203,11 @@ CREATE TABLE executions (
     started_at TEXT NOT NULL,
     ended_at TEXT,
     outcome TEXT,
-    usage TEXT
+    usage TEXT,
+    sum TEXT,
+    end_sum TEXT,
+    calls INTEGER,
+    pruned_at TEXT
 ) STRICT;
 CREATE INDEX executions_of_run ON executions (run, number);
 CREATE INDEX executions_of_task ON executions (spec, task, attempt);
@@ -217,6 +225,8 @@ CREATE TABLE calls (
     cached_input_tokens INTEGER NOT NULL DEFAULT 0,
     output_tokens INTEGER NOT NULL DEFAULT 0,
     cost_microusd INTEGER,
+    sum TEXT,
+    tries INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (execution, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE bodies (
@@ -229,6 +239,36 @@ CREATE TABLE lists (
     previous TEXT,
     item TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What model calls without an answer are charged at, once for each sending, and what pruned journals cost.
+const CHARGES: &str = "
+CREATE TABLE charges (
+    execution INTEGER NOT NULL REFERENCES executions (number),
+    seq INTEGER NOT NULL,
+    try INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    at TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    cached_input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cost_microusd INTEGER,
+    PRIMARY KEY (execution, seq, try)
+) STRICT, WITHOUT ROWID;
+";
+
+/// From schema 1 to 2: checksums of the journal, runs that go on, charges without an answer. Columns are
+/// added at the end of their tables, where a new database has them, too.
+const FROM_1: &str = "
+ALTER TABLE runs ADD COLUMN resumed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN options TEXT;
+ALTER TABLE executions ADD COLUMN sum TEXT;
+ALTER TABLE executions ADD COLUMN end_sum TEXT;
+ALTER TABLE executions ADD COLUMN calls INTEGER;
+ALTER TABLE executions ADD COLUMN pruned_at TEXT;
+ALTER TABLE calls ADD COLUMN sum TEXT;
+ALTER TABLE calls ADD COLUMN tries INTEGER NOT NULL DEFAULT 1;
 ";
 
 /// Tables that may be dropped without losing work.
@@ -271,31 +311,57 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, RegistryError> {
         Err(_) => create(path)?,
     }
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    recognise(&conn)?;
+    let found = recognise(&conn)?;
     if conn.is_readonly(rusqlite::MAIN_DB)? {
         return Err(RegistryError::ReadOnly);
     }
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     conn.pragma_update(None, "synchronous", "FULL")?;
+    upgrade(&conn, found)?;
     conn.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
     Ok(conn)
 }
 
 /// Opens an existing database for reading only.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, RegistryError> {
-    let conn = match connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(|conn| recognise(&conn).map(|()| conn)) {
+    let open = |path: &Path, flags: OpenFlags| {
+        let conn = connect(path, flags)?;
+        let found = recognise(&conn)?;
+        if found == SCHEMA_VERSION { Ok(conn) } else { upgraded_copy(&conn, found) }
+    };
+    let conn = match open(path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
         // Without a write-ahead log beside it, and without the right to make one, the file is all
         // there is.
         Err(RegistryError::CannotOpen { .. } | RegistryError::ReadOnly) if is_alone(path) => {
             let uri = format!("file:{}?immutable=1", percent_encoded(path));
-            let conn = connect(Path::new(&uri), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?;
-            recognise(&conn)?;
-            conn
+            open(Path::new(&uri), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?
         }
         other => other?,
     };
     conn.pragma_update(None, "query_only", true)?;
     Ok(conn)
+}
+
+/// Brings an older database to this program's schema, whole or not at all.
+fn upgrade(conn: &Connection, found: i64) -> Result<(), RegistryError> {
+    if found == SCHEMA_VERSION {
+        return Ok(());
+    }
+    let steps = format!("BEGIN IMMEDIATE; {FROM_1} {CHARGES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
+    conn.execute_batch(&steps).inspect_err(|_| {
+        // Nothing was changed when even this fails: the database is as it was found when it is opened again.
+        let _ = conn.execute_batch("ROLLBACK");
+    })?;
+    Ok(())
+}
+
+/// A private copy in this program's schema, for those who must not write; it spills to disk when it grows.
+fn upgraded_copy(conn: &Connection, found: i64) -> Result<Connection, RegistryError> {
+    let mut copy = Connection::open("")?;
+    rusqlite::backup::Backup::new(conn, &mut copy)?.run_to_completion(-1, Duration::ZERO, None)?;
+    upgrade(&copy, found)?;
+    copy.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(copy)
 }
 
 /// A private database with empty projections, to rebuild them in; it spills to disk when it grows.
@@ -338,7 +404,7 @@ fn create(path: &Path) -> Result<(), RegistryError> {
     let conn = Connection::open(file.path())?;
     conn.pragma_update(None, "application_id", APPLICATION_ID)?;
     conn.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    conn.execute_batch(&["BEGIN;", LOG, PROJECTIONS, JOURNAL, RUNTIME, "COMMIT;"].concat())?;
+    conn.execute_batch(&["BEGIN;", LOG, PROJECTIONS, JOURNAL, CHARGES, RUNTIME, "COMMIT;"].concat())?;
     conn.close().map_err(|(_, error)| error)?;
     file.as_file().sync_all().map_err(failed)?;
     match file.persist_noclobber(path) {
@@ -349,14 +415,15 @@ fn create(path: &Path) -> Result<(), RegistryError> {
     }
 }
 
-fn recognise(conn: &Connection) -> Result<(), RegistryError> {
+/// Gives the number of the schema, one that this program can work with.
+fn recognise(conn: &Connection) -> Result<i64, RegistryError> {
     let application: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if application != APPLICATION_ID {
         return Err(RegistryError::Damaged("the file is a database, but not a registry".to_owned()));
     }
     let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match found {
-        SCHEMA_VERSION => Ok(()),
+        OLDEST_VERSION..=SCHEMA_VERSION => Ok(found),
         found if found > SCHEMA_VERSION => Err(RegistryError::Newer { found, supported: SCHEMA_VERSION }),
         found => Err(RegistryError::Damaged(format!("schema {found} was never released"))),
     }

@@ -124,6 +124,7 @@ pub(super) const fn state_after(body: &Body) -> Option<TaskState> {
         Body::TaskFailed { .. } => Some(TaskState::Failed),
         Body::TaskCancelled { .. } => Some(TaskState::Cancelled),
         Body::RunStarted { .. }
+        | Body::RunResumed { .. }
         | Body::TeamAssembled { .. }
         | Body::RunFinished { .. }
         | Body::TaskUpdated { .. }

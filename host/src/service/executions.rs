@@ -82,12 +82,13 @@ impl Begun {
         self.execution.id()
     }
 
-    /// Ends the execution with what the component gave, and keeps a policy's state with it.
+    /// Ends the execution with what the component gave, and keeps a policy's state with it. Gives the
+    /// recorded time of the end.
     pub(crate) async fn end<T: Serialize>(
         &self,
         ended: &Ended<T>,
         policy: Option<PolicyState>,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<jiff::Timestamp, ServiceError> {
         let outcome = match &ended.result {
             Ok(value) => json!({ "ok": value }),
             Err(error) => json!({ "error": error.name(), "message": chain(error) }),

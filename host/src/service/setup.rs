@@ -315,6 +315,7 @@ async fn announce(options: &RunOptions, ready: &Ready, base_branch: &str, base: 
         language: shop.language.clone(),
         team: Vec::new(),
         plugins: shop.plugins.digests(),
+        options: None,
     };
     shop.registry.append(Subject { spec: Some(shop.spec.clone()), ..Subject::run(&shop.run) }, vec![body]).await?;
     shop.tell(&Progress::Started {

@@ -97,6 +97,7 @@ mod tests {
             answer: Some(answer),
             answered_at: None,
             cost: Cost { input_tokens: 10, cost_microusd: Some(5), ..Cost::default() },
+            tries: 1,
         }
     }
 

@@ -298,6 +298,7 @@ async fn a_message_to_somebody_outside_the_team_is_not_found() {
         language: "en".to_owned(),
         team: vec![spirit()],
         plugins: Default::default(),
+        options: None,
     };
     fixture.registry.append(Subject::run(&run()), vec![started]).await.unwrap();
     let execution = begin(&fixture, "e").await;

@@ -30,6 +30,7 @@ fn started() -> Body {
         language: "en".to_owned(),
         team: vec![spirit()],
         plugins: [("routing/least-busy".to_owned(), digest())].into(),
+        options: None,
     }
 }
 
