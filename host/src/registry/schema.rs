@@ -358,7 +358,7 @@ fn upgrade(conn: &Connection, found: i64) -> Result<(), RegistryError> {
 /// A private copy in this program's schema, for those who must not write; it spills to disk when it grows.
 fn upgraded_copy(conn: &Connection, found: i64) -> Result<Connection, RegistryError> {
     let mut copy = Connection::open("")?;
-    rusqlite::backup::Backup::new(conn, &mut copy)?.run_to_completion(-1, Duration::ZERO, None)?;
+    rusqlite::backup::Backup::new(conn, &mut copy)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
     upgrade(&copy, found)?;
     copy.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(copy)
