@@ -16,6 +16,7 @@ use crate::domain::budget::{Amount, Budget, Exceeded, Reservation};
 use crate::domain::call::{Cost, HostError, Refused};
 use crate::domain::id::{Role, TaskId};
 use crate::domain::llm::{Completion, Request, Usage};
+use crate::failpoint::{self, Side};
 
 /// How long a call waits for its turn among the concurrent ones.
 pub const MAX_QUEUE_WAIT: Duration = Duration::from_secs(900);
@@ -195,7 +196,9 @@ impl Gateway {
             estimated: true,
         };
         let reservations = reserve(budgets, route, alias, &worst).map_err(TryError::Host)?;
+        failpoint::reach("llm", "send", Side::Before);
         let result = stop.or(route.backend.complete(call.clone())).await.unwrap_or(Err(LlmError::GivenUp));
+        failpoint::reach("llm", "send", Side::After);
         let (spent, calls) = match &result {
             Ok(completion) => (completion.usage, 1),
             Err(error) => match error.spent() {
