@@ -16,7 +16,7 @@ pub struct DiskFull;
 
 impl From<DiskFull> for io::Error {
     fn from(_: DiskFull) -> Self {
-        Self::from(io::ErrorKind::StorageFull)
+        rustix::io::Errno::NOSPC.into()
     }
 }
 

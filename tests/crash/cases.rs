@@ -63,7 +63,10 @@ pub(crate) fn play(points: &[Point], resumes: bool, undisturbed: &Left, keep: bo
         let output = start_it(&mut command);
         story.push_str(&format!("== start {start}: {}\n", said(&output)));
         match points.get(start) {
-            Some(point) if met(point, &output) => played.met += 1,
+            Some(point) if met(point, &output) => {
+                played.met += 1;
+                played.problems.extend(silent(point, &output));
+            }
             Some(point) if output.status.success() => {
                 story.push_str(&format!("`{point}` was not met\n"));
                 break;
@@ -116,6 +119,14 @@ fn met(point: &Point, output: &Output) -> bool {
         Act::Kill => output.status.signal() == Some(9),
         Act::Full => !output.status.success(),
     }
+}
+
+/// A full disk has to be named, and has an exit code.
+fn silent(point: &Point, output: &Output) -> Option<String> {
+    let words = String::from_utf8_lossy(&output.stderr);
+    let named = words.contains("disk is full") || words.contains("No space left");
+    let well = named && output.status.code() == Some(3) && !words.contains("panicked");
+    (point.act == Act::Full && !well).then(|| format!("the full disk is not told as it should be: {}", said(output)))
 }
 
 fn nothing_to_resume(output: &Output) -> bool {

@@ -49,16 +49,32 @@ fn tell(played: &[Played]) {
     assert_eq!(failed, 0, "cases failed");
 }
 
+/// The one case that is asked for, if one is.
+fn asked_for() -> Option<Vec<Vec<Point>>> {
+    let asked = std::env::var("NECRO_CRASH").ok().filter(|asked| asked != "all")?;
+    Some(vec![asked.split(',').map(|text| Point::parse(text).expect("`kill SITE HIT`")).collect()])
+}
+
+/// Whether every hit is wanted.
+fn all() -> bool {
+    std::env::var("NECRO_CRASH").is_ok_and(|asked| asked == "all")
+}
+
+fn each_alone(points: Vec<Point>) -> Vec<Vec<Point>> {
+    points.into_iter().map(|point| vec![point]).collect()
+}
+
 #[test]
 fn a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened() {
-    let asked = std::env::var("NECRO_CRASH").unwrap_or_default();
     let (left, census) = undisturbed();
     for (site, passed) in census.sites() {
         println!("{:>6} {site}{}", passed.hits, if passed.is_write { " (write)" } else { "" });
     }
-    let cases: Vec<Vec<Point>> = match asked.as_str() {
-        "" | "all" => census.kills(asked == "all").into_iter().map(|point| vec![point]).collect(),
-        one => vec![one.split(',').map(|text| Point::parse(text).expect("`kill SITE HIT`")).collect()],
-    };
-    tell(&play_all(&cases, &left));
+    tell(&play_all(&asked_for().unwrap_or_else(|| each_alone(census.kills(all()))), &left));
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_write_is_named_and_costs_nothing() {
+    let (left, census) = undisturbed();
+    tell(&play_all(&asked_for().unwrap_or_else(|| each_alone(census.writes(all()))), &left));
 }
