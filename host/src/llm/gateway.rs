@@ -189,12 +189,7 @@ impl Gateway {
         let given_up = || HostError::Cancelled(format!("model `{}` was not asked: {STOPPING}", route.model));
         let slot = stop.or(self.slot()).await.unwrap_or_else(|| Err(given_up()));
         let _slot = slot.map_err(TryError::Host)?;
-        let worst = Usage {
-            input_tokens: estimate::request_tokens(&call.request),
-            cached_input_tokens: 0,
-            output_tokens: u64::from(call.request.max_output_tokens.unwrap_or(route.max_output_tokens)),
-            estimated: true,
-        };
+        let worst = worst(&call.request, route);
         let reservations = reserve(budgets, route, alias, &worst).map_err(TryError::Host)?;
         failpoint::reach("llm", "send", Side::Before);
         let result = stop.or(route.backend.complete(call.clone())).await.unwrap_or(Err(LlmError::GivenUp));
@@ -212,6 +207,17 @@ impl Gateway {
             lock(budget).settle(reservation, actual);
         }
         result.map_err(|error| TryError::Backend(error, spent))
+    }
+}
+
+/// The most that a request can use.
+fn worst(request: &Request, route: &Route) -> Usage {
+    let most = route.max_output_tokens.max(1);
+    Usage {
+        input_tokens: estimate::request_tokens(request),
+        cached_input_tokens: 0,
+        output_tokens: u64::from(request.max_output_tokens.unwrap_or(most).clamp(1, most)),
+        estimated: true,
     }
 }
 
@@ -393,6 +399,16 @@ impl Session {
                 Err(refused)
             }
         }
+    }
+
+    /// The most that one sending of `request` can cost; nothing when its alias leads nowhere.
+    #[must_use]
+    pub fn worst(&self, request: &Request) -> Cost {
+        let mut cost = Cost::default();
+        if let Ok(route) = self.gateway.route(&request.model) {
+            add(&mut cost, &worst(request, route), route);
+        }
+        cost
     }
 
     /// Why no further call can be answered until a person has changed something (the key, the model's
