@@ -16,6 +16,7 @@ use crate::domain::budget::{Amount, Budget, Exceeded, Reservation};
 use crate::domain::call::{Cost, HostError, Refused};
 use crate::domain::id::{Role, TaskId};
 use crate::domain::llm::{Completion, Request, Usage};
+use crate::failpoint::{self, Side};
 
 /// How long a call waits for its turn among the concurrent ones.
 pub const MAX_QUEUE_WAIT: Duration = Duration::from_secs(900);
@@ -190,7 +191,9 @@ impl Gateway {
         let _slot = slot.map_err(TryError::Host)?;
         let worst = worst(&call.request, route);
         let reservations = reserve(budgets, route, alias, &worst).map_err(TryError::Host)?;
+        failpoint::reach("llm", "send", Side::Before);
         let result = stop.or(route.backend.complete(call.clone())).await.unwrap_or(Err(LlmError::GivenUp));
+        failpoint::reach("llm", "send", Side::After);
         let (spent, calls) = match &result {
             Ok(completion) => (completion.usage, 1),
             Err(error) => match error.spent() {
