@@ -119,7 +119,8 @@ impl Registry {
     /// `Unknown…` errors for one about nothing, `Duplicate…` for a run or an artifact that exists.
     pub async fn append(&self, subject: Subject, bodies: Vec<Body>) -> Result<Vec<Event>, RegistryError> {
         let what = bodies.first().map_or("nothing", Body::name);
-        failpoint::awaiting("append", what, self.shared.writer.run(move |tx| append::append(tx, &subject, bodies))).await
+        failpoint::awaiting("append", what, self.shared.writer.run(move |tx| append::append(tx, &subject, bodies)))
+            .await
     }
 
     /// Brings a spec's tasks to what its file says: content from the file, ticked means done, and the

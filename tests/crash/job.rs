@@ -125,7 +125,11 @@ fn replies() -> Replies {
             "0.1",
             None,
             &[
-                &[list.clone(), write(&document("requirements.md"), REQUIREMENTS), write(&document("design.md"), DESIGN)],
+                &[
+                    list.clone(),
+                    write(&document("requirements.md"), REQUIREMENTS),
+                    write(&document("design.md"), DESIGN),
+                ],
                 &[finish("specify lunch")],
             ],
         )
@@ -188,11 +192,8 @@ pub(crate) struct Asked {
 
 impl Kitchen {
     pub(crate) fn new() -> Self {
-        let world = World::new(&[
-            ("README.txt", "No bread yet\n"),
-            ("necro.toml", SETTINGS),
-            ("old/crumbs.txt", "a few\n"),
-        ]);
+        let world =
+            World::new(&[("README.txt", "No bread yet\n"), ("necro.toml", SETTINGS), ("old/crumbs.txt", "a few\n")]);
         let server = LlmServer::scripted(Some(KEY), Script::parse(&replies().text(), "replies.toml").unwrap());
         let job = world.file("job.md", JOB);
         Self { world, server, job }

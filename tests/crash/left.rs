@@ -45,7 +45,8 @@ impl Left {
         subjects.sort();
         let refs = lines(&mirror, &["for-each-ref", "--format=%(refname)", "refs/heads", "refs/necro"]);
         let refs: Vec<String> = refs.into_iter().filter(|name| !name.starts_with("refs/necro/rescue/")).collect();
-        let reached = lines(&mirror, &[&["rev-list"][..], &refs.iter().map(String::as_str).collect::<Vec<_>>()].concat());
+        let reached =
+            lines(&mirror, &[&["rev-list"][..], &refs.iter().map(String::as_str).collect::<Vec<_>>()].concat());
         let mut asked = kitchen.asked();
         asked.dedup();
         Self {
@@ -75,7 +76,8 @@ impl Left {
         differ("the number of commits", self.commits.to_string(), undisturbed.commits.to_string());
         differ("the refs", self.refs.join("\n"), undisturbed.refs.join("\n"));
         differ("the events", format!("{:#?}", self.events), format!("{:#?}", undisturbed.events));
-        let places = |left: &Self| left.asked.iter().map(|asked| format!("{:?}", asked.at)).collect::<Vec<_>>().join("\n");
+        let places =
+            |left: &Self| left.asked.iter().map(|asked| format!("{:?}", asked.at)).collect::<Vec<_>>().join("\n");
         differ("where the model was asked", places(self), places(undisturbed));
         for (here, there) in self.asked.iter().zip(&undisturbed.asked).filter(|(here, there)| here.at == there.at) {
             differ(&format!("the request {:?}", here.at), here.text.clone(), there.text.clone());

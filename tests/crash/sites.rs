@@ -88,8 +88,10 @@ impl Census {
     /// The first, the middle and the last passing of each site, or all.
     pub(crate) fn kills(&self, all: bool) -> Vec<Point> {
         let choose = |hits: u64| if all { (1..=hits).collect() } else { vec![1, hits.div_ceil(2), hits] };
-        let mut points: Vec<Point> =
-            self.sites().flat_map(|(site, passed)| choose(passed.hits).into_iter().map(|hit| Point::kill(site, hit))).collect();
+        let mut points: Vec<Point> = self
+            .sites()
+            .flat_map(|(site, passed)| choose(passed.hits).into_iter().map(|hit| Point::kill(site, hit)))
+            .collect();
         points.dedup();
         points
     }
@@ -99,7 +101,9 @@ impl Census {
         let writes = self.sites().filter(|(site, passed)| passed.is_write && site.ends_with(".before"));
         let hits = |passed: Passed| if all { (1..=passed.hits).collect() } else { vec![1, passed.hits] };
         let mut points: Vec<Point> = writes
-            .flat_map(|(site, passed)| hits(passed).into_iter().map(|hit| Point { act: Act::Full, ..Point::kill(site, hit) }))
+            .flat_map(|(site, passed)| {
+                hits(passed).into_iter().map(|hit| Point { act: Act::Full, ..Point::kill(site, hit) })
+            })
             .collect();
         points.dedup();
         points

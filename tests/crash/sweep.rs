@@ -41,7 +41,11 @@ fn tell(played: &[Played]) {
             Some(folder) => {
                 failed += 1;
                 println!("FAILED  {}{met}\n{}", case.name(), case.problems.join("\n"));
-                println!("        kept in {}; again: NECRO_CRASH='{}' cargo test --test crash", folder.display(), case.name());
+                println!(
+                    "        kept in {}; again: NECRO_CRASH='{}' cargo test --test crash",
+                    folder.display(),
+                    case.name()
+                );
             }
         }
     }

@@ -84,7 +84,8 @@ impl BlobStore {
         if fs::metadata(&path).is_ok_and(|m| m.len() == size_bytes) && fs::read(&path).is_ok_and(|kept| kept == bytes) {
             return Ok(digest);
         }
-        failpoint::writing("blob", "put", || self.write(&path, bytes)).map_err(|source| BlobError::Io { path, source })?;
+        failpoint::writing("blob", "put", || self.write(&path, bytes))
+            .map_err(|source| BlobError::Io { path, source })?;
         Ok(digest)
     }
 
