@@ -46,11 +46,11 @@ pub use journal::{Execution, NewExecution, PolicyState};
 pub use lease::{LeaseRequest, MAX_LEASE};
 pub use local::LocalContext;
 pub use reader::Reader;
-pub use reopen::CUT_OFF;
 pub use records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
     FindingRecord, Gate, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
+pub use reopen::CUT_OFF;
 pub use tasks::{Claim, MAX_TASKS};
 
 use journal::Shared;
