@@ -122,6 +122,9 @@ fn kept(kitchen: &Kitchen, name: &str) -> PathBuf {
 /// Whether the run has its end: then there is nothing to go on with.
 fn is_done(kitchen: &Kitchen) -> bool {
     let state = kitchen.world.state();
+    if !state.join("registry.db").exists() {
+        return false;
+    }
     let reader = Reader::open(&state.join("registry.db"), BlobStore::open(state.join("blobs")).unwrap());
     reader.is_ok_and(|reader| {
         reader.latest_run().unwrap().is_some_and(|run| run.outcome.as_deref() == Some("done"))
