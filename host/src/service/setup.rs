@@ -147,7 +147,7 @@ async fn gather(options: &RunOptions, clock: &Arc<dyn Clock>) -> Result<Gathered
     let lock = state.lock(clock.now())?;
     serves(&state, &source)?;
     let mirror = Mirror::open(git.at_home(state.root())?, &state.repositories(), source.clone()).await?;
-    let blobs = BlobStore::open(state.blobs())?;
+    let blobs = BlobStore::own(state.blobs())?;
     let opening = open_registry(state.registry(), Arc::clone(clock), blobs.clone());
     let (fetched, registry) = tokio::join!(mirror.fetch(), opening);
     fetched?;

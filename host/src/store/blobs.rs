@@ -13,6 +13,9 @@ use super::digest_of;
 /// Largest blob, in bytes.
 pub const MAX_BLOB_BYTES: u64 = 256 * 1024 * 1024;
 
+/// The folder of blobs that are being written; each is moved to its place when it is whole.
+const BEGUN: &str = "begun";
+
 /// Why bytes could not be stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
@@ -67,6 +70,19 @@ impl BlobStore {
             fs::create_dir_all(&root).map_err(|source| BlobError::Io { path: root.clone(), source })?;
         }
         Ok(Self { root: Arc::new(root) })
+    }
+
+    /// The same for the one process that puts blobs here: what an earlier one had begun to write is gone.
+    ///
+    /// # Errors
+    /// [`BlobError::Io`] when the directory cannot be made or changed.
+    pub fn own(root: impl Into<PathBuf>) -> Result<Self, BlobError> {
+        let store = Self::open(root)?;
+        let begun = store.root.join(BEGUN);
+        match fs::remove_dir_all(&begun) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(BlobError::Io { path: begun, source }),
+            _ => Ok(store),
+        }
     }
 
     /// Stores `bytes`; durable on return. Bytes that are present already are not written again.
@@ -129,7 +145,9 @@ impl BlobStore {
         if new_shard {
             fs::create_dir_all(shard)?;
         }
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(shard)?;
+        let begun = self.root.join(BEGUN);
+        fs::create_dir_all(&begun)?;
+        let mut file = tempfile::Builder::new().tempfile_in(&begun)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         failpoint::writing("blob", "persist", || file.persist(path).map_err(|e| e.error))?;
@@ -170,6 +188,17 @@ mod tests {
         assert_eq!(store.put(b"once").unwrap(), digest);
         assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_dead_owner_had_begun_is_gone_and_what_it_had_put_stays() {
+        let (_dir, store) = store();
+        let digest = store.put(b"whole").unwrap();
+        fs::write(store.root.join(BEGUN).join("half"), b"ha").unwrap();
+        let store = BlobStore::own(store.root()).unwrap();
+        assert!(!store.root.join(BEGUN).exists());
+        assert_eq!(store.get(&digest).unwrap(), b"whole");
+        store.put(b"more").unwrap();
     }
 
     #[test]
