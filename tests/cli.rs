@@ -17,3 +17,5 @@ mod recorded;
 mod set_up;
 #[path = "cli/specs.rs"]
 mod specs;
+#[path = "cli/upkeep.rs"]
+mod upkeep;

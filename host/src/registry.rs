@@ -13,6 +13,7 @@ mod lease;
 mod local;
 mod parts;
 mod projection;
+mod prune;
 mod query;
 mod reader;
 mod records;
@@ -44,12 +45,13 @@ pub use error::RegistryError;
 pub use journal::{Execution, NewExecution, PolicyState};
 pub use lease::{LeaseRequest, MAX_LEASE};
 pub use local::LocalContext;
+pub use prune::{PruneChoice, PruneReport, PrunedRun, shrink};
 pub use reader::Reader;
-pub use reopen::CUT_OFF;
 pub use records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
     FindingRecord, Gate, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
+pub use reopen::CUT_OFF;
 pub use tasks::{Claim, MAX_TASKS};
 
 use journal::Shared;

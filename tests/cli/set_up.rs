@@ -23,6 +23,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("artifact get", &["--output"]),
     ("plugin ls", &["JSON:"]),
     ("plugin inspect", &["JSON:"]),
+    ("stop", &["--timeout", "exit code 0", "JSON:"]),
+    ("prune", &["--older-than", "--keep-size", "--dry-run", "JSON:"]),
     ("doctor", &["--llm", "JSON:"]),
     ("init", &["--force"]),
     ("completions", &["bash"]),
