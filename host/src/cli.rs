@@ -53,6 +53,7 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
     log::start(cli.log.as_deref(), cli.log_format, err)?;
     match cli.command {
         Command::Run(args) => return run::run(args, Extent::Run, out, err).await,
+        Command::Resume(args) => return run::resume(args, out, err).await,
         Command::Plan(args) => return run::run(args, Extent::Plan, out, err).await,
         Command::Doctor(args) => return doctor::run(args, out).await,
         Command::Spec(SpecCommand::Check { path, strict, json }) => {

@@ -96,6 +96,17 @@ impl Default for RunSettings {
     }
 }
 
+/// What becomes of an uncertain model call. It is charged at its reservation in both cases.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Uncertain {
+    /// It is sent once more, and charged again.
+    #[default]
+    Resend,
+    /// It fails, and the spirit is told.
+    Fail,
+}
+
 /// Which model, where. Absent fields are left to the defaults of LLM access.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -115,6 +126,8 @@ pub struct LlmSettings {
     /// Calls at the same time.
     #[serde(deserialize_with = "positive")]
     pub max_concurrent: Option<u32>,
+    /// What becomes of a call that was sent, perhaps, and not answered before the host ended.
+    pub uncertain: Uncertain,
     /// `[llm.models.<alias>]`
     pub models: BTreeMap<String, ModelSettings>,
 }

@@ -23,6 +23,7 @@ mod progress;
 mod reclaim;
 mod records;
 mod remains;
+mod resume;
 mod review;
 mod runner;
 mod setup;
@@ -30,6 +31,7 @@ mod slots;
 mod specbranch;
 mod specname;
 mod state_dir;
+mod tape;
 mod taskset;
 mod workshop;
 
@@ -41,4 +43,5 @@ pub use necromancer::{EndedRun, Extent, Goal, RunOptions, RunSummary, TaskCounts
 pub use plugins::{PluginChoice, PluginSource, load_builtin, load_plugin_file};
 pub use progress::{Observer, Progress, Silent};
 pub use records::{Owner, existing_state, owner, root_of};
+pub use resume::{Going, is_open, openable};
 pub use state_dir::{DEFAULT_NAME as STATE_DIR_NAME, StateDir, StateDirError};

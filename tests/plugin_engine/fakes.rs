@@ -162,7 +162,7 @@ impl Fake {
     fn record(&self, line: String) -> Result<u64, JournalError> {
         let mut steps = self.steps.lock().unwrap();
         if self.broken_from.is_some_and(|n| steps.len() >= n) {
-            return Err(JournalError { reason: "no space left on device".into(), full: true });
+            return Err(JournalError::Unwritable { reason: "no space left on device".into(), full: true });
         }
         steps.push(line);
         Ok(steps.len() as u64)
@@ -204,6 +204,10 @@ impl Journal for Fake {
 
 #[async_trait]
 impl Llm for Fake {
+    fn worst(&self, _: &Request) -> Cost {
+        Cost { input_tokens: 50, output_tokens: 10, ..Cost::default() }
+    }
+
     async fn complete(&self, request: Request) -> Result<(Completion, Cost), Refused> {
         self.did("llm.complete");
         if self.silent_model {

@@ -62,6 +62,8 @@ pub(crate) enum Colour {
 pub(crate) enum Command {
     /// Work on a job, or on a spec that exists, until its tasks are merged.
     Run(RunArgs),
+    /// Go on with a run that was cut off or stopped, where it was.
+    Resume(ResumeArgs),
     /// Write the spec of a job (requirements, design, tasks) and stop before any task is done.
     Plan(RunArgs),
     /// Bring the spec branch into your repository as `necro/<spec>`; your checkout is not touched.
@@ -156,6 +158,10 @@ pub(crate) struct RunArgs {
     /// Work from the last commit although the checkout has changes that are not committed.
     #[arg(long)]
     pub allow_dirty: bool,
+    /// Begin a new run, although an earlier one on the same job was cut off or stopped: what that left open
+    /// gets an end, and its work is kept
+    #[arg(long, conflicts_with = "demo")]
+    pub fresh: bool,
     /// Print one JSON object at the end instead of words: the run's `outcome`, `branch`, `commit`, `tree`, `tasks`,
     /// `cost`, `problems` (what is left to do), `landed`, `mirror` (where the branch can be fetched) and more.
     #[arg(long)]
@@ -163,6 +169,40 @@ pub(crate) struct RunArgs {
 }
 
 /// A language of the demo.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "What was answered is not asked again, what was merged stays merged, and finished attempts are not \
+repeated: spirits are run again from their records, at no cost. Model, server and parallelism are those \
+that the run was begun with, unless they are named here; keys come from the environment.
+
+Examples:
+  necro-host resume                                     the newest run that was cut off or stopped
+  necro-host resume 019a2b7c-…  --llm chat:qwen3        this one, with another model
+
+JSON: as of `run`."
+)]
+pub(crate) struct ResumeArgs {
+    /// The run [default: the newest that has no end]
+    pub run: Option<String>,
+    #[command(flatten)]
+    pub place: Place,
+    /// The model: `openai`, `responses:MODEL`, `chat:MODEL` or `scripted:FILE` [default: the run's]
+    #[arg(long, env = "NECRO_LLM", value_name = "BACK-END")]
+    pub llm: Option<String>,
+    /// Base URL of an OpenAI-compatible server [default: the run's]
+    #[arg(long, env = "OPENAI_BASE_URL", value_name = "URL")]
+    pub base_url: Option<String>,
+    /// At most this many attempts at the same time [default: the run's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub max_parallel: Option<u32>,
+    /// Use this plugin from here on: a name of the built-in set or a component file
+    #[arg(long, value_name = "KIND=NAME|PATH")]
+    pub plugin: Vec<String>,
+    /// Print one JSON object at the end instead of words
+    #[arg(long)]
+    pub json: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Language {
     /// English

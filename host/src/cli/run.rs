@@ -8,15 +8,15 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::args::{Language, RunArgs};
+use super::args::{Language, ResumeArgs, RunArgs};
 use super::display::Display;
 use super::report::{self, INTERRUPTED, WORK_FAILED};
 use super::style::Style;
 use super::{args, neutral, open, out, words as common};
 use crate::clock::SystemClock;
-use crate::domain::id::SpecName;
+use crate::domain::id::{RunId, SpecName};
 use crate::llm::config::LlmChoice;
-use crate::service::{self, EndedRun, Extent, Goal, RunOptions, RunSummary, ServiceError, demo};
+use crate::service::{self, EndedRun, Extent, Goal, Going, RunOptions, RunSummary, ServiceError, demo};
 use crate::workspace::fetch_command;
 
 /// A job has at most this many bytes.
@@ -26,6 +26,44 @@ const MAX_JOB_BYTES: u64 = 1 << 20;
 pub(crate) async fn run(args: RunArgs, extent: Extent, style: Style, err: Style) -> Result<ExitCode, ServiceError> {
     let json = args.json;
     let (options, place) = options(args, extent)?;
+    drive(options, &place, json, style, err).await
+}
+
+/// Runs `resume`.
+pub(crate) async fn resume(args: ResumeArgs, style: Style, err: Style) -> Result<ExitCode, ServiceError> {
+    let named = args.run.as_deref().map(RunId::new).transpose()?;
+    let run = open::read(&args.place, move |records| service::openable(records.reader.runs()?, named.as_ref())).await?;
+    let asked = run.options.unwrap_or_default();
+    let spec = run.spec.ok_or_else(|| ServiceError::Internal(format!("run {} has no spec", run.id)))?;
+    let options = RunOptions {
+        goal: Goal::Spec(spec),
+        extent: if asked.plan_only { Extent::Plan } else { Extent::Run },
+        repository: args.place.repo,
+        cwd: open::cwd()?,
+        state: args.place.state,
+        cache: cache_dir(),
+        base: Some(run.base_branch),
+        llm: llm(args.llm.as_deref().or(asked.llm.as_deref()))?,
+        base_url: args.base_url.or(asked.base_url),
+        max_parallel: args.max_parallel.or(asked.max_parallel),
+        plugins: args.plugin.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>()?,
+        // It works from its own branch: what the checkout has meanwhile does not matter.
+        allow_dirty: true,
+        going: Going::On(run.id),
+        env: environment(),
+    };
+    let place = Place::of(&options);
+    drive(options, &place, args.json, style, err).await
+}
+
+/// Runs it, shows how it goes, and sums up.
+async fn drive(
+    options: RunOptions,
+    place: &Place,
+    json: bool,
+    style: Style,
+    err: Style,
+) -> Result<ExitCode, ServiceError> {
     let display = Arc::new(Display::new(err, !json && std::io::stderr().is_terminal()));
     let (ask, asked) = watch::channel(false);
     let listening = tokio::spawn(interrupts(ask));
@@ -40,7 +78,7 @@ pub(crate) async fn run(args: RunArgs, extent: Extent, style: Style, err: Style)
             // It is said below, with what to do about it.
             summary.problems.clear();
         }
-        out::print(&words(&summary, &place, style))?;
+        out::print(&words(&summary, place, style))?;
     }
     if let Some(trouble) = trouble {
         return Ok(report::report(&trouble, err));
@@ -117,6 +155,7 @@ fn options(args: RunArgs, extent: Extent) -> Result<(RunOptions, Place), Service
         max_parallel: args.max_parallel,
         plugins,
         allow_dirty: args.allow_dirty,
+        going: if args.fresh { Going::Anew } else { Going::OnIfOpen },
         env: environment(),
     };
     if args.demo {
@@ -236,7 +275,7 @@ fn words(summary: &RunSummary, place: &Place, style: Style) -> String {
         "look:   necro-host status{flags}   ·   necro-host tasks{flags}   ·   necro-host show <task>{flags}\n"
     ));
     match summary.outcome.as_str() {
-        "interrupted" => text.push_str("go on:  run the same command again\n"),
+        "interrupted" => text.push_str(&format!("go on:  necro-host resume{flags}\n")),
         "planned" => text.push_str("go on:  `necro-host run` with the same job\n"),
         _ => {}
     }

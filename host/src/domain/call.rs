@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::assignment::Envelope;
+use super::excerpt::excerpt;
 
 /// When a call's record becomes durable (design: executions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,6 +216,25 @@ pub enum LocalAnswer {
     Lease(String),
     /// An artifact's address.
     Uri(String),
+}
+
+/// A repeated execution asked something else than its record says.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("call {sequence} is another one than on record: recorded {}, now {}", shown(recorded), now.as_ref().map_or_else(|| "it returned".to_owned(), shown))]
+pub struct Divergence {
+    /// Number of the call.
+    pub sequence: u64,
+    /// The function on record, and its arguments.
+    pub recorded: (Function, Value),
+    /// What was asked now; absent: it returned instead.
+    pub now: Option<(Function, Value)>,
+}
+
+/// Of a request in a message, so many bytes are shown from its beginning and from its end.
+const MAX_SHOWN_BYTES: usize = 400;
+
+fn shown((function, arguments): &(Function, Value)) -> String {
+    format!("`{}` {}", function.name(), excerpt(&arguments.to_string(), MAX_SHOWN_BYTES, MAX_SHOWN_BYTES))
 }
 
 /// A call as the journal sees it.

@@ -77,7 +77,7 @@ pub enum Outcome {
 /// How a run was asked for. Addresses are without credentials; keys come from the environment again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct RunSettings {
+pub struct RunRequest {
     /// The choice of a model, such as `scripted:/path/replies.jsonl`; absent: by configuration.
     pub llm: Option<String>,
     /// Base URL of the model's server.
@@ -118,7 +118,7 @@ pub enum Body {
         plugins: std::collections::BTreeMap<String, Digest>,
         /// What the operator asked for, so that the run can be gone on with.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        options: Option<RunSettings>,
+        options: Option<RunRequest>,
     },
     /// A run that was cut off, or stopped, goes on.
     RunResumed {

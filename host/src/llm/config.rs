@@ -71,6 +71,17 @@ impl FromStr for LlmChoice {
     }
 }
 
+impl std::fmt::Display for LlmChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OpenAi => f.write_str("openai"),
+            Self::Responses(model) => write!(f, "responses:{model}"),
+            Self::Chat(model) => write!(f, "chat:{model}"),
+            Self::Scripted(path) => write!(f, "scripted:{}", path.display()),
+        }
+    }
+}
+
 fn is_model(text: &str) -> bool {
     !text.is_empty() && text.len() <= 200 && !text.chars().any(|c| c.is_control() || c.is_whitespace())
 }

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::domain::assignment::{DependencyReport, SpecDocument};
-use crate::domain::call::{CallRequest, Cost, HostError, LocalAnswer, LocalEffect, Refused};
+use crate::domain::call::{CallRequest, Cost, Divergence, HostError, LocalAnswer, LocalEffect, Refused};
 use crate::domain::event::Event;
+use crate::domain::id::Digest;
 use crate::domain::llm::{Completion, Request};
 use crate::domain::task::Task;
 use crate::domain::work::{
@@ -18,6 +19,9 @@ use crate::domain::work::{
 /// `llm`.
 #[async_trait]
 pub trait Llm: Send + Sync {
+    /// The most that a completion can cost, as far as it is known before: what a sending is charged at when
+    /// nobody knows whether it was answered.
+    fn worst(&self, request: &Request) -> Cost;
     /// One completion, paid for out of the attempt's budget.
     async fn complete(&self, request: Request) -> Result<(Completion, Cost), Refused>;
 }
@@ -87,8 +91,10 @@ pub trait Artifacts: Send + Sync {
     async fn get(&self, uri: String) -> Result<Vec<u8>, HostError>;
 }
 
-/// `log`.
+/// `log`, and the host's own view of what a guest does.
 pub trait Log: Send + Sync {
+    /// A call begins, of whatever interface; or a repeated execution was answered from its record.
+    fn called(&self, _call: &CallRequest, _recalled: bool) {}
     /// One record; `level` is trace, debug, info, warn or error.
     fn emit(&self, level: &str, message: &str, fields: &[(String, String)]);
 }
@@ -115,10 +121,40 @@ pub struct Capabilities {
     pub local: bool,
 }
 
+/// What the record says about a guest's next call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Recorded {
+    /// Nothing: it happens now.
+    New,
+    /// It has happened.
+    Answered {
+        /// `{"Ok": value}` or `{"Err": error}`.
+        answer: Value,
+        /// What is known of its effect.
+        effect: Option<Value>,
+        /// Its change of files is not in the work tree, which was restored to an earlier state.
+        redo: bool,
+    },
+    /// It was begun, and nobody knows how far it came: it happens now, under this number.
+    Begun {
+        /// The number of its intent.
+        sequence: u64,
+    },
+}
+
 /// Where one execution's calls are recorded, in order. An error means that the record cannot be
 /// kept: the execution must end, because an answer that is not durable must not reach the guest.
 #[async_trait]
 pub trait Journal: Send + Sync {
+    /// What an earlier execution of the same component with the same input has recorded at this place.
+    /// Each call asks once, before anything else is done about it.
+    async fn recorded(&self, _call: &CallRequest) -> Result<Recorded, JournalError> {
+        Ok(Recorded::New)
+    }
+    /// Bytes that a recorded answer names by their digest.
+    async fn bytes(&self, digest: &Digest) -> Result<Vec<u8>, JournalError> {
+        Err(JournalError::Unreadable(format!("nothing is recorded under {digest}")))
+    }
     /// A call that only read, with its answer (or error). Durable with the next record.
     async fn observed(&self, call: CallRequest, answer: Value) -> Result<(), JournalError>;
     /// A call that will have an effect outside; durable on return. Gives its sequence number.
@@ -139,22 +175,34 @@ pub trait Journal: Send + Sync {
     ) -> Result<Result<LocalAnswer, HostError>, JournalError>;
 }
 
-/// The record of a call could not be kept.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("the journal cannot be written: {reason}")]
-pub struct JournalError {
-    /// Why.
-    pub reason: String,
-    /// There is no room for it, or it may not be written to: the machine's trouble.
-    pub full: bool,
-}
-
-impl JournalError {
-    /// An error that no room would mend.
-    #[must_use]
-    pub const fn new(reason: String) -> Self {
-        Self { reason, full: false }
-    }
+/// Why an execution cannot go on with its journal.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum JournalError {
+    /// The record of a call could not be kept.
+    #[error("the journal cannot be written: {reason}")]
+    Unwritable {
+        /// Why.
+        reason: String,
+        /// There is no room for it, or it may not be written to: the machine's trouble.
+        full: bool,
+    },
+    /// What was recorded cannot be read, or does not fit the call.
+    #[error("the journal cannot be gone on from: {0}")]
+    Unreadable(String),
+    /// The guest asks something else than the record says.
+    #[error(transparent)]
+    Diverged(Box<Divergence>),
+    /// The work tree cannot be brought to what the record says.
+    #[error("the work tree cannot be restored at call {sequence}: {reason}")]
+    NotRestored {
+        /// The call whose change of files could not be made again.
+        sequence: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing more is recorded, and nothing may happen now.
+    #[error("the record ends here")]
+    RecordEnds,
 }
 
 /// The journal of calls that are no executions: nothing is granted in them, so there is nothing to keep.

@@ -169,8 +169,8 @@ pub enum ExecutionError {
         /// What is wrong.
         reason: String,
     },
-    /// Its calls could not be recorded, so it was stopped.
-    #[error("{kind} `{plugin}` was stopped, because its calls cannot be recorded")]
+    /// Its calls could not be recorded, or do not fit what is recorded, so it was stopped.
+    #[error("{kind} `{plugin}` was stopped")]
     Journal {
         /// The plugin's kind.
         kind: PluginKind,
@@ -202,6 +202,9 @@ impl ExecutionError {
             Self::Trapped { .. } => "trapped",
             Self::Cancelled { .. } => "cancelled",
             Self::InvalidOutput { .. } => "invalid-output",
+            Self::Journal { source: JournalError::Diverged(_), .. } => "diverged",
+            Self::Journal { source: JournalError::RecordEnds, .. } => "record-ends",
+            Self::Journal { source: JournalError::NotRestored { .. }, .. } => "not-restored",
             Self::Journal { .. } => "journal",
             Self::WrongKind { .. } => "wrong-kind",
         }

@@ -6,10 +6,11 @@ mod calls;
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::bindings::imports::necro::plugin::types as wit;
-use super::capability::{Capabilities, Journal};
+use super::capability::{Capabilities, Journal, JournalError, Recorded};
 use super::convert;
 use super::limits::{Limit, Limiter, Limits, Stop};
 use super::wasi::{Inert, Seed};
@@ -65,6 +66,14 @@ impl From<Stop> for CallError {
     }
 }
 
+/// What the record says about a call, for the way on.
+enum Recall<T> {
+    /// This is its answer. `redo` is the effect that has to be made again first, if one has.
+    Answered { result: Result<T, HostError>, redo: Option<Value> },
+    /// It happens now; with the number of its intent, if that is recorded.
+    Open(Option<u64>),
+}
+
 impl Guest {
     pub(crate) fn new(seed: &Seed, capabilities: Capabilities, journal: Arc<dyn Journal>, limits: &Limits) -> Self {
         Self {
@@ -98,61 +107,82 @@ impl Guest {
         Ok(())
     }
 
-    /// The answer as the journal keeps it: `{"Ok": value}` or `{"Err": error}`.
-    fn answer<T: Serialize>(&mut self, result: &Result<T, HostError>) -> Result<Value, CallError> {
-        let answer = serde_json::to_value(result)
-            .map_err(|e| CallError::Host(HostError::Other(format!("the answer is no JSON: {e}"))))?;
-        self.weigh(&answer)?;
-        Ok(answer)
+    /// Asks the record about the next call, which has been counted already.
+    async fn recall<T: DeserializeOwned>(&mut self, call: &CallRequest) -> Result<Recall<T>, CallError> {
+        let recorded = self.journal.recorded(call).await.map_err(Stop::from)?;
+        if let Some(log) = &self.capabilities.log {
+            log.called(call, matches!(recorded, Recorded::Answered { .. }));
+        }
+        match recorded {
+            Recorded::New => Ok(Recall::Open(None)),
+            Recorded::Begun { sequence } => Ok(Recall::Open(Some(sequence))),
+            Recorded::Answered { answer, effect, redo } => {
+                self.weigh(&answer)?;
+                let result = serde_json::from_value(answer).map_err(|error| {
+                    let name = call.function.name();
+                    Stop::from(JournalError::Unreadable(format!("the answer to `{name}` has another form: {error}")))
+                })?;
+                Ok(Recall::Answered { result, redo: redo.then(|| effect.unwrap_or_default()) })
+            }
+        }
     }
 
     /// A call that reads or acts outside the registry. `run` is absent when it is not granted.
-    async fn call<T, E, F>(&mut self, function: Function, arguments: Value, run: Option<F>) -> Result<T, CallError>
+    async fn call<T, E, F>(&mut self, call: CallRequest, run: Option<F>) -> Result<T, CallError>
     where
-        T: Serialize,
-        E: Into<Refused>,
-        F: Future<Output = Result<Done<T>, E>>,
-    {
-        self.call_with(CallRequest { function, arguments, effect: None }, run).await
-    }
-
-    async fn call_with<T, E, F>(&mut self, call: CallRequest, run: Option<F>) -> Result<T, CallError>
-    where
-        T: Serialize,
+        T: Serialize + DeserializeOwned,
         E: Into<Refused>,
         F: Future<Output = Result<Done<T>, E>>,
     {
         self.count(&call.arguments)?;
+        match self.recall(&call).await? {
+            Recall::Answered { result, .. } => result.map_err(CallError::Host),
+            Recall::Open(begun) => self.act(call, begun, run).await,
+        }
+    }
+
+    /// Does what the record does not answer. `begun` is the number of an intent that stands already.
+    async fn act<T, E, F>(&mut self, call: CallRequest, begun: Option<u64>, run: Option<F>) -> Result<T, CallError>
+    where
+        T: Serialize,
+        E: Into<Refused>,
+        F: Future<Output = Result<Done<T>, E>>,
+    {
         let function = call.function;
-        let Some(run) = run else { return self.refused(call, denied(function)).await };
-        match function.class() {
+        let Some(run) = run else { return self.refused(call, begun, denied(function)).await };
+        let (result, answer) = match function.class() {
             Class::External => {
-                let sequence = self.journal.intent(call).await.map_err(Stop::from)?;
-                let outcome = run.await.map_err(Into::into);
-                let (result, cost, effect) = match outcome {
+                let sequence = match begun {
+                    Some(sequence) => sequence,
+                    None => self.journal.intent(call).await.map_err(Stop::from)?,
+                };
+                let (result, cost, effect) = match run.await.map_err(Into::into) {
                     Ok(Done { value, cost, effect }) => (Ok(value), cost, effect),
                     Err(Refused { error, cost }) => (Err(error), cost, None),
                 };
-                let answer = self.answer(&result)?;
-                self.journal.answered(sequence, answer, cost, effect).await.map_err(Stop::from)?;
-                result.map_err(CallError::Host)
+                let answer = as_recorded(&result)?;
+                self.journal.answered(sequence, answer.clone(), cost, effect).await.map_err(Stop::from)?;
+                (result, answer)
             }
             Class::Observe | Class::Local => {
                 let result = run.await.map(|done| done.value).map_err(|refused| refused.into().error);
-                let answer = self.answer(&result)?;
-                self.journal.observed(call, answer).await.map_err(Stop::from)?;
-                result.map_err(CallError::Host)
+                let answer = as_recorded(&result)?;
+                self.journal.observed(call, answer.clone()).await.map_err(Stop::from)?;
+                (result, answer)
             }
-        }
+        };
+        // After the record: a repeated execution meets the limit at the same place.
+        self.weigh(&answer)?;
+        result.map_err(CallError::Host)
     }
 
     /// A call that only reads; it costs nothing.
     async fn observe<T, F>(&mut self, function: Function, arguments: Value, run: Option<F>) -> Result<T, CallError>
     where
-        T: Serialize,
+        T: Serialize + DeserializeOwned,
         F: Future<Output = Result<T, HostError>>,
     {
-        self.call(function, arguments, run.map(free)).await
+        self.call(CallRequest { function, arguments, effect: None }, run.map(free)).await
     }
 
     /// A call whose effect is inside the registry; the journal commits both together.
@@ -162,21 +192,33 @@ impl Guest {
         arguments: Value,
         effect: Result<LocalEffect, HostError>,
     ) -> Result<LocalAnswer, CallError> {
-        self.count(&arguments)?;
         let call = CallRequest { function, arguments, effect: None };
+        self.count(&call.arguments)?;
+        if let Recall::Answered { result, .. } = self.recall(&call).await? {
+            return result.map_err(CallError::Host);
+        }
         if !self.capabilities.local {
-            return self.refused(call, denied(function)).await;
+            return self.refused(call, None, denied(function)).await;
         }
         match effect {
-            Ok(effect) => self.journal.local(call, effect).await.map_err(Stop::from)?.map_err(CallError::Host),
-            Err(error) => self.refused(call, error).await,
+            Ok(effect) => {
+                let result = self.journal.local(call, effect).await.map_err(Stop::from)?;
+                self.weigh(&as_recorded(&result)?)?;
+                result.map_err(CallError::Host)
+            }
+            Err(error) => self.refused(call, None, error).await,
         }
     }
 
     /// Journals a call that was not tried; it only tells the guest something.
-    async fn refused<T>(&mut self, call: CallRequest, error: HostError) -> Result<T, CallError> {
-        let answered = json!({ "Err": error });
-        self.journal.observed(call, answered).await.map_err(Stop::from)?;
+    async fn refused<T>(&mut self, call: CallRequest, begun: Option<u64>, error: HostError) -> Result<T, CallError> {
+        let answer = json!({ "Err": error });
+        let recorded = match begun {
+            Some(sequence) => self.journal.answered(sequence, answer.clone(), Cost::default(), None).await,
+            None => self.journal.observed(call, answer.clone()).await,
+        };
+        recorded.map_err(Stop::from)?;
+        self.weigh(&answer)?;
         Err(CallError::Host(error))
     }
 
@@ -229,6 +271,11 @@ fn weight(value: &Value) -> u64 {
         Value::Object(map) => map.iter().map(|(key, value)| key.len() as u64 + weight(value)).sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
+}
+
+/// The answer as the journal keeps it: `{"Ok": value}` or `{"Err": error}`.
+fn as_recorded<T: Serialize>(result: &Result<T, HostError>) -> Result<Value, CallError> {
+    serde_json::to_value(result).map_err(|e| CallError::Host(HostError::Other(format!("the answer is no JSON: {e}"))))
 }
 
 /// Arguments or a part of them as JSON.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::PluginKind;
 use super::capability::JournalError;
@@ -17,7 +17,7 @@ use super::capability::JournalError;
 const MAX_PARTS: usize = 64;
 
 /// What one execution may use; in JSON by the names of the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Wasm instructions, roughly. Deterministic; `None`: counted, not limited.
     pub fuel: Option<u64>,
@@ -26,10 +26,10 @@ pub struct Limits {
     /// Elements of all tables together.
     pub table_elements: u64,
     /// Processor time of the guest and of converting its calls; waiting for the host is free.
-    #[serde(rename = "guest_time_ms", serialize_with = "milliseconds")]
+    #[serde(rename = "guest_time_ms", serialize_with = "milliseconds", deserialize_with = "from_milliseconds")]
     pub guest_time: Duration,
     /// From the start to the end, waiting included.
-    #[serde(rename = "wall_ms", serialize_with = "milliseconds")]
+    #[serde(rename = "wall_ms", serialize_with = "milliseconds", deserialize_with = "from_milliseconds")]
     pub wall: Duration,
     /// Bytes in one call from the guest to the host, or in its result.
     pub host_call_bytes: u64,
@@ -172,6 +172,10 @@ pub struct GuestUsage {
     pub peak_memory_bytes: u64,
     /// Calls to the host.
     pub host_calls: u64,
+}
+
+fn from_milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
 }
 
 fn milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

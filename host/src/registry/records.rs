@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::call::{Cost, Function};
-use crate::domain::event::{Outcome, RunSettings};
+use crate::domain::event::{Outcome, RunRequest};
 use crate::domain::id::{
     AttemptKey, CommitId, Digest, ExecutionId, Instance, RunId, SlotId, SpecName, TaskId, TaskKey,
 };
@@ -56,7 +56,7 @@ pub struct Run {
     /// How often it was gone on with.
     pub resumed: u32,
     /// What the operator asked for; absent in runs of the first release.
-    pub options: Option<RunSettings>,
+    pub options: Option<RunRequest>,
 }
 
 /// A gate's result on an attempt.

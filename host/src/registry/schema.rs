@@ -8,6 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::RegistryError;
+use crate::failpoint;
 
 /// Number of the schema that this program writes.
 pub(super) const SCHEMA_VERSION: i64 = 2;
@@ -382,7 +383,7 @@ fn upgrade(conn: &Connection, found: i64) -> Result<(), RegistryError> {
 /// A private copy in this program's schema, for those who must not write; it spills to disk when it grows.
 fn upgraded_copy(conn: &Connection, found: i64) -> Result<Connection, RegistryError> {
     let mut copy = Connection::open("")?;
-    rusqlite::backup::Backup::new(conn, &mut copy)?.run_to_completion(-1, Duration::ZERO, None)?;
+    rusqlite::backup::Backup::new(conn, &mut copy)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
     upgrade(&copy, found)?;
     copy.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(copy)
@@ -414,6 +415,10 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, RegistryError> {
 
 /// Makes a whole database beside `path` and moves it there.
 fn create(path: &Path) -> Result<(), RegistryError> {
+    failpoint::writing("registry", "create", || make(path))
+}
+
+fn make(path: &Path) -> Result<(), RegistryError> {
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => RegistryError::Full,
         std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => RegistryError::ReadOnly,

@@ -5,16 +5,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use super::error::{ServiceError, chain};
 use super::progress::Progress;
 use super::workshop::{SpiritCommand, Workshop};
 use crate::domain::assignment::{DependencyReport, SpecDocument};
-use crate::domain::call::{Cost, HostError, Refused};
+use crate::domain::call::{CallRequest, Cost, Function, HostError, Refused};
 use crate::domain::event::Event;
 use crate::domain::excerpt::excerpt;
 use crate::domain::id::{ArtifactUri, AttemptKey, Instance, SpecName, TaskId, TaskKey};
-use crate::domain::llm::{Completion, Request, Speaker};
+use crate::domain::llm::{Completion, Request};
 use crate::domain::mask::Mask;
 use crate::domain::task::Task;
 use crate::domain::work::{Edit, Entry, FileStatus, FileText, LineRange, PlannedWrite, SearchHit, SearchQuery};
@@ -78,19 +79,21 @@ fn short(line: &str) -> String {
 }
 
 impl Desk {
-    /// A desk for `attempt` over `slot`, whose work tree started as `base`.
+    /// A desk for `attempt` over `slot`, whose work tree started as `base`. So many model calls were
+    /// `answered` already, according to its record.
     pub(crate) async fn open(
         shop: Arc<Workshop>,
         attempt: AttemptKey,
         instance: Instance,
         slot: Arc<Slot>,
         base: TreeId,
+        answered: u32,
     ) -> Result<Arc<Self>, ServiceError> {
         let files = WorkFiles::open(&slot, Mask::clone(&shop.mask)).await?;
         let (log, written) = (std::sync::Mutex::default(), std::sync::Mutex::default());
         let (role, task) = (instance.role(), attempt.key.task.clone());
         let llm = shop.gateway.session(role, task, attempt.attempt, vec![Arc::clone(&shop.budget)]);
-        let llm = llm.until(shop.stop.clone());
+        let llm = llm.after(answered);
         Ok(Arc::new(Self { shop, attempt, instance, slot, files, base, llm, log, written }))
     }
 
@@ -133,6 +136,10 @@ impl Desk {
         self.files.present(written.into_iter().collect()).await
     }
 
+    fn wrote(&self, paths: impl Iterator<Item = String>) {
+        self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(paths);
+    }
+
     /// Adds a line to the attempt's log.
     pub(crate) fn note(&self, line: &str) {
         let line = self.shop.mask.apply(line);
@@ -162,9 +169,11 @@ impl Desk {
 
 #[async_trait]
 impl Llm for Desk {
+    fn worst(&self, request: &Request) -> Cost {
+        self.llm.worst(request)
+    }
+
     async fn complete(&self, request: Request) -> Result<(Completion, Cost), Refused> {
-        let turn = 1 + request.messages.iter().filter(|message| message.speaker == Speaker::Assistant).count();
-        self.says(format!("asks the model (turn {turn})"));
         self.llm.complete(request).await
     }
 }
@@ -172,7 +181,6 @@ impl Llm for Desk {
 #[async_trait]
 impl Workspace for Desk {
     async fn read(&self, path: String, lines: Option<LineRange>) -> Result<FileText, HostError> {
-        self.says(format!("reads {path}"));
         self.files.read(path, lines).await
     }
 
@@ -181,7 +189,6 @@ impl Workspace for Desk {
     }
 
     async fn search(&self, query: SearchQuery) -> Result<Vec<SearchHit>, HostError> {
-        self.says(format!("searches for {}", query.pattern));
         self.files.search(query).await
     }
 
@@ -197,26 +204,21 @@ impl Workspace for Desk {
 #[async_trait]
 impl WorkspaceEdit for Desk {
     async fn plan_write(&self, path: String, text: String) -> Result<Vec<PlannedWrite>, HostError> {
-        self.says(format!("writes {path}"));
         Ok(vec![self.files.plan_write(path, text).await?])
     }
 
     async fn plan_apply(&self, edits: Vec<Edit>) -> Result<Vec<PlannedWrite>, HostError> {
-        let mut paths: Vec<&str> = edits.iter().map(|edit| edit.path.as_str()).collect();
-        paths.dedup();
-        self.says(format!("edits {}", paths.join(", ")));
         self.files.plan_apply(edits).await
     }
 
     async fn perform(&self, planned: Vec<PlannedWrite>) -> Result<(), HostError> {
         let paths: Vec<String> = planned.iter().map(|write| write.path.clone()).collect();
         self.files.perform(planned).await?;
-        self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(paths);
+        self.wrote(paths.into_iter());
         Ok(())
     }
 
     async fn remove(&self, path: String) -> Result<(), HostError> {
-        self.says(format!("removes {path}"));
         self.files.remove(path).await
     }
 }
@@ -224,20 +226,19 @@ impl WorkspaceEdit for Desk {
 #[async_trait]
 impl Command for Desk {
     async fn run(&self, name: String, args: Vec<String>) -> Result<CommandRun, HostError> {
+        // A stop drops the whole execution. An answer that says so would stand in the record, and be taken
+        // for the command's own when the run goes on.
+        let (_ask, never) = watch::channel(false);
         let entry = self.command(&name)?;
         if !args.is_empty() && !entry.extra_args {
             return Err(HostError::Denied(format!("`{name}` takes no further arguments")));
         }
-        self.says(format!("runs {name}"));
         let finished = self
             .shop
             .gate
-            .command(&entry.command, args, &self.slot, &self.shop.stop)
+            .command(&entry.command, args, &self.slot, &never)
             .await
             .map_err(|error| HostError::Other(chain(&error)))?;
-        if finished.cancelled {
-            return Err(HostError::Cancelled("the run is being stopped".to_owned()));
-        }
         // What cannot be made into a tree now is said when the attempt is judged.
         let tree = self.slot.snapshot().await.ok().map(|snapshot| snapshot.tree.to_string());
         Ok(CommandRun { outcome: finished.outcome, tree })
@@ -347,6 +348,23 @@ impl Artifacts for Desk {
 }
 
 impl Log for Desk {
+    fn called(&self, call: &CallRequest, recalled: bool) {
+        match words(call) {
+            Some(text) if recalled => self.note(&text),
+            Some(text) => self.says(text),
+            None => {}
+        }
+        if !recalled {
+            return;
+        }
+        self.wrote(paths(call).map(ToOwned::to_owned));
+        if call.function == Function::LogEmit
+            && let Ok(Emitted { level, message, fields }) = serde_json::from_value(call.arguments.clone())
+        {
+            self.emit(&level, &message, &fields);
+        }
+    }
+
     fn emit(&self, level: &str, message: &str, fields: &[(String, String)]) {
         let mut line = format!("{level} {message}");
         for (key, value) in fields {
@@ -356,6 +374,47 @@ impl Log for Desk {
         tracing::debug!(spirit = %self.instance, task = %self.attempt, "{line}");
         self.note(&line);
     }
+}
+
+/// Arguments of `log.emit`.
+#[derive(serde::Deserialize)]
+struct Emitted {
+    level: String,
+    message: String,
+    fields: Vec<(String, String)>,
+}
+
+/// What a spirit does with a call, for people; nothing for calls that they need not see.
+fn words(call: &CallRequest) -> Option<String> {
+    let text = |key: &str| call.arguments[key].as_str().unwrap_or_default();
+    Some(match call.function {
+        Function::LlmComplete => {
+            let messages = call.arguments["messages"].as_array().map_or(&[][..], Vec::as_slice);
+            let turn = 1 + messages.iter().filter(|message| message["speaker"] == "assistant").count();
+            format!("asks the model (turn {turn})")
+        }
+        Function::WorkspaceRead => format!("reads {}", text("path")),
+        Function::WorkspaceSearch => format!("searches for {}", text("pattern")),
+        Function::WorkspaceWrite => format!("writes {}", text("path")),
+        Function::WorkspaceApply => {
+            let mut paths: Vec<&str> = paths(call).collect();
+            paths.dedup();
+            format!("edits {}", paths.join(", "))
+        }
+        Function::WorkspaceRemove => format!("removes {}", text("path")),
+        Function::CommandRun => format!("runs {}", text("name")),
+        _ => return None,
+    })
+}
+
+/// Files that a call writes.
+fn paths(call: &CallRequest) -> impl Iterator<Item = &str> {
+    let edits = match call.function {
+        Function::WorkspaceApply => call.arguments["edits"].as_array().map_or(&[][..], Vec::as_slice),
+        Function::WorkspaceWrite => std::slice::from_ref(&call.arguments),
+        _ => &[],
+    };
+    edits.iter().filter_map(|edit| edit["path"].as_str())
 }
 
 #[cfg(test)]

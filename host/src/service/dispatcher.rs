@@ -13,7 +13,9 @@ use super::integration::{self, Candidate, Integrated};
 use super::necromancer::TaskCounts;
 use super::policies;
 use super::progress::Progress;
-use super::runner::{self, Attempted, Work};
+use super::reclaim;
+use super::resume::{self, Place, Recorded};
+use super::runner::{self, Ran, Work};
 use super::slots::{self, LentSlot};
 use super::workshop::{Workshop, stopped};
 use crate::domain::assignment::{Spirit, WorkKind};
@@ -40,7 +42,7 @@ struct EndedAttempt {
     task: Task,
     instance: Instance,
     /// With the commit that it started from.
-    result: Result<(Attempted, CommitId), ServiceError>,
+    result: Result<(Ran, CommitId), ServiceError>,
 }
 
 /// One run's dispatcher.
@@ -52,6 +54,8 @@ pub(crate) struct Dispatcher {
     /// Asks everything that runs to stop.
     stop: watch::Sender<bool>,
     running: BTreeMap<TaskKey, Instance>,
+    /// Tasks whose attempts were cut off, and go on as soon as there is room.
+    cut_off: VecDeque<Task>,
     queue: VecDeque<Candidate>,
     integrating: bool,
     jobs: JoinSet<Ended>,
@@ -74,6 +78,7 @@ impl Dispatcher {
             max_parallel,
             stop,
             running: BTreeMap::new(),
+            cut_off: VecDeque::new(),
             queue: VecDeque::new(),
             integrating: false,
             jobs: JoinSet::new(),
@@ -84,6 +89,7 @@ impl Dispatcher {
     /// Works until nothing is left to do, nothing can be done, or a stop was asked for.
     pub(crate) async fn run(mut self) -> Result<RunOutcome, ServiceError> {
         let mut told = false;
+        self.cut_off = self.tasks().await?.into_iter().filter(|task| task.state == TaskState::Running).collect();
         loop {
             // Trouble of the host's own is told by its error; only a person can interrupt again.
             if self.shop.stopping() && self.trouble.is_none() && !told {
@@ -95,7 +101,7 @@ impl Dispatcher {
             }
             let tasks = self.tasks().await?;
             let wanted = dispatch::wanted(&tasks, self.shop.config.run.optional_tasks);
-            let active = self.jobs.len() + self.queue.len();
+            let active = self.jobs.len() + self.queue.len() + self.cut_off.len();
             if let Some(outcome) = dispatch::run_outcome(&tasks, &wanted, active, self.shop.stopping()) {
                 return self.trouble.map_or(Ok(outcome), Err);
             }
@@ -139,12 +145,14 @@ impl Dispatcher {
     /// Starts what can be started.
     async fn round(&mut self) -> Result<(), ServiceError> {
         if self.shop.stopping() {
-            // Their commits are kept under their own refs; the tasks wait for the next run.
-            for candidate in std::mem::take(&mut self.queue) {
-                self.running.remove(&candidate.attempt.key);
-                self.settle(&candidate.attempt.key, candidate.attempt.attempt, AttemptEnd::Interrupted).await?;
-            }
+            // What they are is on record: they go on with the run.
+            self.queue.clear();
+            self.cut_off.clear();
             return Ok(());
+        }
+        while self.running.len() < self.max_parallel as usize {
+            let Some(task) = self.cut_off.pop_front() else { break };
+            self.go_on(task).await?;
         }
         self.next_integration().await?;
         let tasks = self.tasks().await?;
@@ -229,7 +237,7 @@ impl Dispatcher {
                     reason: decision.reason,
                 });
                 self.running.insert(claimed.key.clone(), instance.clone());
-                self.spawn_attempt(claimed, attempt, instance, branch, lent);
+                self.spawn_attempt(claimed, instance, branch, lent, None);
                 Ok(())
             }
             // Somebody else was quicker: the next round sees what is true now.
@@ -255,26 +263,83 @@ impl Dispatcher {
         Ok(protocol::task_branch(&task.key, &task.definition.title, instance, live))
     }
 
-    fn spawn_attempt(&mut self, task: Task, attempt: AttemptKey, instance: Instance, branch: String, lent: LentSlot) {
+    /// Goes on with an attempt that was cut off.
+    async fn go_on(&mut self, task: Task) -> Result<(), ServiceError> {
+        let attempt = resume::running_attempt(&task);
+        let Some(Assigned { instance, slot, branch, .. }) = task.assigned.clone() else {
+            return self.settle(&task.key, task.attempts, AttemptEnd::Interrupted).await;
+        };
+        let recorded = match resume::place_of(&self.shop, &task).await? {
+            Place::Start => None,
+            Place::Spirit(recorded) => Some(*recorded),
+            Place::Integration(candidate) => {
+                self.running.insert(task.key, instance);
+                self.queue.push_back(*candidate);
+                return Ok(());
+            }
+            Place::Merged(commit) => return self.merged(&attempt, commit).await,
+            Place::Ended(end) => return self.settle(&task.key, task.attempts, end).await,
+            Place::Lost(record, reason) => {
+                self.shop.tell(&Progress::Warning { text: format!("{attempt} begins anew: {reason}") });
+                reclaim::end_attempt(&self.shop, *record, &reason).await?;
+                return self.settle(&task.key, task.attempts, AttemptEnd::Interrupted).await;
+            }
+        };
+        let lent = slots::lend_again(&self.shop, &self.pool, &attempt, &slot).await?;
+        self.shop.tell(&Progress::AttemptStarted {
+            attempt,
+            kind: WorkKind::Implement,
+            title: task.definition.title.clone(),
+            instance: instance.clone(),
+            reason: "goes on where it was cut off".to_owned(),
+        });
+        self.running.insert(task.key.clone(), instance.clone());
+        self.spawn_attempt(task, instance, branch, lent, recorded);
+        Ok(())
+    }
+
+    fn spawn_attempt(
+        &mut self,
+        task: Task,
+        instance: Instance,
+        branch: String,
+        lent: LentSlot,
+        recorded: Option<Recorded>,
+    ) {
         let shop = Arc::clone(&self.shop);
         self.jobs.spawn(async move {
+            let attempt = resume::running_attempt(&task);
             let worked = async {
-                let tip = assignment::tip(&shop).await?;
-                let assignment = assignment::for_task(&shop, &task, &attempt, &instance).await?;
+                let (base, assignment, record) = match recorded {
+                    Some(Recorded { base, assignment, record }) => (base, assignment, Some(record)),
+                    None => {
+                        let tip = assignment::tip(&shop).await?;
+                        (tip, assignment::for_task(&shop, &task, &attempt, &instance).await?, None)
+                    }
+                };
                 let work = Work {
                     attempt,
                     instance: instance.clone(),
                     runner: lent.holder.clone(),
                     slot: Arc::clone(&lent.slot),
                     branch: Some(branch),
-                    base: tip.clone(),
+                    base: base.clone(),
                     assignment,
+                    record,
                 };
-                Ok((runner::attempt(&shop, work).await?, tip))
+                Ok((runner::attempt(&shop, work).await, base))
             }
             .await;
-            let returned = slots::give_back(&shop, lent).await;
-            let result = worked.and_then(|attempted| returned.map(|()| attempted));
+            let (ran, base) = match worked {
+                Ok((ran, base)) => (ran, Some(base)),
+                Err(error) => (Err(error), None),
+            };
+            let returned = slots::hand_back(&shop, lent, &ran).await;
+            let result = match (ran, base, returned) {
+                (Ok(ran), Some(base), Ok(())) => Ok((ran, base)),
+                (Err(error), ..) | (Ok(_), _, Err(error)) => Err(error),
+                (Ok(_), None, Ok(())) => Err(ServiceError::Internal("an attempt ran without a base".to_owned())),
+            };
             Ended::Attempt(Box::new(EndedAttempt { task, instance, result }))
         });
     }
@@ -312,18 +377,23 @@ impl Dispatcher {
     /// ends the attempt here.
     async fn attempted(&mut self, ended: EndedAttempt) -> Result<(), ServiceError> {
         let EndedAttempt { task, instance, result } = ended;
-        let (attempted, base) = match result {
-            Ok(attempted) => attempted,
+        // An attempt that was suspended, or met trouble of the host's, has no end: it goes on with the run.
+        let (mut attempted, base) = match result {
+            Ok((Ran::Ended(attempted), base)) => (attempted, base),
+            Ok((Ran::Suspended, _)) => {
+                self.running.remove(&task.key);
+                return Ok(());
+            }
             Err(error) => {
                 self.running.remove(&task.key);
-                self.settle(&task.key, task.attempts, AttemptEnd::Interrupted).await?;
                 return Err(error);
             }
         };
+        let trouble = attempted.trouble.take();
         let end = match (attempted.outcome, attempted.commit) {
             (Outcome::Success, Some(commit)) => {
                 self.queue.push_back(Candidate {
-                    attempt: AttemptKey { key: task.key, attempt: task.attempts },
+                    attempt: resume::running_attempt(&task),
                     instance,
                     commit,
                     base,
@@ -336,7 +406,8 @@ impl Dispatcher {
             _ => AttemptEnd::Failed { reason: attempted.reason.unwrap_or_default() },
         };
         self.running.remove(&task.key);
-        self.settle(&task.key, task.attempts, end).await
+        self.settle(&task.key, task.attempts, end).await?;
+        trouble.map_or(Ok(()), Err)
     }
 
     async fn integrated(
@@ -345,28 +416,28 @@ impl Dispatcher {
         result: Result<Integrated, ServiceError>,
     ) -> Result<(), ServiceError> {
         let AttemptKey { key, attempt } = &candidate.attempt;
-        match result {
-            Ok(Integrated::Merged(commit)) => {
-                let task = self.task(key).await?;
-                let body = Body::TaskCompleted { commit: Some(commit.clone()), reason: "merged".to_owned() };
-                self.shop.registry.transition(&self.shop.run, key, task.version, Some(*attempt), body).await?;
-                let TaskCounts { done, total, .. } = TaskCounts::of(&self.tasks().await?);
-                self.shop.tell(&Progress::Merged {
-                    task: key.task.clone(),
-                    title: task.definition.title,
-                    commit: commit.to_string(),
-                    done,
-                    total,
-                });
-                Ok(())
-            }
-            Ok(Integrated::Returned(reason)) => self.settle(key, *attempt, AttemptEnd::Failed { reason }).await,
-            Ok(Integrated::Stopped) => self.settle(key, *attempt, AttemptEnd::Interrupted).await,
-            Err(error) => {
-                self.settle(key, *attempt, AttemptEnd::Interrupted).await?;
-                Err(error)
-            }
+        match result? {
+            Integrated::Merged(commit) => self.merged(&candidate.attempt, commit).await,
+            Integrated::Returned(reason) => self.settle(key, *attempt, AttemptEnd::Failed { reason }).await,
+            // It goes on with the run.
+            Integrated::Stopped => Ok(()),
         }
+    }
+
+    /// Writes down that an attempt's commit is on the spec branch.
+    async fn merged(&self, attempt: &AttemptKey, commit: CommitId) -> Result<(), ServiceError> {
+        let task = self.task(&attempt.key).await?;
+        let body = Body::TaskCompleted { commit: Some(commit.clone()), reason: "merged".to_owned() };
+        self.shop.registry.transition(&self.shop.run, &attempt.key, task.version, Some(attempt.attempt), body).await?;
+        let TaskCounts { done, total, .. } = TaskCounts::of(&self.tasks().await?);
+        self.shop.tell(&Progress::Merged {
+            task: attempt.key.task.clone(),
+            title: task.definition.title,
+            commit: commit.to_string(),
+            done,
+            total,
+        });
+        Ok(())
     }
 
     async fn task(&self, key: &TaskKey) -> Result<Task, ServiceError> {

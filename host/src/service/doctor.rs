@@ -192,6 +192,7 @@ impl Report {
             plugins: Vec::new(),
             allow_dirty: false,
             env: options.env.clone(),
+            going: super::Going::Anew,
         };
         let key_env = config.llm.key_env.as_deref().unwrap_or(DEFAULT_KEY_ENV);
         let has_key = options.env.get(key_env).is_some_and(|key| is_key(key));

@@ -10,6 +10,7 @@ use crate::config::ConfigError;
 use crate::domain::call::HostError;
 use crate::domain::id::InvalidId;
 use crate::llm::config::LlmConfigError;
+use crate::plugin::capability::JournalError;
 use crate::plugin::{EngineError, ExecutionError, LoadError};
 use crate::registry::RegistryError;
 use crate::sandbox::SandboxError;
@@ -63,6 +64,9 @@ pub enum ServiceError {
     Id(#[from] InvalidId),
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The component of a recorded execution is not in the store any more as it was.
+    #[error("the component `{plugin}` cannot be loaded again")]
+    Component { plugin: String, source: BlobError },
     /// What a component does cannot be recorded.
     #[error(transparent)]
     Record(ExecutionError),
@@ -135,6 +139,7 @@ impl ServiceError {
             Self::StateDir(StateDirError::Io { .. })
             | Self::Git(_)
             | Self::Blob(_)
+            | Self::Component { .. }
             | Self::Artifact(_)
             | Self::Sandbox(_)
             | Self::Engine(_)
@@ -142,7 +147,9 @@ impl ServiceError {
             Self::Workspace(WorkspaceError::DiskFull { .. } | WorkspaceError::Git(GitError::DiskFull { .. }))
             | Self::Registry(RegistryError::Full | RegistryError::ReadOnly) => Trouble::Environment,
             Self::Interrupted => Trouble::Interrupted,
-            Self::Record(ExecutionError::Journal { source, .. }) if source.full => Trouble::Environment,
+            Self::Record(ExecutionError::Journal { source: JournalError::Unwritable { full: true, .. }, .. }) => {
+                Trouble::Environment
+            }
             Self::Record(_) | Self::Model(HostError::BudgetExceeded(_)) => Trouble::Work,
             Self::Model(_) => Trouble::Environment,
             Self::Workspace(_) | Self::Land(_) | Self::Registry(_) | Self::Host(_) | Self::Internal(_) => Trouble::Work,

@@ -3,17 +3,19 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::{ServiceError, chain};
-use super::journal::ExecutionJournal;
+use super::journal::{Arrival, ExecutionJournal, ReadJournal};
 use super::plugins::Seated;
+use super::tape::Tape;
 use super::workshop::Workshop;
 use crate::domain::id::{AttemptKey, ExecutionId, Instance};
-use crate::plugin::capability::Capabilities;
-use crate::plugin::{Ended, Engine, ExecutionContext};
-use crate::registry::{Execution, ExecutionKind, LocalContext, NewExecution, PolicyState};
+use crate::plugin::capability::{Capabilities, Journal};
+use crate::plugin::{Ended, Engine, ExecutionContext, ExecutionError};
+use crate::registry::{Execution, ExecutionKind, ExecutionRecord, LocalContext, NewExecution, PolicyState, Record};
 
 /// What is invoked, for whom.
 pub(crate) struct Invocation<'a> {
@@ -31,9 +33,18 @@ pub(crate) struct Invocation<'a> {
     pub(crate) capabilities: Capabilities,
 }
 
-/// A begun execution.
+/// An execution under way.
 pub(crate) struct Begun {
-    execution: Execution,
+    id: ExecutionId,
+    writing: Writing,
+}
+
+/// Where the record of an execution goes.
+enum Writing {
+    /// Its journal is open.
+    Open(Execution, Arc<ExecutionJournal>),
+    /// It has ended before, and only its work is done again.
+    Ended(Arc<ReadJournal>, Box<ExecutionRecord>),
 }
 
 /// Begins an execution: after this its input is durable.
@@ -43,7 +54,6 @@ pub(crate) async fn begin(
 ) -> Result<(Begun, ExecutionContext), ServiceError> {
     let id = shop.registry.ids().execution();
     let seated = invocation.seated;
-    let time = shop.clock.now();
     let execution = shop
         .registry
         .begin_execution(NewExecution {
@@ -57,29 +67,100 @@ pub(crate) async fn begin(
             engine: Engine::version().to_owned(),
             limits: serde_json::to_value(seated.limits).map_err(|error| ServiceError::Internal(error.to_string()))?,
             settings: seated.settings.clone(),
-            input: invocation.input,
+            input: invocation.input.clone(),
         })
         .await?;
-    let context = invocation.attempt.zip(invocation.instance).map(|(attempt, instance)| LocalContext {
+    let time = execution.started_at();
+    let journal = Arc::new(journal(shop, &execution, &invocation, (Tape::default(), Arc::default())));
+    let context = context(shop, id.clone(), time, invocation, journal.clone());
+    Ok((Begun { id, writing: Writing::Open(execution, journal) }, context))
+}
+
+/// Goes on with an execution of which `record` is left, in a work tree that is as it was after call
+/// `restored_to`: the component is run again from its start. `arrival` is at the record's end.
+pub(crate) async fn go_on(
+    shop: &Workshop,
+    invocation: Invocation<'_>,
+    record: Record,
+    restored_to: u64,
+    arrival: Arc<Arrival>,
+) -> Result<(Begun, ExecutionContext), ServiceError> {
+    let Record { execution: recorded, calls } = record;
+    let (id, time, tape) = (recorded.id.clone(), recorded.started_at, Tape::new(calls, restored_to));
+    if recorded.ended_at.is_some() {
+        let journal = Arc::new(ReadJournal::new(tape, shop.registry.blobs().clone()));
+        let context = context(shop, id.clone(), time, invocation, journal.clone());
+        return Ok((Begun { id, writing: Writing::Ended(journal, Box::new(recorded)) }, context));
+    }
+    let execution = shop.registry.reopen_execution(&recorded).await?;
+    let journal = Arc::new(journal(shop, &execution, &invocation, (tape, arrival)));
+    let context = context(shop, id.clone(), time, invocation, journal.clone());
+    Ok((Begun { id, writing: Writing::Open(execution, journal) }, context))
+}
+
+fn journal(
+    shop: &Workshop,
+    execution: &Execution,
+    invocation: &Invocation<'_>,
+    tape: (Tape, Arc<Arrival>),
+) -> ExecutionJournal {
+    let context = invocation.attempt.clone().zip(invocation.instance.clone()).map(|(attempt, instance)| LocalContext {
         attempt,
         instance,
         workspace: shop.spec.to_string(),
     });
-    let context = ExecutionContext {
-        id,
-        capabilities: invocation.capabilities,
-        journal: Arc::new(ExecutionJournal::new(execution.clone(), context)),
-        limits: seated.limits,
-        time,
-        cancel: shop.stop.clone(),
-    };
-    Ok((Begun { execution }, context))
+    ExecutionJournal::new(shop.registry.clone(), execution.clone(), context, tape, shop.config.llm.uncertain)
+}
+
+fn context(
+    shop: &Workshop,
+    id: ExecutionId,
+    time: Timestamp,
+    invocation: Invocation<'_>,
+    journal: Arc<dyn Journal>,
+) -> ExecutionContext {
+    let (capabilities, limits) = (invocation.capabilities, invocation.seated.limits);
+    ExecutionContext { id, capabilities, journal, limits, time, cancel: shop.stop.clone() }
+}
+
+/// A result as the record has it.
+pub(crate) fn outcome_of<T: Serialize>(result: &Result<T, ExecutionError>) -> Value {
+    match result {
+        Ok(value) => json!({ "ok": value }),
+        Err(error) => json!({ "error": error.name(), "message": chain(error) }),
+    }
 }
 
 impl Begun {
     /// The execution's id.
     pub(crate) fn id(&self) -> &ExecutionId {
-        self.execution.id()
+        &self.id
+    }
+
+    /// Why the repeated part of an execution is not what its record says, now that the component has
+    /// returned with `result`.
+    pub(crate) async fn divergence<T: Serialize>(&self, result: &Result<T, ExecutionError>) -> Option<String> {
+        let left_over = match &self.writing {
+            Writing::Open(_, journal) => journal.left_over().await,
+            Writing::Ended(journal, _) => journal.left_over().await,
+        };
+        if let (Some(divergence), Ok(_)) = (left_over, result) {
+            return Some(divergence.to_string());
+        }
+        let Writing::Ended(_, recorded) = &self.writing else { return None };
+        let (now, then) = (outcome_of(result), recorded.outcome.as_ref()?);
+        (now != *then).then(|| format!("it ends in another way than on record: recorded {then}, now {now}"))
+    }
+
+    /// Ends an execution that does not repeat what its record says. Gives the recorded time of the end.
+    pub(crate) async fn give_up(&self, reason: &str) -> Result<Timestamp, ServiceError> {
+        match &self.writing {
+            Writing::Open(execution, _) => {
+                let outcome = json!({ "error": "diverged", "message": reason });
+                Ok(execution.end(outcome, Value::Null, None).await?)
+            }
+            Writing::Ended(_, recorded) => Ok(recorded.ended_at.unwrap_or(recorded.started_at)),
+        }
     }
 
     /// Ends the execution with what the component gave, and keeps a policy's state with it. Gives the
@@ -88,12 +169,12 @@ impl Begun {
         &self,
         ended: &Ended<T>,
         policy: Option<PolicyState>,
-    ) -> Result<jiff::Timestamp, ServiceError> {
-        let outcome = match &ended.result {
-            Ok(value) => json!({ "ok": value }),
-            Err(error) => json!({ "error": error.name(), "message": chain(error) }),
+    ) -> Result<Timestamp, ServiceError> {
+        let execution = match &self.writing {
+            Writing::Open(execution, _) => execution,
+            Writing::Ended(_, recorded) => return Ok(recorded.ended_at.unwrap_or(recorded.started_at)),
         };
         let usage = serde_json::to_value(ended.usage).map_err(|error| ServiceError::Internal(error.to_string()))?;
-        Ok(self.execution.end(outcome, usage, policy).await?)
+        Ok(execution.end(outcome_of(&ended.result), usage, policy).await?)
     }
 }

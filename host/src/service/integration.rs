@@ -110,7 +110,11 @@ async fn merge_commit(
         Commit::new(&candidate.scope, &candidate.spell, candidate.attempt.clone(), candidate.instance.clone(), None)
             .message();
     let parents = vec![tip.clone(), candidate.commit.clone()];
-    let time = shop.clock.now();
+    // A time of the record: a merge that is made again, on the same tip, is the same commit.
+    let (key, number) = (candidate.attempt.key.clone(), candidate.attempt.attempt);
+    let attempts = shop.registry.read(move |reader| reader.attempts(&key)).await?;
+    let judged = attempts.into_iter().find(|attempt| attempt.key.attempt == number);
+    let time = judged.and_then(|attempt| attempt.finished_at).unwrap_or_else(|| shop.clock.now());
     let commit = shop
         .mirror
         .objects(move |objects| {

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::capabilities::Desk;
 use super::error::{ServiceError, chain};
 use super::gate::GateRun;
@@ -14,7 +16,7 @@ use super::slots;
 use super::workshop::Workshop;
 use crate::config::FILE_NAME;
 use crate::domain::assignment::{Report, WorkKind};
-use crate::domain::event::{Body, Outcome, Subject, TaskChange};
+use crate::domain::event::{Body, Outcome, TaskChange};
 use crate::domain::id::CommitId;
 use crate::domain::judges;
 use crate::domain::protocol::{self, Commit};
@@ -43,6 +45,8 @@ pub(crate) struct Judged {
     pub(crate) scope: String,
     /// What was done, for the same.
     pub(crate) spell: String,
+    /// What gate and review found, for the log: recorded together with the attempt's end.
+    pub(crate) found: Vec<Body>,
 }
 
 impl Judged {
@@ -61,7 +65,7 @@ impl Judged {
         self.failure = Some((Outcome::Failed, reason));
     }
 
-    /// The attempt was stopped, which is nobody's failure.
+    /// The attempt ends without a result, which is nobody's failure.
     pub(crate) fn interrupt(&mut self, reason: String) {
         self.failure = Some((Outcome::Interrupted, reason));
     }
@@ -78,13 +82,14 @@ impl Judged {
     }
 }
 
-/// Looks at the work tree, makes the commit, and decides. What `judged` holds after an error is true.
+/// Looks at the work tree, makes the commit, and decides. The spirit returned `report` at `at`, as recorded:
+/// a judgement that is made again makes the same commit. What `judged` holds after an error is true.
 pub(crate) async fn judge(
     shop: &Arc<Workshop>,
     work: &Work,
     desk: &Arc<Desk>,
     base_tree: &TreeId,
-    report: &Report,
+    (report, at): (&Report, Timestamp),
     judged: &mut Judged,
 ) -> Result<(), ServiceError> {
     let snapshot = work.slot.snapshot().await?;
@@ -122,7 +127,8 @@ pub(crate) async fn judge(
         WorkKind::Specify | WorkKind::Plan => "spec".to_owned(),
     };
     judged.spell.clone_from(&report.title);
-    let commit = commit(shop, work, work.branch.as_deref(), tree.clone(), (&judged.scope, &report.title)).await?;
+    let words = (judged.scope.as_str(), report.title.as_str());
+    let commit = commit(shop, work, work.branch.as_deref(), tree.clone(), words, at).await?;
     judged.commit = Some(commit.clone());
     if snapshot.tree == tree {
         work.slot.mark_saved(&tree).await?;
@@ -169,7 +175,6 @@ async fn implemented(
     desk.says("is done; the gate runs".to_owned());
     judged.gate = shop.gate.run(&work.slot, &shop.stop).await?;
     if judged.gate.cancelled {
-        judged.interrupt("the run was stopped during the gate".to_owned());
         return Ok(None);
     }
     // The gate's own commands may have changed files; the review looks at the commit as well.
@@ -185,7 +190,7 @@ async fn decide(
     work: &Work,
     desk: &Arc<Desk>,
     diff: &TreeDiff,
-    judged: &Judged,
+    judged: &mut Judged,
     own: Vec<Finding>,
 ) -> Result<Verdict, ServiceError> {
     let checks = &judged.gate.checks;
@@ -204,12 +209,12 @@ async fn decide(
     let reviewed = review::review(shop, desk, &work.attempt, change).await?;
     let findings = own.into_iter().chain(reviewed.findings).collect();
     let findings = bounded(verdict::with_severities(findings, &shop.config.review.severity));
-    let bodies = vec![
+    let verdict = verdict::decide(checks, &findings);
+    judged.found = vec![
         Body::TaskUpdated { change: TaskChange::gate("attempt", checks) },
-        Body::ReviewReported { findings: findings.clone(), executions: reviewed.executions },
+        Body::ReviewReported { findings, executions: reviewed.executions },
     ];
-    shop.registry.append(Subject::attempt(&shop.run, &work.attempt), bodies).await?;
-    Ok(verdict::decide(checks, &findings))
+    Ok(verdict)
 }
 
 /// What no heuristic can have seen must not pass as if one had.
@@ -279,10 +284,11 @@ async fn commit(
     branch: Option<&str>,
     tree: TreeId,
     (scope, spell): (&str, &str),
+    time: Timestamp,
 ) -> Result<CommitId, ServiceError> {
     let message = Commit::new(scope, spell, work.attempt.clone(), work.instance.clone(), None).message();
     let author = Identity { name: work.instance.to_string(), email: format!("{}@necrocode.invalid", work.instance) };
-    let request = NewCommit { tree, parents: vec![work.base.clone()], message, author, time: shop.clock.now() };
+    let request = NewCommit { tree, parents: vec![work.base.clone()], message, author, time };
     let kept = protocol::attempt_ref(&work.attempt);
     let branch = branch.map(|branch| format!("refs/heads/{branch}"));
     let commit = shop
@@ -299,11 +305,12 @@ async fn commit(
     Ok(commit)
 }
 
-/// An attempt that ended without a report may leave work: it is kept before the slot is cleaned.
+/// An attempt that ended without a report, at `at`, may leave work: it is kept before the slot is cleaned.
 pub(crate) async fn keep_unfinished(
     shop: &Arc<Workshop>,
     work: &Work,
     base_tree: &TreeId,
+    at: Timestamp,
     judged: &mut Judged,
 ) -> Result<(), ServiceError> {
     let snapshot = work.slot.snapshot().await?;
@@ -313,7 +320,7 @@ pub(crate) async fn keep_unfinished(
     let (base, tree) = (base_tree.clone(), snapshot.tree.clone());
     let diff = shop.mirror.objects(move |objects| objects.diff(&base, &tree)).await?;
     let words = ("unfinished", "keep unfinished work");
-    judged.commit = Some(commit(shop, work, None, snapshot.tree.clone(), words).await?);
+    judged.commit = Some(commit(shop, work, None, snapshot.tree.clone(), words, at).await?);
     judged.diff = Some(diff);
     work.slot.mark_saved(&snapshot.tree).await?;
     Ok(())

@@ -15,6 +15,7 @@ use super::planning::{self, Planned};
 use super::plugins::PluginChoice;
 use super::progress::{Observer, Progress};
 use super::reclaim;
+use super::resume::{self, Going};
 use super::setup::{self, Ready};
 use super::workshop::{Workshop, stopped};
 use super::{assignment, taskset};
@@ -77,6 +78,8 @@ pub struct RunOptions {
     pub plugins: Vec<PluginChoice>,
     /// Work from the last commit although the checkout has changes.
     pub allow_dirty: bool,
+    /// Whether to go on with an earlier run.
+    pub going: Going,
     /// The environment variables that settings may name.
     pub env: BTreeMap<String, String>,
 }
@@ -171,7 +174,8 @@ pub async fn run(
     forward.abort();
     let (outcome, problems) = match &result {
         Ok((outcome, problems)) => (outcome.clone(), problems.clone()),
-        Err(error) => ("failed".to_owned(), vec![super::error::chain(error)]),
+        // Not the work has failed: whoever mends the trouble goes on with the run.
+        Err(error) => ("interrupted".to_owned(), vec![super::error::chain(error)]),
     };
     let finished = finish(&ready, &outcome, problems).await;
     let mut summary = match (result, finished) {
@@ -207,8 +211,9 @@ async fn work(
         // A command of a process that is gone must not write into what this run works in.
         shop.gate.sandbox.end_strays(&scratch).await;
     }
-    reclaim::reclaim(shop).await?;
-    if let Goal::Job(job) = &options.goal {
+    reclaim::reclaim(shop, ready.earlier.is_some()).await?;
+    resume::complete_merged(shop).await?;
+    if let Goal::Job(job) = &ready.goal {
         match planning::plan(shop, &pool, job).await? {
             Planned::Done => {}
             Planned::Stopped => return Ok(("interrupted".to_owned(), Vec::new())),
@@ -231,9 +236,11 @@ async fn work(
         return Ok(("planned".to_owned(), Vec::new()));
     }
     let team = team(ready, &definitions)?;
-    let instances = team.iter().map(|spirit| spirit.instance.clone()).collect();
-    let body = Body::TeamAssembled { team: instances };
-    shop.registry.append(Subject { spec: Some(shop.spec.clone()), ..Subject::run(&shop.run) }, vec![body]).await?;
+    let instances: Vec<Instance> = team.iter().map(|spirit| spirit.instance.clone()).collect();
+    if ready.earlier.as_ref().is_none_or(|run| run.team != instances) {
+        let body = Body::TeamAssembled { team: instances };
+        shop.registry.append(Subject { spec: Some(shop.spec.clone()), ..Subject::run(&shop.run) }, vec![body]).await?;
+    }
     let dispatcher = Dispatcher::new(Arc::clone(shop), pool, team, ready.max_parallel, stop.clone());
     let late = async {
         stopped(shop.stop.clone()).await;

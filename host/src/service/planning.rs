@@ -6,14 +6,16 @@ use std::sync::Arc;
 use super::assignment;
 use super::error::ServiceError;
 use super::progress::Progress;
-use super::runner::{self, Attempted, Work};
+use super::reclaim;
+use super::resume::{self, Place};
+use super::runner::{self, Ran, Work};
 use super::slots;
 use super::workshop::Workshop;
 use crate::config::FILE_NAME;
 use crate::domain::assignment::WorkKind;
 use crate::domain::dispatch::{self, AttemptEnd, NextStep};
 use crate::domain::event::Outcome;
-use crate::domain::id::{AttemptKey, Instance, Role, SpecName, TaskId, TaskKey};
+use crate::domain::id::{AttemptKey, CommitId, Instance, Role, SpecName, TaskId, TaskKey};
 use crate::domain::task::TaskDefinition;
 use crate::domain::verdict::Verdict;
 use crate::spec::diagnostic::render;
@@ -88,49 +90,76 @@ async fn step(shop: &Arc<Workshop>, pool: &SlotPool, kind: WorkKind, job: &str) 
     let key = TaskKey { spec: shop.spec.clone(), task: TaskId::new(pseudo_task(kind)).map_err(internal)? };
     let instance = Instance::of(&Role::new(planner(kind)).map_err(internal)?, 1);
     let wanted = key.clone();
-    let before = shop.registry.read(move |reader| reader.attempts(&wanted)).await?;
+    let mut before = shop.registry.read(move |reader| reader.attempts(&wanted)).await?;
     let mut number = before.iter().map(|attempt| attempt.key.attempt).max().unwrap_or(0);
-    let mut failed = 0;
-    let mut last_failure = None;
+    before.retain(|attempt| attempt.run.as_ref() == Some(&shop.run));
+    let of_run = before.iter().filter(|attempt| attempt.outcome == Some(Outcome::Failed));
+    let mut failed = u32::try_from(of_run.count()).unwrap_or(u32::MAX);
+    let mut last_failure = before.iter().rfind(|a| a.outcome == Some(Outcome::Failed)).and_then(|a| a.failure.clone());
+    let newest = before.pop();
+    if let Some(commit) = newest.as_ref().filter(|a| a.outcome == Some(Outcome::Success)).and_then(|a| a.commit.clone())
+        && advance(shop, commit).await?
+    {
+        return Ok(Planned::Done);
+    }
+    let mut open = newest.filter(|attempt| attempt.outcome.is_none());
     loop {
         if shop.stopping() {
             return Ok(Planned::Stopped);
         }
-        number += 1;
+        let going = match open.take() {
+            Some(attempt) => resume::unfinished(shop, &attempt).await?,
+            None => Place::Start,
+        };
+        if let Place::Lost(attempt, reason) = &going {
+            reclaim::end_attempt(shop, (**attempt).clone(), reason).await?;
+        }
+        if !matches!(going, Place::Spirit(_)) {
+            number += 1;
+        }
         let attempt = AttemptKey { key: key.clone(), attempt: number };
-        let attempted = one(shop, pool, kind, job, &attempt, &instance, last_failure.take()).await?;
+        let attempted = match one(shop, pool, (kind, job), &attempt, &instance, last_failure.clone(), going).await? {
+            Ran::Ended(attempted) => attempted,
+            Ran::Suspended => return Ok(Planned::Stopped),
+        };
+        if let Some(trouble) = attempted.trouble {
+            return Err(trouble);
+        }
         let end = match attempted.outcome {
-            Outcome::Success => AttemptEnd::Passed,
-            Outcome::Interrupted => AttemptEnd::Interrupted,
-            Outcome::Failed => AttemptEnd::Failed { reason: attempted.reason.clone().unwrap_or_default() },
+            Outcome::Success if advance(shop, commit_of(attempted.commit)?).await? => return Ok(Planned::Done),
+            // Not the attempt's failure: what it was made from is not the branch's end any more.
+            Outcome::Success | Outcome::Interrupted => continue,
+            Outcome::Failed => AttemptEnd::Failed { reason: attempted.reason.unwrap_or_default() },
         };
         match dispatch::after_attempt(failed, end, shop.max_attempts) {
-            NextStep::Integrate => {
-                advance(shop, &attempted).await?;
-                return Ok(Planned::Done);
-            }
             NextStep::Retry { reason } => {
                 failed += 1;
                 last_failure = Some(reason);
             }
             NextStep::Fail { reason } => return Ok(Planned::Failed(reason)),
-            NextStep::Release => return Ok(Planned::Stopped),
+            NextStep::Integrate | NextStep::Release => return Ok(Planned::Stopped),
         }
     }
 }
 
+/// One attempt at a planning step, from `going`.
 async fn one(
     shop: &Arc<Workshop>,
     pool: &SlotPool,
-    kind: WorkKind,
-    job: &str,
+    (kind, job): (WorkKind, &str),
     attempt: &AttemptKey,
     instance: &Instance,
     last_failure: Option<String>,
-) -> Result<Attempted, ServiceError> {
+    going: Place,
+) -> Result<Ran, ServiceError> {
     let lent = slots::lend(shop, pool, attempt).await?;
-    let base = assignment::tip(shop).await?;
-    let assignment = assignment::for_planning(shop, kind, job, attempt, instance, last_failure).await?;
+    let (base, assignment, record) = match going {
+        Place::Spirit(recorded) => (recorded.base, recorded.assignment, Some(recorded.record)),
+        _ => {
+            let base = assignment::tip(shop).await?;
+            (base, assignment::for_planning(shop, kind, job, attempt, instance, last_failure).await?, None)
+        }
+    };
     shop.tell(&Progress::AttemptStarted {
         attempt: attempt.clone(),
         kind,
@@ -146,24 +175,36 @@ async fn one(
         branch: None,
         base,
         assignment,
+        record,
     };
-    let attempted = runner::attempt(shop, work).await;
-    slots::give_back(shop, lent).await?;
-    attempted
+    let ran = runner::attempt(shop, work).await;
+    slots::hand_back(shop, lent, &ran).await?;
+    ran
 }
 
-/// Moves the spec branch to a planning step's commit. Nothing else moves it while planning goes on.
-async fn advance(shop: &Arc<Workshop>, attempted: &Attempted) -> Result<(), ServiceError> {
-    let missing = || ServiceError::Internal("a planning step passed without a commit".to_owned());
-    let commit = attempted.commit.clone().ok_or_else(missing)?;
+fn commit_of(commit: Option<CommitId>) -> Result<CommitId, ServiceError> {
+    commit.ok_or_else(|| ServiceError::Internal("a planning step passed without a commit".to_owned()))
+}
+
+/// Moves the spec branch to a planning step's commit. Nothing else moves it while planning goes on; when it
+/// was moved while no run went on, the commit does not follow it, and the answer is false.
+async fn advance(shop: &Arc<Workshop>, commit: CommitId) -> Result<bool, ServiceError> {
     let branch = shop.branch_ref();
-    shop.mirror
+    let moved = shop
+        .mirror
         .objects(move |objects| {
             let before = objects.read_ref(&branch)?;
-            objects.update_ref(&branch, &commit, before.as_ref())
+            let follows = match &before {
+                Some(before) => objects.is_ancestor(before, &commit)?,
+                None => true,
+            };
+            if follows {
+                objects.update_ref(&branch, &commit, before.as_ref())?;
+            }
+            Ok(follows)
         })
         .await?;
-    Ok(())
+    Ok(moved)
 }
 
 /// The gate of a planning step: what was written must be a spec that can be executed.

@@ -9,12 +9,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use super::error::ServiceError;
+use super::error::{ServiceError, chain};
 use crate::config::Config;
 use crate::domain::assignment::RoleInfo;
 use crate::domain::id::{Digest, Role};
 use crate::plugin::builtin::Builtin;
 use crate::plugin::{Engine, EngineOptions, Expectation, Limits, MAX_COMPONENT_BYTES, Plugin, PluginKind, builtin};
+use crate::registry::{ExecutionKind, ExecutionRecord};
 use crate::store::{BlobError, BlobStore};
 
 /// A plugin that the operator names: `routing=least-busy` or `routing=path.wasm`.
@@ -87,6 +88,8 @@ pub(crate) struct PluginSet {
     pub(crate) scheduling: Seated,
     /// All review heuristics, by name.
     pub(crate) reviews: Vec<Seated>,
+    /// Loads the components of executions that are gone on with.
+    engine: Engine,
 }
 
 /// A component that was loaded, with what it says of itself when it is a spirit.
@@ -189,10 +192,10 @@ impl PluginSet {
         let missing: BTreeSet<Key> = wanted.iter().filter(|key| !loaded.plugins.contains_key(key)).cloned().collect();
         loaded.load(missing).await?;
         let plugins = wanted.iter().map(|key| loaded.get(key)).collect::<Result<Vec<_>, _>>()?;
-        Self::seat(config, plugins)
+        Self::seat(config, plugins, loaded.engine)
     }
 
-    fn seat(config: &Config, plugins: Vec<Introduced>) -> Result<Self, ServiceError> {
+    fn seat(config: &Config, plugins: Vec<Introduced>, engine: Engine) -> Result<Self, ServiceError> {
         let (mut spirits, mut reviews) = (BTreeMap::new(), Vec::<Seated>::new());
         let (mut routing, mut scheduling) = (None, None);
         for Introduced { plugin, role } in plugins {
@@ -222,7 +225,75 @@ impl PluginSet {
             routing: routing.ok_or_else(|| missing("routing"))?,
             scheduling: scheduling.ok_or_else(|| missing("scheduling"))?,
             reviews,
+            engine,
         })
+    }
+
+    /// Puts the components of an earlier run back in their places, so that it goes on as it was begun. What
+    /// `choices` name now stays. Gives what to say of those that cannot be had any more; their places keep
+    /// what stands there.
+    ///
+    /// # Errors
+    /// When this host cannot load one of them.
+    pub(crate) async fn put_back(
+        &mut self,
+        recorded: &BTreeMap<String, Digest>,
+        blobs: &BlobStore,
+        config: &Config,
+        choices: &[PluginChoice],
+    ) -> Result<Vec<String>, ServiceError> {
+        let (now, mut lost) = (self.digests(), Vec::new());
+        for (place, digest) in recorded.iter().filter(|(place, digest)| now.get(*place) != Some(*digest)) {
+            let Some((kind, name)) = place.split_once('/') else { continue };
+            let Ok(kind) = kind.parse::<PluginKind>() else { continue };
+            if choices.iter().any(|choice| choice.kind == kind) {
+                continue;
+            }
+            let bytes = match from_store(blobs, digest, name).await {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    lost.push(format!("{}; the run goes on with the one of now", chain(&error)));
+                    continue;
+                }
+            };
+            let plugin = self.engine.load(name, bytes, Expectation::Kind(kind)).await?;
+            let seated = Seated {
+                settings: config.plugin_settings(name),
+                limits: limits(config, &plugin),
+                plugin: Arc::clone(&plugin),
+            };
+            match kind {
+                PluginKind::Spirit => {
+                    let info = plugin.describe_role().await.result.map_err(|error| describe(&plugin, &error))?;
+                    self.spirits.insert(info.role.clone(), (seated, info));
+                }
+                PluginKind::Routing => self.routing = seated,
+                PluginKind::Scheduling => self.scheduling = seated,
+                PluginKind::Review => {
+                    self.reviews.retain(|other| other.plugin.name != name);
+                    self.reviews.push(seated);
+                }
+            }
+        }
+        Ok(lost)
+    }
+
+    /// What an execution ran with: its component, which need not be the one of this run, its settings and
+    /// its limits.
+    ///
+    /// # Errors
+    /// As [`load_recorded`].
+    pub(crate) async fn recorded(
+        &self,
+        execution: &ExecutionRecord,
+        blobs: &BlobStore,
+    ) -> Result<Seated, ServiceError> {
+        let seated = self.all().find(|seated| seated.plugin.digest == execution.component);
+        let plugin = match seated.filter(|seated| seated.plugin.name == execution.plugin) {
+            Some(seated) => Arc::clone(&seated.plugin),
+            None => load_recorded(&self.engine, execution, blobs).await?,
+        };
+        seat_recorded(plugin, execution)
     }
 
     /// Puts every component into the store, so that what it did can be done again without its file.
@@ -294,6 +365,42 @@ pub(crate) fn limits(config: &Config, plugin: &Plugin) -> Limits {
         host_calls: set.host_calls.unwrap_or(base.host_calls),
         journal_bytes: set.journal_bytes.unwrap_or(base.journal_bytes),
     }
+}
+
+/// Loads the component of a recorded execution from the blobs, where its run has put it.
+///
+/// # Errors
+/// When the store has it no more, or damaged, or when this host cannot load it.
+pub(crate) async fn load_recorded(
+    engine: &Engine,
+    execution: &ExecutionRecord,
+    blobs: &BlobStore,
+) -> Result<Arc<Plugin>, ServiceError> {
+    let bytes = from_store(blobs, &execution.component, &execution.plugin).await?;
+    let kind = match execution.kind {
+        ExecutionKind::Spirit => Expectation::Kind(PluginKind::Spirit),
+        ExecutionKind::Review => Expectation::Kind(PluginKind::Review),
+        ExecutionKind::Routing => Expectation::Kind(PluginKind::Routing),
+        ExecutionKind::Scheduling => Expectation::Kind(PluginKind::Scheduling),
+        ExecutionKind::Describe => Expectation::Any,
+    };
+    Ok(engine.load(&execution.plugin, bytes, kind).await?)
+}
+
+async fn from_store(blobs: &BlobStore, digest: &Digest, plugin: &str) -> Result<Vec<u8>, ServiceError> {
+    let (blobs, digest) = (blobs.clone(), digest.clone());
+    let bytes = tokio::task::spawn_blocking(move || blobs.get(&digest)).await.map_err(cut_off)?;
+    bytes.map_err(|source| ServiceError::Component { plugin: plugin.to_owned(), source })
+}
+
+/// A component with the settings and limits that an execution had.
+///
+/// # Errors
+/// When the record has limits of another form.
+pub(crate) fn seat_recorded(plugin: Arc<Plugin>, execution: &ExecutionRecord) -> Result<Seated, ServiceError> {
+    let limits = serde_json::from_value(execution.limits.clone())
+        .map_err(|error| ServiceError::Internal(format!("the limits of execution {}: {error}", execution.id)))?;
+    Ok(Seated { plugin, settings: execution.settings.clone(), limits })
 }
 
 fn describe(plugin: &Plugin, error: &dyn std::error::Error) -> ServiceError {

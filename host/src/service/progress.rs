@@ -22,6 +22,8 @@ pub enum Progress {
         llm: String,
         /// Replies come from a script, not from a model.
         scripted: bool,
+        /// It goes on where it was cut off.
+        resumed: bool,
         /// Names of the gate's commands; empty: nothing is checked by a command.
         gate: Vec<String>,
     },

@@ -1,51 +1,72 @@
 //! Taking back what an earlier process left. This process owns the state directory now, so whatever is
-//! marked as running is not: attempts and runs without an end get one, and their tasks are ready again.
+//! marked as running is not: what this run goes on with stays, everything else of its spec gets an end.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::error::ServiceError;
 use super::workshop::Workshop;
 use crate::domain::call::Cost;
 use crate::domain::event::{Body, Outcome, Subject};
+use crate::domain::id::ExecutionId;
 use crate::domain::task::{Task, TaskState};
-use crate::registry::{Attempt, Run};
+use crate::registry::{Attempt, ExecutionFilter, ExecutionRecord, LeaseKind, Reader, RegistryError, Run};
 
 /// What an end says that was written by the next process.
 const CUT_OFF: &str = "the host ended before this did";
 
-/// Puts every spec of the registry in order, and gives this run's failed tasks another chance.
-pub(crate) async fn reclaim(shop: &Arc<Workshop>) -> Result<(), ServiceError> {
-    for lease in shop.registry.read(|reader| reader.leases(None)).await? {
-        shop.registry.release_lease(&lease.id).await?;
-    }
-    let (attempts, tasks, runs): (Vec<Attempt>, Vec<Task>, Vec<Run>) = shop
-        .registry
-        .read(|reader| {
-            let (mut attempts, mut tasks) = (Vec::new(), Vec::new());
-            for spec in reader.specs()? {
-                attempts.extend(reader.attempts_of_spec(&spec)?);
-                tasks.extend(reader.tasks(&spec)?);
-            }
-            Ok((attempts, tasks, reader.runs()?))
+/// What stands in the registry about the run's spec.
+struct Left {
+    attempts: Vec<Attempt>,
+    tasks: Vec<Task>,
+    runs: Vec<Run>,
+    open: Vec<ExecutionRecord>,
+}
+
+impl Left {
+    fn read(reader: &Reader, spec: &crate::domain::id::SpecName) -> Result<Self, RegistryError> {
+        let filter = ExecutionFilter { spec: Some(spec.clone()), open: true, ..ExecutionFilter::default() };
+        Ok(Self {
+            attempts: reader.attempts_of_spec(spec)?,
+            tasks: reader.tasks(spec)?,
+            runs: reader.runs()?.into_iter().filter(|run| run.spec.as_ref() == Some(spec)).collect(),
+            open: reader.executions(&filter)?,
         })
-        .await?;
-    for attempt in attempts.into_iter().filter(|attempt| attempt.outcome.is_none()) {
-        end_attempt(shop, attempt).await?;
+    }
+}
+
+/// Puts the spec's records in order. A run that is gone on with keeps its open attempts; a new one ends all
+/// that earlier ones left, and gives failed tasks another chance.
+pub(crate) async fn reclaim(shop: &Arc<Workshop>, resumed: bool) -> Result<(), ServiceError> {
+    let spec = shop.spec.clone();
+    let Left { attempts, tasks, runs, open } = shop.registry.read(move |reader| Left::read(reader, &spec)).await?;
+    let stays = |attempt: &Attempt| resumed && attempt.run.as_ref() == Some(&shop.run);
+    let (kept, ended): (Vec<Attempt>, Vec<Attempt>) =
+        attempts.into_iter().filter(|attempt| attempt.outcome.is_none()).partition(stays);
+    leases(shop, &kept).await?;
+    for run in &runs {
+        shop.registry.charge_uncertain(&run.id).await?;
+    }
+    let executions: HashSet<&ExecutionId> = kept.iter().filter_map(|attempt| attempt.execution.as_ref()).collect();
+    for execution in open.iter().filter(|execution| !executions.contains(&execution.id)) {
+        shop.registry.cut_off(&execution.id, CUT_OFF).await?;
+    }
+    for attempt in ended {
+        end_attempt(shop, attempt, CUT_OFF).await?;
     }
     for run in runs.into_iter().filter(|run| run.finished_at.is_none() && run.id != shop.run) {
-        let body = Body::RunFinished {
-            outcome: "interrupted".to_owned(),
-            commit: None,
-            tree: None,
-            reason: Some(CUT_OFF.to_owned()),
-        };
+        let (outcome, reason) = ("interrupted".to_owned(), Some(CUT_OFF.to_owned()));
+        let body = Body::RunFinished { outcome, commit: None, tree: None, reason };
         shop.registry.append(Subject { spec: run.spec, ..Subject::run(&run.id) }, vec![body]).await?;
+    }
+    if resumed {
+        return Ok(());
     }
     for task in tasks {
         let body = match task.state {
             TaskState::Running => Body::TaskReady { from: TaskState::Running, last_failure: task.last_failure.clone() },
             // Whoever runs it again wants it tried again: the cause may have been the environment.
-            TaskState::Failed if task.key.spec == shop.spec => {
+            TaskState::Failed => {
                 Body::TaskReopened { from: TaskState::Failed, reason: "a new run tries it again".to_owned() }
             }
             _ => continue,
@@ -55,16 +76,35 @@ pub(crate) async fn reclaim(shop: &Arc<Workshop>) -> Result<(), ServiceError> {
     Ok(())
 }
 
-async fn end_attempt(shop: &Arc<Workshop>, attempt: Attempt) -> Result<(), ServiceError> {
+/// Slots are free; a lock stays with an attempt that believes it has it.
+async fn leases(shop: &Workshop, kept: &[Attempt]) -> Result<(), ServiceError> {
+    let holders: HashSet<String> = kept.iter().map(|attempt| attempt.key.to_string()).collect();
+    for lease in shop.registry.read(|reader| reader.leases(None)).await? {
+        if lease.kind == LeaseKind::Slot || !holders.contains(&lease.holder) {
+            shop.registry.release_lease(&lease.id).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends an attempt that nobody goes on with, and its execution.
+pub(crate) async fn end_attempt(shop: &Workshop, attempt: Attempt, reason: &str) -> Result<(), ServiceError> {
+    if let Some(execution) = &attempt.execution {
+        shop.registry.cut_off(execution, reason).await?;
+    }
+    let cost = match attempt.execution.clone() {
+        Some(execution) => shop.registry.read(move |reader| reader.execution_cost(&execution)).await?.cost,
+        None => Cost::default(),
+    };
     let body = Body::RunnerFinished {
         runner: attempt.runner,
         outcome: Outcome::Interrupted,
-        reason: Some(CUT_OFF.to_owned()),
+        reason: Some(reason.to_owned()),
         summary: None,
         commit: None,
         files: Vec::new(),
         more_files: 0,
-        cost: Cost::default(),
+        cost,
         duration_ms: 0,
     };
     shop.registry.append(Subject::attempt(&shop.run, &attempt.key), vec![body]).await?;

@@ -12,7 +12,6 @@ use super::judgement::Judged;
 use super::progress::Progress;
 use super::runner::Work;
 use super::workshop::Workshop;
-use crate::domain::call::Cost;
 use crate::domain::event::{Body, Outcome, Subject, TaskChange};
 use crate::domain::excerpt::excerpt;
 use crate::domain::id::{AttemptKey, ExecutionId};
@@ -25,17 +24,47 @@ const MAX_EVENT_FILES: usize = 1_000;
 /// Bytes of the same.
 const MAX_EVENT_FILES_BYTES: usize = 128 * 1024;
 
-/// Stores diff, log and test result.
-pub(crate) async fn store(shop: &Arc<Workshop>, work: &Work, desk: &Desk, judged: &Judged) -> Result<(), ServiceError> {
+/// Writes the attempt's end down: diff, log, test result, what gate and review found, and how it ended. All
+/// of it is recorded at once, or none; then the attempt gives back what it held.
+pub(crate) async fn finish(
+    shop: &Arc<Workshop>,
+    work: &Work,
+    desk: &Desk,
+    (execution, summary): (ExecutionId, Option<String>),
+    judged: &Judged,
+    took: Duration,
+) -> Result<(), ServiceError> {
     let diff = judged.diff.as_ref().map_or("", |diff| diff.text.as_str());
     let log = format!("{}\n{}", desk.log_text(), String::from_utf8_lossy(&judged.gate.log));
-    let passed = judged.gate.passed() && judged.outcome() == Outcome::Success;
+    let (outcome, reason) = (judged.outcome(), judged.reason());
+    let passed = judged.gate.passed() && outcome == Outcome::Success;
     let parts = vec![
         ("diff", "change.diff", "text/x-diff", diff.to_owned()),
         ("log", "attempt.log", TEXT, log),
         ("test", "gate.json", "application/json", result(passed, &judged.gate.checks)),
     ];
-    put(shop, &work.attempt, parts).await
+    let cost = shop.registry.read(move |reader| reader.execution_cost(&execution)).await?.cost;
+    let (files, more_files) = named(judged.diff.iter().flat_map(|diff| &diff.files).map(|file| &file.path));
+    let finished = Body::RunnerFinished {
+        runner: work.runner.clone(),
+        outcome,
+        reason: reason.clone(),
+        summary,
+        commit: judged.commit.clone(),
+        files,
+        more_files,
+        cost,
+        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+    };
+    let mut bodies = put(shop, &work.attempt, parts).await?;
+    bodies.extend(judged.found.iter().cloned());
+    bodies.push(finished);
+    shop.registry.append(Subject::attempt(&shop.run, &work.attempt), bodies).await?;
+    // Locks belong to the attempt, not to its component.
+    shop.registry.release_leases_of(&work.attempt.to_string()).await?;
+    let (attempt, instance) = (work.attempt.clone(), work.instance.clone());
+    shop.tell(&Progress::AttemptFinished { attempt, instance, outcome, reason });
+    Ok(())
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -54,18 +83,18 @@ pub(crate) async fn store_merge(
         ("log", "merge.log", TEXT, String::from_utf8_lossy(&gate.log).into_owned()),
         ("test", "merge-gate.json", "application/json", result(gate.passed(), &gate.checks)),
     ];
-    put(shop, attempt, parts).await?;
-    let ran = Body::TaskUpdated { change: TaskChange::gate("merge", &gate.checks) };
-    shop.registry.append(Subject::attempt(&shop.run, attempt), vec![ran]).await?;
+    let mut bodies = put(shop, attempt, parts).await?;
+    bodies.push(Body::TaskUpdated { change: TaskChange::gate("merge", &gate.checks) });
+    shop.registry.append(Subject::attempt(&shop.run, attempt), bodies).await?;
     Ok(())
 }
 
-/// Puts texts into the artifact store, masked, and on the task.
+/// Puts texts into the artifact store, masked. Gives the events that put them on the task.
 async fn put(
     shop: &Arc<Workshop>,
     attempt: &AttemptKey,
     parts: Vec<(&'static str, &'static str, &'static str, String)>,
-) -> Result<(), ServiceError> {
+) -> Result<Vec<Body>, ServiceError> {
     let start = format!("{}-{}", attempt.key.task, attempt.attempt);
     let (store, mask) = (shop.artifacts.clone(), Arc::clone(&shop.mask));
     let stored = tokio::task::spawn_blocking(move || {
@@ -79,46 +108,8 @@ async fn put(
     })
     .await
     .map_err(|error| ServiceError::Internal(error.to_string()))??;
-    let bodies = stored
-        .into_iter()
-        .map(|artifact| Body::TaskUpdated { change: TaskChange::ArtifactAdded { artifact } })
-        .collect();
-    shop.registry.append(Subject::attempt(&shop.run, attempt), bodies).await?;
-    Ok(())
-}
-
-/// Writes the attempt's end down, gives back what it held, and tells.
-pub(crate) async fn finish(
-    shop: &Arc<Workshop>,
-    work: &Work,
-    execution: Option<ExecutionId>,
-    summary: Option<String>,
-    judged: &Judged,
-    took: Duration,
-) -> Result<(), ServiceError> {
-    let cost = match execution {
-        Some(execution) => shop.registry.read(move |reader| reader.execution_cost(&execution)).await?.cost,
-        None => Cost::default(),
-    };
-    let (files, more_files) = named(judged.diff.iter().flat_map(|diff| &diff.files).map(|file| &file.path));
-    let (outcome, reason) = (judged.outcome(), judged.reason());
-    let finished = Body::RunnerFinished {
-        runner: work.runner.clone(),
-        outcome,
-        reason: reason.clone(),
-        summary,
-        commit: judged.commit.clone(),
-        files,
-        more_files,
-        cost,
-        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-    };
-    shop.registry.append(Subject::attempt(&shop.run, &work.attempt), vec![finished]).await?;
-    // Locks belong to the attempt, not to its component.
-    shop.registry.release_leases_of(&work.attempt.to_string()).await?;
-    let (attempt, instance) = (work.attempt.clone(), work.instance.clone());
-    shop.tell(&Progress::AttemptFinished { attempt, instance, outcome, reason });
-    Ok(())
+    let added = |artifact| Body::TaskUpdated { change: TaskChange::ArtifactAdded { artifact } };
+    Ok(stored.into_iter().map(added).collect())
 }
 
 /// The first paths, as many as an event holds, and how many there are besides.

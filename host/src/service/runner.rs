@@ -1,23 +1,29 @@
 //! One attempt: a spirit works in a slot, then the host judges what it left there, and writes down what
-//! remains of it.
+//! remains of it. An attempt that was cut off goes on from its record.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::capabilities::Desk;
 use super::error::{ServiceError, chain};
-use super::executions::{Invocation, begin};
+use super::executions::{Begun, Invocation, begin, go_on};
+use super::journal::Arrival;
 use super::judgement::{self, Judged};
+use super::plugins::Seated;
+use super::tape::newest_tree;
 use super::workshop::Workshop;
 use super::{remains, slots};
 use crate::domain::assignment::{Assignment, Report};
+use crate::domain::call::Function;
 use crate::domain::event::{Body, Outcome, Subject};
 use crate::domain::id::{AttemptKey, CommitId, ExecutionId, Instance};
-use crate::plugin::ExecutionError;
-use crate::registry::ExecutionKind;
-use crate::workspace::{Slot, TreeId};
+use crate::plugin::capability::JournalError;
+use crate::plugin::{Ended, ExecutionContext, ExecutionError};
+use crate::registry::{ExecutionKind, Record};
+use crate::workspace::{Rescue, Slot, TreeId, WorkspaceError};
 
 /// What an attempt has to work with.
 pub(crate) struct Work {
@@ -35,6 +41,17 @@ pub(crate) struct Work {
     pub(crate) base: CommitId,
     /// What the spirit is given.
     pub(crate) assignment: Assignment,
+    /// What an earlier process has recorded of it.
+    pub(crate) record: Option<Record>,
+}
+
+/// How far an attempt came.
+#[derive(Debug)]
+pub(crate) enum Ran {
+    /// To its end.
+    Ended(Attempted),
+    /// Not to its end, because the run is being stopped: it goes on from its record.
+    Suspended,
 }
 
 /// How an attempt ended.
@@ -50,72 +67,85 @@ pub(crate) struct Attempted {
     pub(crate) scope: String,
     /// What was done.
     pub(crate) spell: String,
+    /// What no further attempt would be spared.
+    pub(crate) trouble: Option<ServiceError>,
 }
 
-/// Runs one attempt to its end. An error is trouble of the host's own, or of what the operator set;
-/// everything that a spirit can cause is an [`Attempted`].
-pub(crate) async fn attempt(shop: &Arc<Workshop>, work: Work) -> Result<Attempted, ServiceError> {
+/// A spirit that has returned, or was ended.
+struct Performed {
+    execution: ExecutionId,
+    /// When, as recorded.
+    at: Timestamp,
+    end: End,
+}
+
+/// How a spirit's part ended.
+enum End {
+    Report(Report),
+    Failed(ExecutionError),
+    /// Its record cannot be gone on from; why.
+    Lost(String),
+}
+
+/// Runs one attempt to its end, or on to it. An error is trouble of the host's own: then the attempt has no
+/// end, and goes on when the run does. Everything that a spirit can cause is an [`Attempted`].
+pub(crate) async fn attempt(shop: &Arc<Workshop>, mut work: Work) -> Result<Ran, ServiceError> {
     let begun_at = shop.clock.elapsed();
-    let mut judged = Judged::default();
-    let ended = one(shop, &work, begun_at, &mut judged).await;
-    let trouble = match ended {
-        Ok(None) => {
-            let (outcome, reason) = (judged.outcome(), judged.reason());
-            let Judged { commit, scope, spell, .. } = judged;
-            return Ok(Attempted { outcome, reason, commit, scope, spell });
-        }
-        // Its end is written down already.
-        Ok(Some(trouble)) => return Err(trouble),
-        Err(error) => error,
-    };
-    // Trouble of the host's own is nobody's failure, but the attempt has an end. If even that cannot be
-    // written down, the next run does it.
-    judged.interrupt(shop.mask.apply(&chain(&trouble)));
-    let took = shop.clock.elapsed().saturating_sub(begun_at);
-    if let Err(again) = remains::finish(shop, &work, None, None, &judged, took).await {
-        tracing::error!("the end of {} cannot be recorded: {}", work.attempt, chain(&again));
-    }
-    Err(trouble)
-}
-
-/// Gives the trouble that no further attempt would be spared, if there is any.
-async fn one(
-    shop: &Arc<Workshop>,
-    work: &Work,
-    begun_at: Duration,
-    judged: &mut Judged,
-) -> Result<Option<ServiceError>, ServiceError> {
-    slots::prepare(shop, &work.slot, &work.base).await?;
+    let record = work.record.take();
     let base = work.base.clone();
     let base_tree = shop.mirror.objects(move |objects| objects.tree_of(&base)).await?;
+    let answered = record.as_ref().map_or(0, answered_turns);
+    let found = slots::clear(shop, &work.slot, &work.base).await?;
+    if record.is_none() {
+        slots::tell(shop, &work.slot, found.as_ref());
+    }
     let desk = Desk::open(
         Arc::clone(shop),
         work.attempt.clone(),
         work.instance.clone(),
         Arc::clone(&work.slot),
         base_tree.clone(),
+        answered,
     )
     .await?;
-    let (performed, execution) = perform(shop, work, &desk).await?;
-    let mut trouble = None;
-    let summary = match performed {
-        Ok(report) => {
-            let ended = judgement::judge(shop, work, &desk, &base_tree, &report, judged).await;
-            judged.blame(ended, work)?;
-            Some(report.summary)
-        }
-        Err(error) => {
-            trouble = unfinished(shop, work, &desk, &base_tree, error, judged).await?;
-            None
-        }
+    let performed = match record {
+        Some(record) => again(shop, &work, &desk, record, found).await?,
+        None => perform(shop, &work, &desk).await?,
     };
+    let Some(Performed { execution, at, end }) = performed else { return Ok(Ran::Suspended) };
+    let (mut judged, mut trouble, mut summary) = (Judged::default(), None, None);
+    match end {
+        End::Report(report) => {
+            let ended = judgement::judge(shop, &work, &desk, &base_tree, (&report, at), &mut judged).await;
+            judged.blame(ended, &work)?;
+            if judged.gate.cancelled {
+                return Ok(Ran::Suspended);
+            }
+            summary = Some(report.summary);
+        }
+        End::Failed(error) => trouble = unfinished(shop, &work, &desk, (&base_tree, at), error, &mut judged).await?,
+        End::Lost(reason) => {
+            let kept = judgement::keep_unfinished(shop, &work, &base_tree, at, &mut judged).await;
+            judged.blame(kept, &work)?;
+            judged.interrupt(reason);
+        }
+    }
     if let Some((_, reason)) = &mut judged.failure {
         *reason = shop.mask.apply(reason);
     }
-    remains::store(shop, work, &desk, judged).await?;
-    let took = shop.clock.elapsed().saturating_sub(begun_at);
-    remains::finish(shop, work, Some(execution), summary, judged, took).await?;
-    Ok(trouble)
+    let took: Duration = shop.clock.elapsed().saturating_sub(begun_at);
+    remains::finish(shop, &work, &desk, (execution, summary), &judged, took).await?;
+    let (outcome, reason) = (judged.outcome(), judged.reason());
+    let Judged { commit, scope, spell, .. } = judged;
+    Ok(Ran::Ended(Attempted { outcome, reason, commit, scope, spell, trouble }))
+}
+
+/// Model calls that were answered, as a session counts its turns.
+fn answered_turns(record: &Record) -> u32 {
+    let answered = record.calls.iter().filter(|call| {
+        call.function == Function::LlmComplete && call.answer.as_ref().is_some_and(|answer| answer.get("Ok").is_some())
+    });
+    u32::try_from(answered.count()).unwrap_or(u32::MAX)
 }
 
 /// What is done about a spirit that gave no report.
@@ -123,52 +153,31 @@ async fn unfinished(
     shop: &Arc<Workshop>,
     work: &Work,
     desk: &Desk,
-    base_tree: &TreeId,
+    (base_tree, at): (&TreeId, Timestamp),
     error: ExecutionError,
     judged: &mut Judged,
 ) -> Result<Option<ServiceError>, ServiceError> {
-    let kept = judgement::keep_unfinished(shop, work, base_tree, judged).await;
+    let kept = judgement::keep_unfinished(shop, work, base_tree, at, judged).await;
     judged.blame(kept, work)?;
     let reason = chain(&error);
-    if matches!(error, ExecutionError::Journal { .. }) {
-        // Nobody's failure, and nothing more can be recorded.
-        return Err(ServiceError::Record(error));
-    }
     if let Some(blocked) = desk.blocked() {
         // Another attempt would end the same way: no task may fail by it.
         judged.interrupt(reason);
         return Ok(Some(ServiceError::Model(blocked.clone())));
     }
-    if shop.stopping() || matches!(error, ExecutionError::Cancelled { .. }) {
-        judged.interrupt(reason);
-    } else {
-        judged.fail(reason);
-    }
+    judged.fail(reason);
     Ok(None)
 }
 
-/// Runs the spirit's component.
-async fn perform(
-    shop: &Arc<Workshop>,
-    work: &Work,
-    desk: &Arc<Desk>,
-) -> Result<(Result<Report, ExecutionError>, ExecutionId), ServiceError> {
+/// Runs the spirit's component. Nothing comes back from one that was stopped with the run.
+async fn perform(shop: &Arc<Workshop>, work: &Work, desk: &Arc<Desk>) -> Result<Option<Performed>, ServiceError> {
     let role = work.instance.role();
     let (seated, _) = shop
         .plugins
         .spirits
         .get(&role)
         .ok_or_else(|| ServiceError::Internal(format!("no component plays the role {role}")))?;
-    let input = json!({ "assignment": work.assignment });
-    let invocation = Invocation {
-        kind: ExecutionKind::Spirit,
-        seated,
-        attempt: Some(work.attempt.clone()),
-        instance: Some(work.instance.clone()),
-        input,
-        capabilities: desk.capabilities(),
-    };
-    let (begun, context) = begin(shop, invocation).await?;
+    let (begun, context) = begin(shop, invocation(work, desk, seated)).await?;
     let started = Body::RunnerStarted {
         runner: work.runner.clone(),
         instance: work.instance.clone(),
@@ -178,7 +187,94 @@ async fn perform(
         base: work.base.clone(),
     };
     shop.registry.append(Subject::attempt(&shop.run, &work.attempt), vec![started]).await?;
-    let ended = seated.plugin.perform(context, work.assignment.clone(), &seated.settings.to_string()).await;
-    begun.end(&ended, None).await?;
-    Ok((ended.result, begun.id().clone()))
+    drive(work, seated, &begun, context).await
+}
+
+/// Runs the component of `record` again from its start, in a work tree that is restored as far as the record
+/// has it as a whole; changes of files behind that are made again on the way.
+async fn again(
+    shop: &Arc<Workshop>,
+    work: &Work,
+    desk: &Arc<Desk>,
+    record: Record,
+    found: Option<Rescue>,
+) -> Result<Option<Performed>, ServiceError> {
+    let execution = record.execution.clone();
+    let (host, slot) = (Arc::clone(shop), Arc::clone(&work.slot));
+    let arrival = Arrival::new(async move {
+        if let Some(found) = found {
+            slots::explain(&host, &slot, found).await;
+        }
+    });
+    let lost = async |reason: String| {
+        shop.registry.cut_off(&execution.id, &reason).await?;
+        let at = execution.ended_at.unwrap_or(execution.started_at);
+        Ok(Some(Performed { execution: execution.id.clone(), at, end: End::Lost(reason) }))
+    };
+    let restored_to = match newest_tree(&record.calls) {
+        Some((sequence, tree)) => match slots::restore(shop, &work.slot, &tree).await {
+            Ok(()) => sequence,
+            Err(error @ ServiceError::Workspace(WorkspaceError::Objects { .. } | WorkspaceError::NotAnId { .. })) => {
+                arrival.arrived().await;
+                return lost(format!("the work tree after call {sequence} cannot be restored: {}", chain(&error)))
+                    .await;
+            }
+            Err(error) => return Err(error),
+        },
+        None => 0,
+    };
+    let seated = match shop.plugins.recorded(&execution, shop.registry.blobs()).await {
+        Ok(seated) => seated,
+        Err(error @ (ServiceError::Component { .. } | ServiceError::Plugin(_))) => {
+            arrival.arrived().await;
+            return lost(chain(&error)).await;
+        }
+        Err(error) => return Err(error),
+    };
+    let invocation = invocation(work, desk, &seated);
+    let (begun, context) = go_on(shop, invocation, record, restored_to, Arc::clone(&arrival)).await?;
+    let performed = drive(work, &seated, &begun, context).await;
+    arrival.arrived().await;
+    performed
+}
+
+fn invocation<'a>(work: &Work, desk: &Arc<Desk>, seated: &'a Seated) -> Invocation<'a> {
+    Invocation {
+        kind: ExecutionKind::Spirit,
+        seated,
+        attempt: Some(work.attempt.clone()),
+        instance: Some(work.instance.clone()),
+        input: json!({ "assignment": work.assignment }),
+        capabilities: desk.capabilities(),
+    }
+}
+
+/// Runs the component and ends its execution, unless it shall go on later.
+async fn drive(
+    work: &Work,
+    seated: &Seated,
+    begun: &Begun,
+    context: ExecutionContext,
+) -> Result<Option<Performed>, ServiceError> {
+    let settings = seated.settings.to_string();
+    let ended: Ended<Report> = seated.plugin.perform(context, work.assignment.clone(), &settings).await;
+    let lost = match &ended.result {
+        // Its journal stays open.
+        Err(ExecutionError::Cancelled { .. }) => return Ok(None),
+        Err(error @ ExecutionError::Journal { source: JournalError::Unwritable { .. }, .. }) => {
+            return Err(ServiceError::Record(error.clone()));
+        }
+        Err(error @ ExecutionError::Journal { .. }) => Some(chain(error)),
+        result => begun.divergence(result).await,
+    };
+    let at = match &lost {
+        Some(reason) => begun.give_up(reason).await?,
+        None => begun.end(&ended, None).await?,
+    };
+    let end = match (lost, ended.result) {
+        (Some(reason), _) => End::Lost(reason),
+        (None, Ok(report)) => End::Report(report),
+        (None, Err(error)) => End::Failed(error),
+    };
+    Ok(Some(Performed { execution: begun.id().clone(), at, end }))
 }

@@ -16,7 +16,7 @@ use super::plugins::{Loading, PluginSet};
 use super::progress::{Observer, Progress};
 use super::state_dir::{DEFAULT_NAME, StateDir, StateLock};
 use super::workshop::{SpiritCommand, Workshop, stopped};
-use super::{llm_access, specbranch, specname};
+use super::{llm_access, resume, specbranch, specname};
 use crate::artifact::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::{self, CommandSettings, Config};
@@ -27,7 +27,7 @@ use crate::domain::mask::Mask;
 use crate::domain::protocol;
 use crate::domain::team::Language;
 use crate::llm::config::LlmConfig;
-use crate::registry::Registry;
+use crate::registry::{Registry, Run};
 use crate::sandbox::{Confinement, HostEnv, Sandbox};
 use crate::store::BlobStore;
 use crate::workspace::{Git, Inspection, Mirror, OtherSource, Source, check_whole, inspect, other_source};
@@ -39,6 +39,10 @@ pub(crate) struct Ready {
     pub(crate) scripted: bool,
     pub(crate) state: PathBuf,
     pub(crate) repository: String,
+    /// What the run works on; of a run that goes on, what it worked on before.
+    pub(crate) goal: Goal,
+    /// The run as it was left, when it goes on.
+    pub(crate) earlier: Option<Run>,
     warnings: Vec<String>,
     _lock: StateLock,
 }
@@ -117,6 +121,9 @@ struct Gathered {
     mask: Arc<Mask>,
     plugins: Arc<PluginSet>,
     spec: SpecName,
+    goal: Goal,
+    earlier: Option<Run>,
+    warnings: Vec<String>,
 }
 
 /// Refuses what cannot work, then gets everything that a run needs. It may be dropped at any point:
@@ -153,10 +160,33 @@ async fn gather(options: &RunOptions, clock: &Arc<dyn Clock>) -> Result<Gathered
     let llm = llm_access::config(options, &config)?;
     let mask = Arc::new(llm_access::mask(options, &config, &source));
 
-    let plugins = Arc::new(PluginSet::load(loading, &config, &options.plugins, root_of(&source, &options.cwd)).await?);
-    let spec = specname::choose(&options.goal, &registry, &found.specs).await?;
+    let mut plugins = PluginSet::load(loading, &config, &options.plugins, root_of(&source, &options.cwd)).await?;
+    let (spec, goal, earlier) = resume::begin(options, &registry, &found.specs).await?;
+    let mut warnings = found.warnings();
+    if let Some(run) = &earlier {
+        warnings.extend(plugins.put_back(&run.plugins, &blobs, &config, &options.plugins).await?);
+    }
     seen.check_branch_free(&protocol::spec_branch(&spec))?;
-    Ok(Gathered { source, seen, state, lock, blobs, mirror, registry, base, found, config, llm, mask, plugins, spec })
+    let plugins = Arc::new(plugins);
+    Ok(Gathered {
+        source,
+        seen,
+        state,
+        lock,
+        blobs,
+        mirror,
+        registry,
+        base,
+        found,
+        config,
+        llm,
+        mask,
+        plugins,
+        spec,
+        goal,
+        earlier,
+        warnings,
+    })
 }
 
 /// Makes a run of what [`gather`] gets. A stop that is asked for meanwhile, such as while a large
@@ -171,20 +201,40 @@ pub(crate) async fn prepare(
         gathered = gather(options, &clock) => gathered?,
         () = stopped(stop.clone()) => return Err(ServiceError::Interrupted),
     };
-    let Gathered { source, seen, state, lock, blobs, mirror, registry, base, found, config, llm, mask, plugins, spec } =
-        gathered;
+    let Gathered {
+        source,
+        seen,
+        state,
+        lock,
+        blobs,
+        mirror,
+        registry,
+        base,
+        found,
+        config,
+        llm,
+        mask,
+        plugins,
+        spec,
+        goal,
+        earlier,
+        warnings,
+    } = gathered;
     let (set, store) = (Arc::clone(&plugins), blobs.clone());
     let keeping = tokio::task::spawn_blocking(move || set.keep(&store));
     let (gate, commands) = commands(&config, &found, &mask, &clock);
     check_programs(&gate, state.root())?;
-    let run = registry.ids().run();
+    let (run, spent) = match &earlier {
+        Some(run) => (run.id.clone(), resume::spent(&registry, &run.id).await?),
+        None => (registry.ids().run(), Amount::default()),
+    };
     let shop = Arc::new(Workshop {
         artifacts: ArtifactStore::new(blobs, registry.ids().clone(), Arc::clone(&clock)),
-        language: language(options, &found).code().to_owned(),
+        language: language(&goal, &found).code().to_owned(),
         steering: found.steering(&mask),
         max_attempts: config.run.max_attempts,
         gateway: Arc::new(llm_access::open(&llm, &config)?),
-        budget: Arc::new(Mutex::new(Budget::new(config.budget, Amount::default()))),
+        budget: Arc::new(Mutex::new(Budget::new(config.budget, spent))),
         commands,
         clock,
         registry,
@@ -205,7 +255,9 @@ pub(crate) async fn prepare(
         scripted: llm.script().is_some(),
         state: state.root().to_owned(),
         repository: source.display(),
-        warnings: found.warnings(),
+        goal,
+        earlier,
+        warnings,
         shop,
         _lock: lock,
     };
@@ -285,8 +337,8 @@ pub(crate) fn early_config(source: &Source) -> Result<Config, ServiceError> {
     }
 }
 
-fn language(options: &RunOptions, found: &BaseFiles) -> Language {
-    match &options.goal {
+fn language(goal: &Goal, found: &BaseFiles) -> Language {
+    match goal {
         Goal::Job(job) => Language::of(job),
         Goal::Spec(spec) => Language::of(&String::from_utf8_lossy(found.requirements(spec).unwrap_or_default())),
     }
@@ -294,7 +346,7 @@ fn language(options: &RunOptions, found: &BaseFiles) -> Language {
 
 async fn announce(options: &RunOptions, ready: &Ready, base_branch: &str, base: &CommitId) -> Result<(), ServiceError> {
     let shop = &ready.shop;
-    let (title, job): (String, Option<Digest>) = match &options.goal {
+    let (title, job): (String, Option<Digest>) = match &ready.goal {
         Goal::Spec(spec) => (spec.to_string(), None),
         Goal::Job(job) => {
             let (store, text) = (shop.registry.blobs().clone(), job.clone());
@@ -304,18 +356,22 @@ async fn announce(options: &RunOptions, ready: &Ready, base_branch: &str, base: 
         }
     };
     let llm = shop.gateway.routes().values().next().map_or_else(String::new, |route| route.backend.name());
-    let body = Body::RunStarted {
-        job,
-        title: title.clone(),
-        repository: ready.repository.clone(),
-        base_branch: base_branch.to_owned(),
-        base_commit: base.clone(),
-        branch: shop.branch(),
-        llm: llm.clone(),
-        language: shop.language.clone(),
-        team: Vec::new(),
-        plugins: shop.plugins.digests(),
-        options: None,
+    let plugins = shop.plugins.digests();
+    let body = match &ready.earlier {
+        Some(_) => Body::RunResumed { llm: llm.clone(), plugins },
+        None => Body::RunStarted {
+            job,
+            title: title.clone(),
+            repository: ready.repository.clone(),
+            base_branch: base_branch.to_owned(),
+            base_commit: base.clone(),
+            branch: shop.branch(),
+            llm: llm.clone(),
+            language: shop.language.clone(),
+            team: Vec::new(),
+            plugins,
+            options: Some(resume::request(options)),
+        },
     };
     shop.registry.append(Subject { spec: Some(shop.spec.clone()), ..Subject::run(&shop.run) }, vec![body]).await?;
     shop.tell(&Progress::Started {
@@ -324,6 +380,7 @@ async fn announce(options: &RunOptions, ready: &Ready, base_branch: &str, base: 
         title,
         llm,
         scripted: ready.scripted,
+        resumed: ready.earlier.is_some(),
         gate: shop.gate.commands.iter().map(|command| command.name.clone()).collect(),
     });
     if shop.gate.commands.is_empty() {

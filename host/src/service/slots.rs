@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::error::ServiceError;
 use super::progress::Progress;
+use super::runner::Ran;
 use super::workshop::Workshop;
 use crate::domain::event::{Body, Subject};
-use crate::domain::id::{AttemptKey, CommitId};
+use crate::domain::id::{AttemptKey, CommitId, SlotId};
 use crate::registry::{LeaseKind, LeaseRequest};
-use crate::workspace::{Slot, SlotPool};
+use crate::workspace::{Rescue, Slot, SlotPool, TreeId};
 
 /// How long a slot's lease lasts without a sign of life; an attempt's wall limit is shorter.
 const LEASE: Duration = Duration::from_secs(2 * 60 * 60);
@@ -34,6 +35,15 @@ pub(crate) async fn lend(
     let slot = pool
         .acquire(&holder)
         .ok_or_else(|| ServiceError::Internal("every slot is in use although one was counted as free".to_owned()))?;
+    leased(shop, attempt, slot, holder).await
+}
+
+async fn leased(
+    shop: &Arc<Workshop>,
+    attempt: &AttemptKey,
+    slot: Slot,
+    holder: String,
+) -> Result<LentSlot, ServiceError> {
     let lease = shop
         .registry
         .acquire_lease(LeaseRequest {
@@ -56,13 +66,84 @@ fn about(shop: &Workshop, attempt: &AttemptKey) -> Subject {
     Subject { attempt: None, ..Subject::attempt(&shop.run, attempt) }
 }
 
+/// Takes this very slot, if it is free.
+pub(crate) async fn lend_again(
+    shop: &Arc<Workshop>,
+    pool: &SlotPool,
+    attempt: &AttemptKey,
+    slot: &SlotId,
+) -> Result<LentSlot, ServiceError> {
+    let holder = shop.registry.ids().text();
+    match pool.acquire_exact(slot, &holder) {
+        Some(slot) => leased(shop, attempt, slot, holder).await,
+        None => lend(shop, pool, attempt).await,
+    }
+}
+
 /// Checks `commit` out in the slot, clean; what exists nowhere else is kept first and told.
 pub(crate) async fn prepare(shop: &Workshop, slot: &Slot, commit: &CommitId) -> Result<(), ServiceError> {
-    let prepared = slot.prepare(commit, shop.clock.now()).await?;
-    if let Some(rescue) = prepared.rescued {
+    let found = clear(shop, slot, commit).await?;
+    tell(shop, slot, found.as_ref());
+    Ok(())
+}
+
+/// The same, and gives what was kept instead of telling it.
+pub(crate) async fn clear(shop: &Workshop, slot: &Slot, commit: &CommitId) -> Result<Option<Rescue>, ServiceError> {
+    Ok(slot.prepare(commit, shop.clock.now()).await?.rescued)
+}
+
+/// Brings a slot that was cleared to `tree`.
+pub(crate) async fn restore(shop: &Workshop, slot: &Slot, tree: &str) -> Result<(), ServiceError> {
+    let restored = slot.restore(&TreeId::new(tree)?, shop.clock.now()).await?;
+    tell(shop, slot, restored.rescued.as_ref());
+    Ok(())
+}
+
+/// What was found in a slot when its attempt went on: when the record has led to the very same work tree, it
+/// need not be kept any more; otherwise it is told.
+pub(crate) async fn explain(shop: &Workshop, slot: &Slot, found: Rescue) {
+    if let Rescue::Commit { reference, commit } = &found {
+        let now = slot.snapshot().await.ok().map(|snapshot| snapshot.tree);
+        let (reference, commit) = (reference.clone(), commit.clone());
+        let explained = shop.mirror.objects(move |objects| {
+            let same = now.is_some_and(|now| objects.tree_of(&commit).is_ok_and(|tree| tree == now));
+            if same {
+                objects.delete_ref(&reference, &commit)?;
+            }
+            Ok(same)
+        });
+        if explained.await.unwrap_or(false) {
+            return;
+        }
+    }
+    tell(shop, slot, Some(&found));
+}
+
+/// Tells what was kept of a slot's work.
+pub(crate) fn tell(shop: &Workshop, slot: &Slot, rescued: Option<&Rescue>) {
+    if let Some(rescue) = rescued {
         shop.tell(&Progress::Warning { text: format!("work found in {} was kept: {rescue}", slot.id()) });
     }
+}
+
+/// Gives a slot back as it is: the attempt goes on in it, or in what its record says of it.
+pub(crate) async fn put_down(shop: &Arc<Workshop>, lent: LentSlot) -> Result<(), ServiceError> {
+    shop.registry.release_lease(&lent.lease).await?;
+    let event = Body::SlotReleased { slot: lent.slot.id().clone(), holder: lent.holder };
+    shop.registry.append(about(shop, &lent.attempt), vec![event]).await?;
     Ok(())
+}
+
+/// Gives a slot back after an attempt: clean when that has ended, as it is when it goes on later.
+pub(crate) async fn hand_back(
+    shop: &Arc<Workshop>,
+    lent: LentSlot,
+    ran: &Result<Ran, ServiceError>,
+) -> Result<(), ServiceError> {
+    match ran {
+        Ok(Ran::Ended(_)) => give_back(shop, lent).await,
+        Ok(Ran::Suspended) | Err(_) => put_down(shop, lent).await,
+    }
 }
 
 /// Cleans the slot and gives it back; what exists nowhere else is kept first.

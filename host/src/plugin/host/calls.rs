@@ -6,22 +6,25 @@ use serde_json::{Value, json};
 use wasmtime::component::Resource;
 
 use super::super::bindings::imports::necro::plugin as wit;
-use super::super::capability::{CommandRun, WorkspaceEdit};
+use super::super::capability::{CommandRun, JournalError, WorkspaceEdit};
 use super::super::convert;
 use super::super::limits::Stop;
-use super::{CallError, Done, Guest, Lease, digest_of, inline, to_json};
+use super::{CallError, Done, Guest, Lease, Recall, digest_of, free, inline, to_json};
 use crate::domain::call::{CallRequest, Function, HostError, LocalAnswer, LocalEffect};
+use crate::domain::id::Digest;
 use crate::domain::work::PlannedWrite;
 
 impl wit::llm::Host for Guest {
     async fn complete(&mut self, request: wit::llm::Request) -> Result<wit::llm::Completion, CallError> {
         let request = convert::llm_request(request);
         let arguments = to_json(&request);
-        let run = self.capabilities.llm.clone();
-        let run = run.map(|llm| async move {
+        let llm = self.capabilities.llm.clone();
+        let effect = llm.as_ref().map(|llm| json!({ "worst": llm.worst(&request) }));
+        let run = llm.map(|llm| async move {
             llm.complete(request).await.map(|(value, cost)| Done { value, cost, effect: None })
         });
-        self.call(Function::LlmComplete, arguments, run).await.map(convert::completion)
+        let call = CallRequest { function: Function::LlmComplete, arguments, effect };
+        self.call(call, run).await.map(convert::completion)
     }
 }
 
@@ -70,11 +73,11 @@ impl wit::workspace::Host for Guest {
 impl wit::workspace_edit::Host for Guest {
     async fn write(&mut self, path: String, text: String) -> Result<(), CallError> {
         let arguments = json!({ "path": path, "text": inline(&text) });
-        let planned = match self.capabilities.workspace_edit.clone() {
-            Some(edit) => Some((edit.clone(), edit.plan_write(path, text).await)),
-            None => None,
-        };
-        self.edit(Function::WorkspaceWrite, arguments, planned).await
+        let change = self.capabilities.workspace_edit.clone().map(|edit| async move {
+            let planned = edit.plan_write(path, text).await;
+            planned.map(|writes| Change { edit, writes })
+        });
+        self.edit(Function::WorkspaceWrite, arguments, change).await
     }
 
     async fn apply(&mut self, edits: Vec<wit::workspace_edit::Edit>) -> Result<(), CallError> {
@@ -83,39 +86,91 @@ impl wit::workspace_edit::Host for Guest {
             .iter()
             .map(|e| json!({ "path": e.path, "old_text": inline(&e.old_text), "new_text": inline(&e.new_text) }))
             .collect();
-        let planned = match self.capabilities.workspace_edit.clone() {
-            Some(edit) => Some((edit.clone(), edit.plan_apply(edits).await)),
-            None => None,
-        };
-        self.edit(Function::WorkspaceApply, json!({ "edits": journaled }), planned).await
+        let change = self.capabilities.workspace_edit.clone().map(|edit| async move {
+            let planned = edit.plan_apply(edits).await;
+            planned.map(|writes| Change { edit, writes })
+        });
+        self.edit(Function::WorkspaceApply, json!({ "edits": journaled }), change).await
     }
 
     async fn remove(&mut self, path: String) -> Result<(), CallError> {
-        let arguments = json!({ "path": path });
-        let run = self.capabilities.workspace_edit.clone();
-        let run = run.map(|w| async move { w.remove(path).await.map(Done::free) });
-        self.call(Function::WorkspaceRemove, arguments, run).await
+        let call =
+            CallRequest { function: Function::WorkspaceRemove, arguments: json!({ "path": path }), effect: None };
+        let run = self.capabilities.workspace_edit.clone().map(|edit| async move { edit.remove(path).await });
+        self.count(&call.arguments)?;
+        match self.recall(&call).await? {
+            Recall::Answered { result, redo: Some(_) } => {
+                if let Some(run) = run {
+                    run.await.map_err(|error| self.not_restored(&error))?;
+                }
+                result.map_err(CallError::Host)
+            }
+            Recall::Answered { result, redo: None } => result.map_err(CallError::Host),
+            Recall::Open(begun) => self.act(call, begun, run.map(free)).await,
+        }
+    }
+}
+
+/// A change of files: who makes it, and what would be written.
+struct Change {
+    edit: Arc<dyn WorkspaceEdit>,
+    writes: Vec<PlannedWrite>,
+}
+
+impl Change {
+    /// Digests of each file before and after.
+    fn effect(&self) -> Value {
+        let files: Vec<Value> = self
+            .writes
+            .iter()
+            .map(|write| json!({ "path": write.path, "before": write.before, "after": write.after }))
+            .collect();
+        json!({ "files": files })
     }
 }
 
 impl Guest {
-    /// A change of files, planned already: its intent names each file's digest before and after.
-    async fn edit(&mut self, function: Function, arguments: Value, planned: Option<Planned>) -> Result<(), CallError> {
-        let (edit, writes) = match planned {
-            Some((edit, Ok(writes))) => (Some(edit), writes),
-            Some((_, Err(error))) => {
-                self.count(&arguments)?;
-                return self.refused(CallRequest { function, arguments, effect: None }, error).await;
+    /// A change of files; its intent names each file's digest before and after. `change` is looked at only
+    /// when it is to happen: now, or again in a work tree that was restored.
+    async fn edit<F>(&mut self, function: Function, arguments: Value, change: Option<F>) -> Result<(), CallError>
+    where
+        F: Future<Output = Result<Change, HostError>>,
+    {
+        let mut call = CallRequest { function, arguments, effect: None };
+        self.count(&call.arguments)?;
+        let begun = match self.recall(&call).await? {
+            Recall::Answered { result, redo } => {
+                if let (Some(effect), Some(change)) = (redo, change) {
+                    self.redo(&effect, change.await).await?;
+                }
+                return result.map_err(CallError::Host);
             }
-            None => (None, Vec::new()),
+            Recall::Open(begun) => begun,
         };
-        let files: Vec<Value> = writes
-            .iter()
-            .map(|write| json!({ "path": write.path, "before": write.before, "after": write.after }))
-            .collect();
-        let effect = edit.as_ref().map(|_| json!({ "files": files }));
-        let run = edit.map(|edit| async move { edit.perform(writes).await.map(Done::free) });
-        self.call_with(CallRequest { function, arguments, effect }, run).await
+        let change = match change {
+            Some(change) => match change.await {
+                Ok(change) => Some(change),
+                Err(error) => return self.refused(call, begun, error).await,
+            },
+            None => None,
+        };
+        call.effect = change.as_ref().map(Change::effect);
+        let run = change.map(|Change { edit, writes }| async move { edit.perform(writes).await.map(Done::free) });
+        self.act(call, begun, run).await
+    }
+
+    /// Makes a recorded change of files again, in a work tree that was restored to the state before it.
+    async fn redo(&mut self, recorded: &Value, change: Result<Change, HostError>) -> Result<(), CallError> {
+        let redone = match change {
+            Ok(change) if change.effect() == *recorded => change.edit.perform(change.writes).await,
+            Ok(change) => Err(HostError::Conflict(format!("recorded {recorded}, now {}", change.effect()))),
+            Err(error) => Err(error),
+        };
+        redone.map_err(|error| self.not_restored(&error))
+    }
+
+    fn not_restored(&self, error: &HostError) -> CallError {
+        Stop::from(JournalError::NotRestored { sequence: self.calls, reason: error.to_string() }).into()
     }
 }
 
@@ -127,7 +182,9 @@ impl wit::command::Host for Guest {
             let CommandRun { outcome, tree } = command.run(name, args).await?;
             Ok::<_, HostError>(Done { effect: Some(json!({ "tree": tree })), ..Done::free(outcome) })
         });
-        self.call(Function::CommandRun, arguments, run).await.map(convert::command_outcome)
+        self.call(CallRequest { function: Function::CommandRun, arguments, effect: None }, run)
+            .await
+            .map(convert::command_outcome)
     }
 }
 
@@ -217,8 +274,11 @@ impl wit::artifact::Host for Guest {
     async fn get(&mut self, uri: String) -> Result<Vec<u8>, CallError> {
         let arguments = json!({ "uri": uri });
         let run = self.capabilities.artifacts.clone();
-        let run = run.map(|a| async move { a.get(uri).await.map(Bytes) });
-        self.observe(Function::ArtifactGet, arguments, run).await.map(|bytes| bytes.0)
+        let run = run.map(|a| async move { a.get(uri).await.map(Bytes::Read) });
+        match self.observe(Function::ArtifactGet, arguments, run).await? {
+            Bytes::Read(bytes) => Ok(bytes),
+            Bytes::Recorded { sha256 } => Ok(self.journal.bytes(&sha256).await.map_err(Stop::from)?),
+        }
     }
 
     async fn put(
@@ -262,19 +322,27 @@ impl wit::log::Host for Guest {
     }
 }
 
-/// Who changes files, and what would change.
-type Planned = (Arc<dyn WorkspaceEdit>, Result<Vec<PlannedWrite>, HostError>);
-
 /// Bytes of an answer: the journal keeps their digest, because the artifact store has them.
-struct Bytes(Vec<u8>);
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Bytes {
+    #[serde(skip)]
+    Read(Vec<u8>),
+    Recorded {
+        sha256: Digest,
+    },
+}
 
 impl serde::Serialize for Bytes {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        digest_of(&self.0).serialize(serializer)
+        match self {
+            Self::Read(bytes) => digest_of(bytes).serialize(serializer),
+            Self::Recorded { sha256 } => serde_json::json!({ "sha256": sha256 }).serialize(serializer),
+        }
     }
 }
 
 fn unexpected(function: Function, answer: &LocalAnswer) -> CallError {
     let text = format!("`{}` was answered with {answer:?}", function.name());
-    CallError::from(Stop::Journal(crate::plugin::capability::JournalError::new(text)))
+    CallError::from(Stop::from(JournalError::Unreadable(text)))
 }
