@@ -23,6 +23,7 @@ mod progress;
 mod reclaim;
 mod records;
 mod remains;
+pub mod replay;
 mod resume;
 mod review;
 mod runner;
