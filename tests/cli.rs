@@ -5,6 +5,10 @@
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/earlier.rs"]
+mod earlier;
+#[path = "support/golden.rs"]
+mod golden;
 #[path = "support/guests.rs"]
 mod guests;
 #[path = "cli/place.rs"]

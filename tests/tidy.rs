@@ -19,7 +19,7 @@ const MAX_LINES: usize = 600;
 /// The rooms of the host, by layer, from the bottom. A room imports only rooms of lower layers.
 const LAYERS: &[&[&str]] = &[
     &["domain"],
-    &["clock"],
+    &["clock", "failpoint"],
     &["store"],
     &["registry", "spec", "workspace", "sandbox", "llm", "artifact", "plugin", "config"],
     &["service"],

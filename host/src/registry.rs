@@ -37,6 +37,7 @@ use crate::clock::Clock;
 use crate::domain::event::{Body, Event, Subject};
 use crate::domain::id::{RunId, SpecName, TaskKey};
 use crate::domain::task::{Task, TaskDefinition};
+use crate::failpoint;
 use crate::store::{BlobStore, Ids};
 
 pub use body::{canonical, request_digest};
@@ -45,11 +46,11 @@ pub use journal::{Execution, NewExecution, PolicyState};
 pub use lease::{LeaseRequest, MAX_LEASE};
 pub use local::LocalContext;
 pub use reader::Reader;
-pub use reopen::CUT_OFF;
 pub use records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
     FindingRecord, Gate, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
+pub use reopen::CUT_OFF;
 pub use tasks::{Claim, MAX_TASKS};
 
 use journal::Shared;
@@ -117,7 +118,9 @@ impl Registry {
     /// [`RegistryError::WrongEvent`] for one that does, [`RegistryError::IncompleteSubject`] and the
     /// `Unknown…` errors for one about nothing, `Duplicate…` for a run or an artifact that exists.
     pub async fn append(&self, subject: Subject, bodies: Vec<Body>) -> Result<Vec<Event>, RegistryError> {
-        self.shared.writer.run(move |tx| append::append(tx, &subject, bodies)).await
+        let what = bodies.first().map_or("nothing", Body::name);
+        failpoint::awaiting("append", what, self.shared.writer.run(move |tx| append::append(tx, &subject, bodies)))
+            .await
     }
 
     /// Brings a spec's tasks to what its file says: content from the file, ticked means done, and the
@@ -136,7 +139,8 @@ impl Registry {
         definitions: Vec<TaskDefinition>,
     ) -> Result<Vec<Task>, RegistryError> {
         let (run, spec) = (run.clone(), spec.clone());
-        self.shared.writer.run(move |tx| tasks::create(tx, &run, &spec, &definitions)).await
+        let created = self.shared.writer.run(move |tx| tasks::create(tx, &run, &spec, &definitions));
+        failpoint::awaiting("registry", "create-tasks", created).await
     }
 
     /// Claims a ready task: compare-and-set to running, one attempt more. The attempt's number is
@@ -146,7 +150,7 @@ impl Registry {
     /// [`RegistryError::Conflict`] when somebody was faster, [`RegistryError::IllegalTransition`] when
     /// it is not ready, [`RegistryError::Container`], [`RegistryError::UnknownTask`].
     pub async fn claim(&self, claim: Claim) -> Result<Task, RegistryError> {
-        self.shared.writer.run(move |tx| tasks::claim(tx, claim)).await
+        failpoint::awaiting("registry", "claim", self.shared.writer.run(move |tx| tasks::claim(tx, claim))).await
     }
 
     /// Changes a task's state by `TaskReady`, `TaskBlocked`, `TaskCompleted`, `TaskFailed`,
@@ -167,8 +171,9 @@ impl Registry {
         attempt: Option<u32>,
         body: Body,
     ) -> Result<Task, RegistryError> {
+        let what = body.name();
         let change = Transition { run: run.clone(), key: key.clone(), expected_version, attempt, body };
-        self.shared.writer.run(move |tx| tasks::transition(tx, change)).await
+        failpoint::awaiting("transition", what, self.shared.writer.run(move |tx| tasks::transition(tx, change))).await
     }
 
     /// Leases a slot or a lock.
@@ -177,7 +182,8 @@ impl Registry {
     /// [`RegistryError::Held`] names the holder.
     pub async fn acquire_lease(&self, request: LeaseRequest) -> Result<Lease, RegistryError> {
         let id = self.shared.ids.text();
-        self.shared.writer.run(move |tx| lease::acquire(tx, id, request)).await
+        let leased = self.shared.writer.run(move |tx| lease::acquire(tx, id, request));
+        failpoint::awaiting("lease", "acquire", leased).await
     }
 
     /// Makes a lease last `ttl` from now.
@@ -186,7 +192,7 @@ impl Registry {
     /// [`RegistryError::LostLease`] when it is not held any more.
     pub async fn renew_lease(&self, id: &str, ttl: Duration) -> Result<Lease, RegistryError> {
         let id = id.to_owned();
-        self.shared.writer.run(move |tx| lease::renew(tx, &id, ttl)).await
+        failpoint::awaiting("lease", "renew", self.shared.writer.run(move |tx| lease::renew(tx, &id, ttl))).await
     }
 
     /// Gives a lease back. False when it was not held any more, which is no error.
@@ -195,7 +201,8 @@ impl Registry {
     /// When the database cannot be written.
     pub async fn release_lease(&self, id: &str) -> Result<bool, RegistryError> {
         let id = id.to_owned();
-        let released = self.shared.writer.run(move |tx| lease::release(tx.conn, &id)).await;
+        let released = self.shared.writer.run(move |tx| lease::release(tx.conn, &id));
+        let released = failpoint::awaiting("lease", "release", released).await;
         self.shared.released.notify_waiters();
         released
     }
@@ -206,7 +213,8 @@ impl Registry {
     /// When the database cannot be written.
     pub async fn release_leases_of(&self, holder: &str) -> Result<Vec<Lease>, RegistryError> {
         let holder = holder.to_owned();
-        let released = self.shared.writer.run(move |tx| lease::release_of(tx.conn, &holder)).await;
+        let released = self.shared.writer.run(move |tx| lease::release_of(tx.conn, &holder));
+        let released = failpoint::awaiting("lease", "release-all", released).await;
         self.shared.released.notify_waiters();
         released
     }

@@ -43,6 +43,6 @@ pub use land::{LandOptions, LandSummary, land};
 pub use necromancer::{EndedRun, Extent, Goal, RunOptions, RunSummary, TaskCounts, run};
 pub use plugins::{PluginChoice, PluginSource, load_builtin, load_plugin_file};
 pub use progress::{Observer, Progress, Silent};
-pub use resume::{Going, is_open, openable};
 pub use records::{Owner, existing_state, owner, root_of};
+pub use resume::{Going, is_open, openable};
 pub use state_dir::{DEFAULT_NAME as STATE_DIR_NAME, StateDir, StateDirError};

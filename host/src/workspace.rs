@@ -24,6 +24,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::failpoint::DiskFull;
+
 mod clean;
 mod diff;
 mod files;
@@ -144,6 +146,12 @@ impl From<GitError> for WorkspaceError {
             GitError::DiskFull { command, .. } => Self::DiskFull { what: format!("git {command}") },
             other => Self::Git(other),
         }
+    }
+}
+
+impl From<DiskFull> for WorkspaceError {
+    fn from(_: DiskFull) -> Self {
+        Self::DiskFull { what: "a test".to_owned() }
     }
 }
 

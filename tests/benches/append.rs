@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
-use measure::{Bound, median, row, shown, verdict};
+use measure::{Bound, exit, median, row, shown, verdict};
 use necro_host::clock::{Clock, SystemClock};
 use necro_host::domain::event::{Body, Subject};
 use necro_host::domain::id::{RunId, SlotId, SpecName, TaskId};
@@ -71,7 +71,7 @@ async fn measure() -> Result<ExitCode> {
     println!("durable event append, one a transaction; medians of {ROUNDS} rounds");
     row("insert by bare rusqlite", shown(median(&bare_times)));
     row("append to the registry", shown(median(&times)));
-    Ok(verdict("speed compared", median(&ratios), "×", BOUND))
+    Ok(exit(&[verdict("speed compared", median(&ratios), "×", BOUND)]))
 }
 
 /// The same row, with its JSON ready.

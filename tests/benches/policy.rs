@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Error, Result, ensure};
-use measure::{Bound, median, row, shown, verdict};
+use measure::{Bound, exit, median, row, shown, verdict};
 use necro_host::clock::{Clock, SystemClock};
 use necro_host::domain::id::{ExecutionId, Instance, Role};
 use necro_host::domain::policy::{Candidate, Issue};
@@ -70,7 +70,7 @@ async fn measure() -> Result<ExitCode> {
     println!("policy decision: fresh store, typed call, 8 candidates; medians of {ROUNDS} rounds");
     row("bare fresh-instance call", shown(median(&bare_times)));
     row("the host's call", shown(median(&times)));
-    Ok(verdict("ratio", median(&ratios), "×", BOUND))
+    Ok(exit(&[verdict("ratio", median(&ratios), "×", BOUND)]))
 }
 
 async fn decide(

@@ -22,6 +22,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("artifact ls", &["--task", "JSON:"]),
     ("artifact get", &["--output"]),
     ("plugin ls", &["JSON:"]),
+    ("resume", &["--llm", "Examples:", "JSON:"]),
     ("plugin inspect", &["JSON:"]),
     ("doctor", &["--llm", "JSON:"]),
     ("init", &["--force"]),

@@ -68,16 +68,16 @@ fn merging() -> (World, Pipe, Running) {
 
 fn assert_stopped_in_order(world: &World, finished: &Finished, done: usize) {
     assert_eq!(finished.code, Some(130), "{finished:#?}");
-    assert!(finished.stdout.contains("interrupted") && finished.stdout.contains("run the same command again"));
+    assert!(finished.stdout.contains("interrupted") && finished.stdout.contains("necro-host resume"));
     let records = world.records();
-    records.assert_sound();
+    records.assert_suspended();
     let states: Vec<TaskState> = records.tasks().iter().map(|task| task.state).collect();
     assert_eq!(states.iter().filter(|state| **state == TaskState::Done).count(), done, "{states:?}");
-    assert_eq!(states.iter().filter(|state| **state == TaskState::Ready).count(), 3 - done, "{states:?}");
+    assert_eq!(states.iter().filter(|state| **state == TaskState::Running).count(), 3 - done, "{states:?}");
 }
 
 #[test]
-fn an_interrupt_closes_the_journals_and_the_same_command_goes_on() {
+fn an_interrupt_suspends_its_attempts_and_the_same_command_goes_on_with_them() {
     let (world, _pipe) = world();
     let mut running = start(&world, &replies().held(&["1", "2", "3"]));
     running.wait_for("▸", 3);
@@ -85,17 +85,19 @@ fn an_interrupt_closes_the_journals_and_the_same_command_goes_on() {
     let finished = running.finish();
     assert_stopped_in_order(&world, &finished, 0);
     for attempt in world.records().work() {
-        assert_eq!(attempt.outcome, Some(Outcome::Interrupted));
+        assert_eq!(attempt.outcome, None);
     }
 
     fs::write(world.path("open"), "").unwrap();
     let summary = world.run(&replies().text(), &["--spec", "list"]).done();
+    // The same attempts, in the same run.
     assert_eq!((&summary["tasks"]["done"], &summary["attempts"]), (&3.into(), &3.into()), "{summary}");
+    assert!(world.records().work().iter().all(|attempt| attempt.outcome == Some(Outcome::Success)));
     world.records().assert_sound();
 }
 
 #[test]
-fn an_interrupt_during_a_merge_leaves_no_task_running() {
+fn an_interrupt_during_a_merge_costs_no_attempt() {
     let (world, pipe) = world();
     let mut running = start(&world, &replies().together(&["1", "2", "3"]));
     running.wait_for("passed gate and review", 3);
@@ -108,7 +110,7 @@ fn an_interrupt_during_a_merge_leaves_no_task_running() {
 
     fs::write(world.path("open"), "").unwrap();
     let summary = world.run(&replies().text(), &["--spec", "list"]).done();
-    assert_eq!(summary["tasks"]["done"], 3, "{summary}");
+    assert_eq!((&summary["tasks"]["done"], &summary["attempts"]), (&3.into(), &3.into()), "{summary}");
     world.records().assert_sound();
 }
 

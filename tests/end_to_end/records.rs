@@ -77,13 +77,30 @@ impl Records {
 
     /// The projections say what the log says, every journal is closed, and nothing is lent.
     pub(crate) fn assert_sound(&self) {
+        let open = self.open_journals();
+        assert!(open.is_empty(), "journals are open: {open:#?}");
+        self.assert_consistent();
+    }
+
+    /// Executions without an end.
+    fn open_journals(&self) -> Vec<ExecutionRecord> {
+        self.reader.executions(&ExecutionFilter { open: true, ..ExecutionFilter::default() }).unwrap()
+    }
+
+    /// The same of a run that was stopped: journals are open only of spirits that go on with it.
+    pub(crate) fn assert_suspended(&self) {
+        let open = self.open_journals();
+        assert!(open.iter().all(|execution| execution.kind == ExecutionKind::Spirit), "{open:#?}");
+        self.assert_consistent();
+    }
+
+    fn assert_consistent(&self) {
         let report = self.reader.verify().unwrap();
         assert!(report.passed() && report.events > 0, "{report:#?}");
-        let open = self.reader.executions(&ExecutionFilter { open: true, ..ExecutionFilter::default() }).unwrap();
-        assert!(open.is_empty(), "journals are open: {open:#?}");
         let leases = self.reader.leases(None).unwrap();
         assert!(leases.is_empty(), "still lent: {leases:#?}");
-        let started = self.events().iter().filter(|event| matches!(event.body, Body::RunStarted { .. })).count();
+        let begun = |body: &Body| matches!(body, Body::RunStarted { .. } | Body::RunResumed { .. });
+        let started = self.events().iter().filter(|event| begun(&event.body)).count();
         let finished = self.events().iter().filter(|event| matches!(event.body, Body::RunFinished { .. })).count();
         assert_eq!(started, finished, "a run has no end in the log");
         self.assert_effects();
@@ -97,6 +114,7 @@ impl Records {
             for call in self.reader.calls(&execution.id).unwrap() {
                 let Some(effect) = call.effect.filter(|_| call.answer.is_some()) else { continue };
                 match call.function {
+                    Function::LlmComplete => assert!(effect["worst"]["output_tokens"].is_u64(), "{effect}"),
                     Function::CommandRun => assert!(effect["tree"].is_string() || effect["tree"].is_null()),
                     _ => {
                         let files = effect["files"].as_array().unwrap();

@@ -172,7 +172,8 @@ pub(crate) struct RunArgs {
 
 /// A language of the demo.
 #[derive(Debug, Args)]
-#[command(after_help = "What was answered is not asked again, what was merged stays merged, and finished attempts are not \
+#[command(
+    after_help = "What was answered is not asked again, what was merged stays merged, and finished attempts are not \
 repeated: spirits are run again from their records, at no cost. Model, server and parallelism are those \
 that the run was begun with, unless they are named here; keys come from the environment.
 
@@ -180,7 +181,8 @@ Examples:
   necro-host resume                                     the newest run that was cut off or stopped
   necro-host resume 019a2b7c-…  --llm chat:qwen3        this one, with another model
 
-JSON: as of `run`.")]
+JSON: as of `run`."
+)]
 pub(crate) struct ResumeArgs {
     /// The run [default: the newest that has no end]
     pub run: Option<String>,

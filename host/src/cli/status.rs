@@ -163,7 +163,8 @@ fn text(status: &Status, now: jiff::Timestamp, style: Style) -> String {
     for Active { task, attempt, instance, title, since } in active {
         let title = neutral::line(title);
         let since = words::between(*since, now);
-        line("now", &format!("{} {instance}: {task} {title} (attempt {attempt}, {since})", style.cyan("▸")));
+        let (name, how) = if *going_on { ("now", "") } else { ("open", ", goes on with the run") };
+        line(name, &format!("{} {instance}: {task} {title} (attempt {attempt}, {since}{how})", style.cyan("▸")));
     }
     for Failed { task, title, reason } in failed {
         let reason = reason.as_deref().and_then(|reason| reason.lines().find(|line| !line.trim().is_empty()));
@@ -172,6 +173,11 @@ fn text(status: &Status, now: jiff::Timestamp, style: Style) -> String {
     }
     if let Some(cost) = cost {
         line("cost", &format!("{} · {}", words::cost(&cost.cost), words::count(saturated(cost.calls), "model call")));
+        if cost.uncertain_sendings > 0 {
+            let calls = words::count(saturated(cost.uncertain_sendings), "model call");
+            let said = "cut off before its answer was kept, and charged at its reservation";
+            line("", &style.yellow(&format!("with {calls} uncertain: {said}")));
+        }
         if cost.unanswered_calls > 0 && !going_on {
             let calls = words::count(saturated(cost.unanswered_calls), "model call");
             line("", &style.yellow(&format!("{calls} without an answer: maybe paid for, maybe not")));
@@ -196,9 +202,14 @@ fn how_it_goes(run: &Run, going_on: bool, now: jiff::Timestamp, style: Style) ->
             format!("{painted} after {}", words::between(run.started_at, end))
         }
         _ if going_on => format!("{} for {}", style.cyan("running"), words::between(run.started_at, now)),
-        _ => format!("{}: its process is gone; the same command goes on", style.yellow("cut off")),
+        _ => format!("{}: its process is gone; `necro-host resume` goes on", style.yellow("cut off")),
     };
-    format!("{how}, started {started} UTC ({})", run.id)
+    let again = if run.resumed > 0 {
+        format!(", gone on with {}", words::count(run.resumed as usize, "time"))
+    } else {
+        String::new()
+    };
+    format!("{how}, started {started} UTC{again} ({})", run.id)
 }
 
 fn saturated(number: u64) -> usize {

@@ -10,6 +10,7 @@ use rusqlite::ErrorCode;
 use crate::domain::artifact::InvalidArtifact;
 use crate::domain::id::{ArtifactUri, AttemptKey, ExecutionId, RunId, TaskId, TaskKey};
 use crate::domain::task::TaskState;
+use crate::failpoint::DiskFull;
 use crate::store::BlobError;
 
 /// Why the registry refused or failed. After an error nothing of the request is recorded.
@@ -195,6 +196,12 @@ fn place(sequence: Option<u64>) -> String {
 impl From<BlobError> for RegistryError {
     fn from(error: BlobError) -> Self {
         Self::Blob(Arc::new(error))
+    }
+}
+
+impl From<DiskFull> for RegistryError {
+    fn from(_: DiskFull) -> Self {
+        Self::Full
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, Notify};
 use crate::clock::Clock;
 use crate::domain::call::{CallRequest, Cost, Function};
 use crate::domain::id::{AttemptKey, Digest, ExecutionId, RunId, SpecName};
+use crate::failpoint;
 use crate::store::{BlobStore, Ids};
 
 use super::body::{Parts, request_digest};
@@ -161,7 +162,9 @@ impl Execution {
         let progress = Progress { begin: Some(begin), next: 1, ..Progress::default() };
         let this = Self { id, run, started_at: at, shared, progress: Arc::new(Mutex::new(progress)) };
         match kind {
-            ExecutionKind::Spirit | ExecutionKind::Review => this.flush().await?,
+            ExecutionKind::Spirit | ExecutionKind::Review => {
+                failpoint::awaiting("begin", kind.as_str(), this.flush()).await?;
+            }
             ExecutionKind::Scheduling | ExecutionKind::Routing | ExecutionKind::Describe => {}
         }
         Ok(this)
@@ -179,7 +182,7 @@ impl Execution {
         progress.pending_bytes += entry.request.len() + entry.parts.size_bytes();
         progress.pending.push(entry);
         if progress.pending.len() >= MAX_PENDING || progress.pending_bytes >= MAX_PENDING_BYTES {
-            self.write(&mut progress, None, |_| Ok(())).await?;
+            failpoint::awaiting("journal", "observed", self.write(&mut progress, None, |_| Ok(()))).await?;
         }
         Ok(())
     }
@@ -192,7 +195,8 @@ impl Execution {
         let mut progress = self.progress.lock().await;
         let entry = self.entry(&progress, &call)?;
         let sequence = entry.sequence;
-        self.write(&mut progress, Some(entry), |_| Ok(())).await?;
+        let name = entry.function.name();
+        failpoint::awaiting("intent", name, self.write(&mut progress, Some(entry), |_| Ok(()))).await?;
         Ok(sequence)
     }
 
@@ -217,7 +221,7 @@ impl Execution {
         self.store(&parts).await?;
         let at = self.shared.clock.now();
         let id = self.id.clone();
-        self.write(&mut progress, None, move |tx| {
+        let write = self.write(&mut progress, None, move |tx| {
             parts::insert(tx.conn, &parts)?;
             let changed = tx
                 .conn
@@ -241,8 +245,8 @@ impl Execution {
                 return Err(RegistryError::UnknownCall { execution: id, sequence });
             }
             seal::seal_call(tx.conn, &id, sequence)
-        })
-        .await
+        });
+        failpoint::awaiting("journal", "answered", write).await
     }
 
     /// The end: what the exported function returned or how it was stopped, what it used, and a
@@ -267,7 +271,7 @@ impl Execution {
         self.store(&parts).await?;
         let at = microseconds(self.shared.clock.now());
         let (id, calls) = (self.id.clone(), progress.next - 1);
-        self.write(&mut progress, None, move |tx| {
+        let write = self.write(&mut progress, None, move |tx| {
             parts::insert(tx.conn, &parts)?;
             let time = time_text(at);
             let changed = tx
@@ -290,8 +294,8 @@ impl Execution {
                     .execute((name, state, id.as_str(), &time))?;
             }
             Ok(())
-        })
-        .await?;
+        });
+        failpoint::awaiting("journal", "end", write).await?;
         progress.ended = true;
         Ok(at)
     }

@@ -11,6 +11,7 @@ use crate::domain::call::{CallRequest, HostError, LocalAnswer, LocalEffect};
 use crate::domain::event::{Body, Subject, TaskChange};
 use crate::domain::id::{AttemptKey, Instance, RunId};
 use crate::domain::task::ArtifactRef;
+use crate::failpoint;
 
 use super::append::task_exists;
 use super::error::RegistryError;
@@ -109,7 +110,7 @@ impl Execution {
         let sequence = entry.sequence();
         let (prepared, context) = (prepared.clone(), context.clone());
         let (id, run) = (self.id().clone(), self.run().cloned());
-        self.write(&mut progress, Some(entry), move |tx| {
+        let write = self.write(&mut progress, Some(entry), move |tx| {
             let answer = match prepared {
                 Err(refused) => Err(refused),
                 Ok(prepared) => carry_out(tx, run.as_ref(), &context, prepared, last)?,
@@ -117,8 +118,8 @@ impl Execution {
             let recorded = serde_json::to_value(&answer).map_err(|e| RegistryError::Database(e.to_string()))?;
             answer_local(tx, &id, sequence, &recorded)?;
             Ok(answer)
-        })
-        .await
+        });
+        failpoint::awaiting("local", call.function.name(), write).await
     }
 
     /// Checks the request and makes ids and blobs. The inner error is the guest's.

@@ -15,10 +15,9 @@ use super::rows::{json_text, time_text};
 /// Brings the projections from the state before `event` to the one after it.
 pub(super) fn apply(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
     match &event.body {
-        Body::RunStarted { .. }
-        | Body::RunResumed { .. }
-        | Body::TeamAssembled { .. }
-        | Body::RunFinished { .. } => run(conn, event),
+        Body::RunStarted { .. } | Body::RunResumed { .. } | Body::TeamAssembled { .. } | Body::RunFinished { .. } => {
+            run(conn, event)
+        }
         Body::TaskCreated { facts, state } => create(conn, event, facts, *state),
         Body::TaskUpdated { change } => update(conn, event, change),
         Body::TaskReady { from: _, last_failure } => {
@@ -92,7 +91,19 @@ fn run(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
     let missing = || RegistryError::IncompleteSubject { event: event.body.name(), missing: "run" };
     let id = event.subject.run.as_ref().ok_or_else(missing)?;
     match &event.body {
-        Body::RunStarted { job, title, repository, base_branch, base_commit, branch, llm, language, team, plugins, options } => {
+        Body::RunStarted {
+            job,
+            title,
+            repository,
+            base_branch,
+            base_commit,
+            branch,
+            llm,
+            language,
+            team,
+            plugins,
+            options,
+        } => {
             let sql = "INSERT INTO runs (id, spec, job, title, repository, base_branch, base_commit, branch, llm,
                                          language, team, plugins, started_seq, started_at, options)
                        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";

@@ -8,6 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::RegistryError;
+use crate::failpoint;
 
 /// Number of the schema that this program writes.
 pub(super) const SCHEMA_VERSION: i64 = 2;
@@ -184,8 +185,8 @@ CREATE TABLE notes (
 CREATE INDEX notes_of_task ON notes (spec, task, seq);
 ";
 
-/// The execution journal. Bodies and lists are parts of requests, answers and inputs, once by digest.
-const JOURNAL: &str = "
+/// Executions, and under their numbers the calls of each.
+const EXECUTIONS: &str = "
 CREATE TABLE executions (
     number INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -211,6 +212,13 @@ CREATE TABLE executions (
 ) STRICT;
 CREATE INDEX executions_of_run ON executions (run, number);
 CREATE INDEX executions_of_task ON executions (spec, task, attempt);
+";
+
+/// The execution journal. Bodies and lists are parts of requests, answers and inputs, once by digest.
+///
+/// With row numbers: SQLite keeps a row of some kilobytes whole in a page of such a table, and in one
+/// without them it spills all but the beginning into a page that belongs to that row alone.
+const JOURNAL: &str = "
 CREATE TABLE calls (
     execution INTEGER NOT NULL REFERENCES executions (number),
     seq INTEGER NOT NULL,
@@ -228,17 +236,17 @@ CREATE TABLE calls (
     sum TEXT,
     tries INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (execution, seq)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE TABLE bodies (
     digest TEXT PRIMARY KEY,
     size_bytes INTEGER NOT NULL,
-    content TEXT
-) STRICT, WITHOUT ROWID;
+    content ANY
+) STRICT;
 CREATE TABLE lists (
     digest TEXT PRIMARY KEY,
     previous TEXT,
-    item TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
+    item ANY NOT NULL
+) STRICT;
 ";
 
 /// What model calls without an answer are charged at, once for each sending, and what pruned journals cost.
@@ -258,8 +266,8 @@ CREATE TABLE charges (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// From schema 1 to 2: checksums of the journal, runs that go on, charges without an answer. Columns are
-/// added at the end of their tables, where a new database has them, too.
+/// From schema 1 to 2, before the new tables are made: runs that go on, and room for the checksums of the
+/// journal. Columns are added at the end of their tables, where a new database has them, too.
 const FROM_1: &str = "
 ALTER TABLE runs ADD COLUMN resumed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN options TEXT;
@@ -267,8 +275,23 @@ ALTER TABLE executions ADD COLUMN sum TEXT;
 ALTER TABLE executions ADD COLUMN end_sum TEXT;
 ALTER TABLE executions ADD COLUMN calls INTEGER;
 ALTER TABLE executions ADD COLUMN pruned_at TEXT;
-ALTER TABLE calls ADD COLUMN sum TEXT;
-ALTER TABLE calls ADD COLUMN tries INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE calls RENAME TO old_calls;
+ALTER TABLE bodies RENAME TO old_bodies;
+ALTER TABLE lists RENAME TO old_lists;
+";
+
+/// The same, after [`JOURNAL`] was made: what the old tables had.
+const INTO_2: &str = "
+INSERT INTO calls (execution, seq, function, digest, request, effect, at, answer, answered_at, input_tokens,
+                   cached_input_tokens, output_tokens, cost_microusd)
+    SELECT execution, seq, function, digest, request, effect, at, answer, answered_at, input_tokens,
+           cached_input_tokens, output_tokens, cost_microusd
+    FROM old_calls;
+INSERT INTO bodies SELECT digest, size_bytes, content FROM old_bodies;
+INSERT INTO lists SELECT digest, previous, item FROM old_lists;
+DROP TABLE old_calls;
+DROP TABLE old_bodies;
+DROP TABLE old_lists;
 ";
 
 /// Tables that may be dropped without losing work.
@@ -347,7 +370,9 @@ fn upgrade(conn: &Connection, found: i64) -> Result<(), RegistryError> {
     if found == SCHEMA_VERSION {
         return Ok(());
     }
-    let steps = format!("BEGIN IMMEDIATE; {FROM_1} {CHARGES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
+    let steps = format!(
+        "BEGIN IMMEDIATE; {FROM_1} {JOURNAL} {INTO_2} {CHARGES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+    );
     conn.execute_batch(&steps).inspect_err(|_| {
         // Nothing was changed when even this fails: the database is as it was found when it is opened again.
         let _ = conn.execute_batch("ROLLBACK");
@@ -358,7 +383,7 @@ fn upgrade(conn: &Connection, found: i64) -> Result<(), RegistryError> {
 /// A private copy in this program's schema, for those who must not write; it spills to disk when it grows.
 fn upgraded_copy(conn: &Connection, found: i64) -> Result<Connection, RegistryError> {
     let mut copy = Connection::open("")?;
-    rusqlite::backup::Backup::new(conn, &mut copy)?.run_to_completion(-1, Duration::ZERO, None)?;
+    rusqlite::backup::Backup::new(conn, &mut copy)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
     upgrade(&copy, found)?;
     copy.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(copy)
@@ -390,6 +415,10 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, RegistryError> {
 
 /// Makes a whole database beside `path` and moves it there.
 fn create(path: &Path) -> Result<(), RegistryError> {
+    failpoint::writing("registry", "create", || make(path))
+}
+
+fn make(path: &Path) -> Result<(), RegistryError> {
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => RegistryError::Full,
         std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => RegistryError::ReadOnly,
@@ -404,7 +433,7 @@ fn create(path: &Path) -> Result<(), RegistryError> {
     let conn = Connection::open(file.path())?;
     conn.pragma_update(None, "application_id", APPLICATION_ID)?;
     conn.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    conn.execute_batch(&["BEGIN;", LOG, PROJECTIONS, JOURNAL, CHARGES, RUNTIME, "COMMIT;"].concat())?;
+    conn.execute_batch(&["BEGIN;", LOG, PROJECTIONS, EXECUTIONS, JOURNAL, CHARGES, RUNTIME, "COMMIT;"].concat())?;
     conn.close().map_err(|(_, error)| error)?;
     file.as_file().sync_all().map_err(failed)?;
     match file.persist_noclobber(path) {

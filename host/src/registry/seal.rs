@@ -29,7 +29,18 @@ const CALL: [&str; 12] = [
 ];
 /// The columns that say how an execution began.
 const BEGIN: [&str; 12] = [
-    "run", "kind", "spec", "task", "attempt", "plugin", "component", "engine", "limits", "settings", "input", "started_at",
+    "run",
+    "kind",
+    "spec",
+    "task",
+    "attempt",
+    "plugin",
+    "component",
+    "engine",
+    "limits",
+    "settings",
+    "input",
+    "started_at",
 ];
 /// The columns that say how it ended.
 const END: [&str; 4] = ["ended_at", "outcome", "usage", "calls"];
@@ -83,7 +94,8 @@ fn seal_execution(conn: &Connection, id: &ExecutionId, column: &str, of: &[&str]
         .query_and_then([id.as_str()], |row| sum(id.as_str(), row, of))?
         .next()
         .transpose()?;
-    conn.prepare_cached(&format!("UPDATE executions SET {column} = ?2 WHERE id = ?1"))?.execute((id.as_str(), found))?;
+    conn.prepare_cached(&format!("UPDATE executions SET {column} = ?2 WHERE id = ?1"))?
+        .execute((id.as_str(), found))?;
     Ok(())
 }
 

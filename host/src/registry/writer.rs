@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Clock;
 use crate::domain::event::{BODY_VERSION, Body, Event, Subject};
 use crate::domain::id::{RunId, SpecName, TaskId};
+use crate::failpoint;
 
 use super::error::RegistryError;
 use super::projection;
@@ -262,7 +263,7 @@ impl Core {
 /// One transaction for all of `batch`. Requests that are refused leave no trace; when the commit
 /// fails, none does. Gives the end of the log.
 fn commit(conn: &Connection, clock: &dyn Clock, batch: &mut [Box<dyn Job>]) -> Result<u64, RegistryError> {
-    let execute = |sql: &str| conn.prepare_cached(sql)?.execute([]).map(|_| ());
+    let execute = |sql: &str| -> Result<(), RegistryError> { Ok(conn.prepare_cached(sql)?.execute([]).map(drop)?) };
     if !conn.is_autocommit() {
         // A request panicked on another thread and left its transaction open.
         execute("ROLLBACK")?;
@@ -295,7 +296,7 @@ fn commit(conn: &Connection, clock: &dyn Clock, batch: &mut [Box<dyn Job>]) -> R
                 execute("RELEASE request")?;
             }
         }
-        execute(if undone { "ROLLBACK" } else { "COMMIT" })?;
+        failpoint::writing("registry", "commit", || execute(if undone { "ROLLBACK" } else { "COMMIT" }))?;
         Ok(tx.head.sequence)
     })();
     if !conn.is_autocommit() {

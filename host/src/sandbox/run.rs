@@ -21,6 +21,7 @@ use super::strays::end_strays;
 use crate::clock::Clock;
 use crate::domain::mask::Mask;
 use crate::domain::work::CommandOutcome;
+use crate::failpoint::{self, Side};
 
 /// Most of an output that is kept: half of it from the beginning, half from the end.
 pub const MAX_LOG_BYTES: usize = 8 * 1024 * 1024;
@@ -197,7 +198,9 @@ impl Sandbox {
         let started = self.clock.elapsed();
         let lane = self.lane(&spec.scratch);
         let running = Arc::clone(&lane).read_owned().await;
+        failpoint::reach("command", "run", Side::Before);
         let (mut child, pid) = self.spawn(&spec)?;
+        failpoint::reach("command", "start", Side::After);
         let group = Group(Arc::new(Mutex::new(Some(pid))));
         let _guard = KillOnDrop(group.clone());
         let pipes = (child.stdout.take(), child.stderr.take());
@@ -256,6 +259,7 @@ impl Sandbox {
             .map_err(|_| SandboxError::Stopped)?
             .map_err(|source| SandboxError::Io { what: spec.argv[0].clone(), source })?;
         let recorder = std::mem::replace(&mut *printed.lock().await, Recorder::new(0));
+        failpoint::reach("command", "run", Side::After);
         let took = self.clock.elapsed().saturating_sub(started);
         Ok(finished(&spec, status, &end, recorder, took))
     }

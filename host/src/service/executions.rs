@@ -15,9 +15,7 @@ use super::workshop::Workshop;
 use crate::domain::id::{AttemptKey, ExecutionId, Instance};
 use crate::plugin::capability::{Capabilities, Journal};
 use crate::plugin::{Ended, Engine, ExecutionContext, ExecutionError};
-use crate::registry::{
-    Execution, ExecutionKind, ExecutionRecord, LocalContext, NewExecution, PolicyState, Record,
-};
+use crate::registry::{Execution, ExecutionKind, ExecutionRecord, LocalContext, NewExecution, PolicyState, Record};
 
 /// What is invoked, for whom.
 pub(crate) struct Invocation<'a> {

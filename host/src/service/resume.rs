@@ -174,9 +174,7 @@ pub(crate) async fn place_of(shop: &Arc<Workshop>, task: &Task) -> Result<Place,
     match attempt.outcome {
         None => unfinished(shop, &attempt).await,
         Some(Outcome::Interrupted) => Ok(Place::Ended(AttemptEnd::Interrupted)),
-        Some(Outcome::Failed) => {
-            Ok(Place::Ended(AttemptEnd::Failed { reason: attempt.failure.unwrap_or_default() }))
-        }
+        Some(Outcome::Failed) => Ok(Place::Ended(AttemptEnd::Failed { reason: attempt.failure.unwrap_or_default() })),
         Some(Outcome::Success) => passed(shop, attempt).await,
     }
 }
@@ -194,9 +192,7 @@ pub(crate) async fn unfinished(shop: &Arc<Workshop>, attempt: &Attempt) -> Resul
     };
     match serde_json::from_value(record.execution.input["assignment"].clone()) {
         Ok(assignment) => Ok(Place::Spirit(Box::new(Recorded { base, assignment, record }))),
-        Err(error) => {
-            Ok(Place::Lost(Box::new(attempt.clone()), format!("its input has another form: {error}")))
-        }
+        Err(error) => Ok(Place::Lost(Box::new(attempt.clone()), format!("its input has another form: {error}"))),
     }
 }
 

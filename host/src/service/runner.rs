@@ -216,7 +216,8 @@ async fn again(
             Ok(()) => sequence,
             Err(error @ ServiceError::Workspace(WorkspaceError::Objects { .. } | WorkspaceError::NotAnId { .. })) => {
                 arrival.arrived().await;
-                return lost(format!("the work tree after call {sequence} cannot be restored: {}", chain(&error))).await;
+                return lost(format!("the work tree after call {sequence} cannot be restored: {}", chain(&error)))
+                    .await;
             }
             Err(error) => return Err(error),
         },

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::failpoint;
 use crate::workspace::is_tracked;
 
 /// Name of the state directory at a repository's root.
@@ -78,15 +79,16 @@ impl StateDir {
     /// [`StateDirError::Io`] when it cannot be made.
     pub fn create(root: &Path, work_tree: Option<&Path>) -> Result<Self, StateDirError> {
         Self::check(root, work_tree)?;
-        fs::create_dir_all(root).map_err(fail(root))?;
+        failpoint::writing("state", "make", || fs::create_dir_all(root)).map_err(fail(root))?;
         make_private(root).map_err(fail(root))?;
         let root = root.canonicalize().map_err(fail(root))?;
         open_lock(&root.join(LOCK))?;
         let ignore = root.join(".gitignore");
         match OpenOptions::new().write(true).create_new(true).open(&ignore) {
-            Ok(mut file) => file
-                .write_all(b"# Written by necro-host: its state is nothing to commit.\n*\n")
-                .map_err(fail(&ignore))?,
+            Ok(mut file) => failpoint::writing("state", "ignore", || {
+                file.write_all(b"# Written by necro-host: its state is nothing to commit.\n*\n")
+            })
+            .map_err(fail(&ignore))?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(fail(&ignore)(error)),
         }
@@ -177,7 +179,7 @@ impl StateDir {
         }
         file.set_len(0).map_err(fail(&path))?;
         let note = format!("{NOTE}{} since {now:.0}", std::process::id());
-        file.write_all(note.as_bytes()).map_err(fail(&path))?;
+        failpoint::writing("state", "lock", || file.write_all(note.as_bytes())).map_err(fail(&path))?;
         Ok(StateLock { _file: file })
     }
 }

@@ -57,9 +57,9 @@ impl Tape {
                 let redo = changes_files(function) && sequence > self.restored_to && answer.get("Ok").is_some();
                 Ok(Played::Recorded(Recorded::Answered { answer, effect, redo }))
             }
-            None if !self.calls.is_empty() => Err(JournalError::Unreadable(format!(
-                "call {sequence} has no answer, and other calls follow it"
-            ))),
+            None if !self.calls.is_empty() => {
+                Err(JournalError::Unreadable(format!("call {sequence} has no answer, and other calls follow it")))
+            }
             None if function == Function::LlmComplete => Ok(Played::Uncertain { sequence, tries }),
             None => Ok(Played::Recorded(Recorded::Begun { sequence })),
         }
@@ -68,11 +68,7 @@ impl Tape {
     /// The divergence of a component that has returned before it asked for everything.
     pub(crate) fn left_over(&self) -> Option<Divergence> {
         let next = self.calls.front()?;
-        Some(Divergence {
-            sequence: next.sequence,
-            recorded: (next.function, next.arguments.clone()),
-            now: None,
-        })
+        Some(Divergence { sequence: next.sequence, recorded: (next.function, next.arguments.clone()), now: None })
     }
 }
 

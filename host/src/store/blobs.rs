@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::domain::id::Digest;
+use crate::failpoint;
 
 use super::digest_of;
 
@@ -83,7 +84,8 @@ impl BlobStore {
         if fs::metadata(&path).is_ok_and(|m| m.len() == size_bytes) && fs::read(&path).is_ok_and(|kept| kept == bytes) {
             return Ok(digest);
         }
-        self.write(&path, bytes).map_err(|source| BlobError::Io { path, source })?;
+        failpoint::writing("blob", "put", || self.write(&path, bytes))
+            .map_err(|source| BlobError::Io { path, source })?;
         Ok(digest)
     }
 
@@ -130,7 +132,7 @@ impl BlobStore {
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(shard)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
+        failpoint::writing("blob", "persist", || file.persist(path).map_err(|e| e.error))?;
         File::open(shard)?.sync_all()?;
         if new_shard {
             File::open(&*self.root)?.sync_all()?;

@@ -14,6 +14,7 @@ use cap_std::fs::{Dir, OpenOptions};
 
 use super::WorkspaceError;
 use crate::domain::id::CommitId;
+use crate::failpoint;
 
 /// The files and folders of a tree.
 pub(crate) struct Tracked {
@@ -159,7 +160,8 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), WorkspaceError> {
         new.write_all(text.as_bytes())?;
         new.persist(path).map_err(|failed| failed.error)
     };
-    written().map(drop).map_err(WorkspaceError::io(path))
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    failpoint::writing("file", &name, || written().map(drop).map_err(WorkspaceError::io(path)))
 }
 
 /// Removes a file, a link or a folder, if it is there.

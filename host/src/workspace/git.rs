@@ -166,6 +166,12 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// The command's name, when it changes objects, refs, an index or a work tree.
+    pub(crate) fn writes(&self) -> Option<&'static str> {
+        const WRITING: &[&str] = &["fetch", "merge-tree", "read-tree", "update-index", "update-ref", "write-tree"];
+        WRITING.iter().copied().find(|name| self.args.first().is_some_and(|first| first == name))
+    }
+
     fn name(&self) -> String {
         self.args.first().map(|a| a.to_string_lossy().into_owned()).unwrap_or_default()
     }

@@ -8,6 +8,7 @@ use super::git::{Call, GitError};
 use super::mirror::Mirror;
 use super::source::Source;
 use crate::domain::id::CommitId;
+use crate::failpoint;
 
 /// Why nothing was landed.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +131,10 @@ impl Mirror {
     }
 
     async fn run_there(&self, call: Call<'_>) -> Result<super::git::Answer, WorkspaceError> {
-        Ok(self.outside().run(call).await?)
+        match call.writes() {
+            Some(name) => failpoint::awaiting("land", name, async { Ok(self.outside().run(call).await?) }).await,
+            None => Ok(self.outside().run(call).await?),
+        }
     }
 
     /// The repository behind a work tree, which may be one of several.

@@ -16,6 +16,7 @@ use super::objects::{Objects, TreeId};
 use super::source::{Source, TRANSPORTS};
 use super::{WorkspaceError, blocking};
 use crate::domain::id::CommitId;
+use crate::failpoint;
 
 /// Conflict text beyond this is left out.
 const MAX_CONFLICT_TEXT_BYTES: usize = 32 * 1024;
@@ -145,10 +146,12 @@ impl Mirror {
         let mirror = Self::at(git, repos_dir, source);
         let (made, note, whose) = (mirror.path.clone(), mirror.dir.join(NOTE), mirror.source.display());
         blocking(move || {
-            for sub in ["objects/info", "objects/pack", "refs/heads", "info"] {
-                fs::create_dir_all(made.join(sub)).map_err(WorkspaceError::io(&made))?;
-            }
-            fs::write(&note, whose).map_err(WorkspaceError::io(&note))?;
+            failpoint::writing("mirror", "make", || {
+                for sub in ["objects/info", "objects/pack", "refs/heads", "info"] {
+                    fs::create_dir_all(made.join(sub)).map_err(WorkspaceError::io(&made))?;
+                }
+                fs::write(&note, whose).map_err(WorkspaceError::io(&note))
+            })?;
             drop_stale_locks(&made)?;
             drop_half_packs(&made)?;
             seal(&made)
@@ -203,7 +206,10 @@ impl Mirror {
     pub(crate) async fn git(&self, call: Call<'_>) -> Result<super::git::Answer, WorkspaceError> {
         let path = self.path.clone();
         blocking(move || seal(&path)).await?;
-        Ok(self.git.run(call).await?)
+        match call.writes() {
+            Some(name) => failpoint::awaiting("git", name, async { Ok(self.git.run(call).await?) }).await,
+            None => Ok(self.git.run(call).await?),
+        }
     }
 
     /// Makes a call elsewhere.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::WorkspaceError;
 use crate::domain::id::CommitId;
+use crate::failpoint;
 
 /// How often a ref that another process holds locked is tried again.
 const LOCK_TRIES: u32 = 50;
@@ -160,7 +161,9 @@ impl Objects {
         let time = Time::new(new.time.as_second(), 0);
         let who = Signature::new(&new.author.name, &new.author.email, &time).map_err(failed)?;
         let parents: Vec<&git2::Commit<'_>> = parents.iter().collect();
-        repository.commit(None, &who, &who, &new.message, &tree, &parents).map(commit_id).map_err(failed)
+        failpoint::writing("git", "commit", || {
+            repository.commit(None, &who, &who, &new.message, &tree, &parents).map(commit_id).map_err(failed)
+        })
     }
 
     /// What a ref points to.
@@ -188,12 +191,14 @@ impl Objects {
         find_commit(&repository, new)?;
         let current = expected.map(|e| oid(e.as_str())).transpose()?;
         let _ours = self.refs.lock().unwrap_or_else(PoisonError::into_inner);
-        patiently(name, || {
-            match current {
-                Some(current) => repository.reference_matching(name, target, true, current, "necro"),
-                None => repository.reference(name, target, false, "necro"),
-            }
-            .map(|_| ())
+        failpoint::writing("ref", kind(name), || {
+            patiently(name, || {
+                match current {
+                    Some(current) => repository.reference_matching(name, target, true, current, "necro"),
+                    None => repository.reference(name, target, false, "necro"),
+                }
+                .map(|_| ())
+            })
         })
     }
 
@@ -316,13 +321,14 @@ impl Objects {
                 None if before.is_some() => index.remove(Path::new(path), 0).map_err(failed)?,
                 None => {}
                 Some(bytes) => {
-                    let id = repository.blob(bytes).map_err(failed)?;
+                    let id = failpoint::writing("git", "blob", || repository.blob(bytes).map_err(failed))?;
                     let mode = before.map_or(u32::from(FileMode::Blob), |e| e.mode);
                     index.add(&entry(path.as_bytes().to_vec(), id, mode)).map_err(failed)?;
                 }
             }
         }
-        index.write_tree_to(&repository).map(tree_id).map_err(|e| WorkspaceError::objects("the new tree", &e))
+        let failed = |e: git2::Error| WorkspaceError::objects("the new tree", &e);
+        failpoint::writing("git", "tree", || index.write_tree_to(&repository).map(tree_id).map_err(failed))
     }
 
     /// The tree, but with every path for which `belongs` says so as it is in `from`: changed,
@@ -349,7 +355,7 @@ impl Objects {
         for kept in chosen(&source) {
             index.add(&entry(kept.path.clone(), kept.id, kept.mode)).map_err(failed)?;
         }
-        index.write_tree_to(&repository).map(tree_id).map_err(failed)
+        failpoint::writing("git", "restored-tree", || index.write_tree_to(&repository).map(tree_id).map_err(failed))
     }
 
     /// Whether `ancestor` is `commit` or one of its ancestors.
@@ -460,6 +466,16 @@ fn entry(path: Vec<u8>, id: Oid, mode: u32) -> IndexEntry {
 fn path_of(bytes: &[u8]) -> &Path {
     use std::os::unix::ffi::OsStrExt;
     Path::new(std::ffi::OsStr::from_bytes(bytes))
+}
+
+/// What a ref is for, in one word.
+fn kind(reference: &str) -> &'static str {
+    match reference {
+        name if name.starts_with("refs/heads/necro/") => "spec-branch",
+        name if name.starts_with("refs/heads/") => "task-branch",
+        name if name.starts_with("refs/necro/rescue/") => "rescue",
+        _ => "attempt",
+    }
 }
 
 /// Tries a ref operation again while another process holds the ref's lock.

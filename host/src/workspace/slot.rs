@@ -15,6 +15,7 @@ use super::objects::{Identity, NewCommit, TreeId};
 use super::snapshot::{self, SkipReason, Snapshot};
 use super::{WorkspaceError, blocking};
 use crate::domain::id::{CommitId, SlotId};
+use crate::failpoint;
 
 /// Trees that a slot remembers as saved.
 const MAX_SAVED: usize = 64;
@@ -318,7 +319,9 @@ impl Place {
         let (objects, base) = (self.mirror.path().join("objects"), commit.clone());
         let ground = Arc::clone(&self.ground);
         blocking(move || {
-            write_tool_repository(&dir, &ground.open_work()?, &objects, &index, &base)?;
+            failpoint::writing("slot", "tool-repository", || {
+                write_tool_repository(&dir, &ground.open_work()?, &objects, &index, &base)
+            })?;
             ground.empty_scratch()?;
             empty(&host.join("tmp"))?;
             write(&host.join("base"), base.as_str())?;
@@ -419,7 +422,7 @@ impl Place {
     async fn set_aside(&self) -> Result<Option<Rescue>, WorkspaceError> {
         let (ground, index) = (Arc::clone(&self.ground), self.index.clone());
         blocking(move || {
-            let path = ground.set_work_aside()?;
+            let path = failpoint::writing("slot", "set-aside", || ground.set_work_aside())?;
             remove(&index)?;
             Ok(path.map(|path| Rescue::Folder { path }))
         })
@@ -453,7 +456,9 @@ impl Place {
             .objects(move |objects| {
                 let repository = objects.open()?;
                 let index = objects.index_of(&repository, &wanted)?;
-                sweep(&ground.open_work()?, &Tracked::of(&index)).map_err(WorkspaceError::io(&work))
+                failpoint::writing("slot", "sweep", || {
+                    sweep(&ground.open_work()?, &Tracked::of(&index)).map_err(WorkspaceError::io(&work))
+                })
             })
             .await?;
         let call = self.call().args(["diff-files", "-z", "--name-only", "--no-ext-diff", "--ignore-submodules=all"]);

@@ -136,7 +136,18 @@ mod tests {
         let at = "2026-11-22T10:00:00Z".parse().unwrap();
         let cost = Cost { input_tokens: 900, output_tokens: 8, ..Cost::default() };
         let digest = Digest::new("0".repeat(64)).unwrap();
-        CallRecord { sequence: 1, function, digest, arguments, effect: None, at, answer, answered_at: None, cost, tries: 1 }
+        CallRecord {
+            sequence: 1,
+            function,
+            digest,
+            arguments,
+            effect: None,
+            at,
+            answer,
+            answered_at: None,
+            cost,
+            tries: 1,
+        }
     }
 
     #[test]

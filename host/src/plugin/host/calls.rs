@@ -94,7 +94,8 @@ impl wit::workspace_edit::Host for Guest {
     }
 
     async fn remove(&mut self, path: String) -> Result<(), CallError> {
-        let call = CallRequest { function: Function::WorkspaceRemove, arguments: json!({ "path": path }), effect: None };
+        let call =
+            CallRequest { function: Function::WorkspaceRemove, arguments: json!({ "path": path }), effect: None };
         let run = self.capabilities.workspace_edit.clone().map(|edit| async move { edit.remove(path).await });
         self.count(&call.arguments)?;
         match self.recall(&call).await? {
@@ -181,7 +182,9 @@ impl wit::command::Host for Guest {
             let CommandRun { outcome, tree } = command.run(name, args).await?;
             Ok::<_, HostError>(Done { effect: Some(json!({ "tree": tree })), ..Done::free(outcome) })
         });
-        self.call(CallRequest { function: Function::CommandRun, arguments, effect: None }, run).await.map(convert::command_outcome)
+        self.call(CallRequest { function: Function::CommandRun, arguments, effect: None }, run)
+            .await
+            .map(convert::command_outcome)
     }
 }
 

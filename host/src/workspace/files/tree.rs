@@ -15,6 +15,7 @@ use crate::domain::call::HostError;
 use crate::domain::id::Digest;
 use crate::domain::mask::Mask;
 use crate::domain::work::{Edit, Entry, EntryKind, FileText, LineRange, SearchHit};
+use crate::failpoint::{self, Side};
 use crate::store::digest_of;
 use crate::workspace::path::{WorkPath, is_reserved};
 
@@ -201,7 +202,8 @@ impl Tree {
         let mut staged = Vec::with_capacity(writes.len());
         let outcome = self.stage(writes, &mut staged).and_then(|()| {
             for (at, (name, target, path)) in staged.iter().enumerate() {
-                if let Err(e) = self.temporary.rename(name, &self.root, target) {
+                let renamed = || self.temporary.rename(name, &self.root, target);
+                if let Err(e) = failpoint::writing("files", "rename", renamed) {
                     let reason = refusal(path, &e);
                     let some_done =
                         || HostError::Uncertain(format!("{at} of {} files were written: {reason}", writes.len()));
@@ -231,7 +233,7 @@ impl Tree {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(true);
             let mut file = self.temporary.open_with(&name, &options).map_err(failed)?;
-            file.write_all(&write.bytes).map_err(failed)?;
+            failpoint::writing("files", "stage", || file.write_all(&write.bytes)).map_err(failed)?;
             match self.root.metadata(&target) {
                 Ok(found) if found.is_dir() => {
                     return Err(HostError::Invalid(format!("`{}` is a folder", path.as_str())));
@@ -266,7 +268,10 @@ impl Tree {
         if found.is_dir() {
             return Err(HostError::Invalid(format!("`{}` is a folder; remove its files", path.as_str())));
         }
-        self.root.remove_file(&real).map_err(|e| refusal(&path, &e))
+        failpoint::reach("files", "remove", Side::Before);
+        self.root.remove_file(&real).map_err(|e| refusal(&path, &e))?;
+        failpoint::reach("files", "remove", Side::After);
+        Ok(())
     }
 
     fn refuse_marker(&self, path: &WorkPath, text: &str) -> Result<(), HostError> {

@@ -1,0 +1,198 @@
+//! What a run has left, in the form in which two runs can be compared, and what must never be left.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use necro_host::domain::call::Function;
+use necro_host::domain::event::{Body, Outcome};
+use necro_host::registry::{ExecutionFilter, ExecutionKind};
+
+use crate::job::{Kitchen, SPEC, TASKS};
+use crate::records::Records;
+use crate::world::{files_below, finish, plain};
+
+/// What has to be the same, whatever happened on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// The tree of the spec branch.
+    tree: String,
+    /// The diff of each task's attempt, by task.
+    diffs: BTreeMap<String, String>,
+    /// Subjects of the spec branch's commits, sorted: tasks side by side are merged in any order.
+    subjects: Vec<String>,
+    /// Commits that some ref of ours leads to; rescued work is not counted.
+    commits: usize,
+    /// Names of the refs.
+    refs: Vec<String>,
+    /// How often each kind of event stands in the log, of those whose number does not depend on the way.
+    events: BTreeMap<&'static str, usize>,
+    /// What the model was asked, each once.
+    asked: Vec<crate::job::Asked>,
+}
+
+impl Left {
+    /// Looks at what there is.
+    pub(crate) fn of(kitchen: &Kitchen) -> Self {
+        let records = kitchen.world.records();
+        let mirror = kitchen.world.mirror();
+        let diffs = TASKS.into_iter().map(|task| {
+            let attempts = records.attempts(task);
+            let commit = attempts.iter().rev().find_map(|attempt| attempt.commit.clone());
+            let diff = commit.map(|commit| git(&mirror, &["diff", &format!("{commit}^"), commit.as_str()]));
+            (task.to_owned(), diff.unwrap_or_default())
+        });
+        let mut subjects = lines(&mirror, &["log", "--format=%an: %s", &format!("refs/heads/necro/{SPEC}")]);
+        subjects.sort();
+        let refs = lines(&mirror, &["for-each-ref", "--format=%(refname)", "refs/heads", "refs/necro"]);
+        let refs: Vec<String> = refs.into_iter().filter(|name| !name.starts_with("refs/necro/rescue/")).collect();
+        let reached =
+            lines(&mirror, &[&["rev-list"][..], &refs.iter().map(String::as_str).collect::<Vec<_>>()].concat());
+        let mut asked = kitchen.asked();
+        asked.dedup();
+        Self {
+            tree: git(&mirror, &["rev-parse", &format!("refs/heads/necro/{SPEC}^{{tree}}")]),
+            diffs: diffs.collect(),
+            subjects,
+            commits: reached.len(),
+            refs,
+            events: events(&records),
+            asked,
+        }
+    }
+
+    /// In what this differs from a run that nobody disturbed.
+    pub(crate) fn differences(&self, undisturbed: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut differ = |what: &str, found_here: String, expected: String| {
+            if found_here != expected {
+                found.push(format!("{what}:\n--- found\n{found_here}\n--- expected\n{expected}"));
+            }
+        };
+        differ("the final tree", self.tree.clone(), undisturbed.tree.clone());
+        for (task, diff) in &undisturbed.diffs {
+            differ(&format!("the diff of task {task}"), self.diffs[task].clone(), diff.clone());
+        }
+        differ("the branch's history", self.subjects.join("\n"), undisturbed.subjects.join("\n"));
+        differ("the number of commits", self.commits.to_string(), undisturbed.commits.to_string());
+        differ("the refs", self.refs.join("\n"), undisturbed.refs.join("\n"));
+        differ("the events", format!("{:#?}", self.events), format!("{:#?}", undisturbed.events));
+        let places =
+            |left: &Self| left.asked.iter().map(|asked| format!("{:?}", asked.at)).collect::<Vec<_>>().join("\n");
+        differ("where the model was asked", places(self), places(undisturbed));
+        for (here, there) in self.asked.iter().zip(&undisturbed.asked).filter(|(here, there)| here.at == there.at) {
+            differ(&format!("the request {:?}", here.at), here.text.clone(), there.text.clone());
+        }
+        found
+    }
+}
+
+/// Counts events. A slot is lent again to an attempt that goes on, and what is merged second has a gate of
+/// its own.
+fn events(records: &Records) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    for event in records.events() {
+        let varies = matches!(
+            event.body,
+            Body::RunResumed { .. }
+                | Body::TeamAssembled { .. }
+                | Body::SlotAllocated { .. }
+                | Body::SlotReleased { .. }
+                | Body::TaskUpdated { .. }
+        );
+        if !varies {
+            *counts.entry(event.body.name()).or_insert(0) += 1;
+        }
+    }
+    counts
+}
+
+/// What no run may leave, however it went.
+pub(crate) fn wrong(kitchen: &Kitchen) -> Vec<String> {
+    let records = kitchen.world.records();
+    let mut found = kitchen.wrong();
+    let mut demand = |holds: bool, what: String| {
+        if !holds {
+            found.push(what);
+        }
+    };
+    let report = records.reader.verify().unwrap();
+    demand(report.passed() && report.events > 0, format!("the log and the tables differ: {report:#?}"));
+    let open = ExecutionFilter { open: true, ..ExecutionFilter::default() };
+    let open: Vec<String> =
+        records.reader.executions(&open).unwrap().iter().map(|e| format!("{} ({:?})", e.plugin, e.kind)).collect();
+    demand(open.is_empty(), format!("journals are open: {open:?}"));
+    let leases = records.reader.leases(None).unwrap();
+    demand(leases.is_empty(), format!("still lent: {leases:?}"));
+    let runs = records.reader.runs().unwrap();
+    let outcomes: Vec<_> = runs.iter().map(|run| run.outcome.clone().unwrap_or_default()).collect();
+    demand(outcomes == ["done"], format!("the runs ended as {outcomes:?}"));
+    for task in TASKS {
+        let attempts = records.attempts(task);
+        let ended: Vec<_> = attempts.iter().map(|attempt| attempt.outcome).collect();
+        demand(ended == [Some(Outcome::Success)], format!("the attempts at {task} ended as {ended:?}"));
+        let artifacts = records.reader.artifacts(&records.key(task)).unwrap();
+        let mut names: Vec<String> = artifacts.into_iter().map(|record| record.artifact.name).collect();
+        names.sort();
+        let once = names.windows(2).all(|two| two[0] != two[1]);
+        demand(once, format!("artifacts of {task} stand there twice: {names:?}"));
+    }
+    for execution in records.reader.executions(&ExecutionFilter::default()).unwrap() {
+        let damaged = records.reader.record(&execution.id).err();
+        demand(damaged.is_none(), format!("the journal of {} is damaged: {damaged:?}", execution.plugin));
+    }
+    let half: Vec<_> = half_written(&kitchen.world.state().join("blobs"));
+    demand(half.is_empty(), format!("half-written files are left: {half:?}"));
+    drop(records);
+    found.extend(asked_too_often(kitchen));
+    found
+}
+
+/// Files that a process had begun to write.
+fn half_written(folder: &Path) -> Vec<String> {
+    let begun = |path: &&std::path::PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(".new-");
+    files_below(folder).iter().filter(begun).map(|path| path.display().to_string()).collect()
+}
+
+/// Requests that the model has seen more often than their calls say, by where they stood.
+fn asked_too_often(kitchen: &Kitchen) -> Vec<String> {
+    let mut seen: BTreeMap<(String, u32, u32), Vec<String>> = BTreeMap::new();
+    for asked in kitchen.asked() {
+        seen.entry(asked.at).or_default().push(asked.text);
+    }
+    let tries = tries(kitchen);
+    let mut found = Vec::new();
+    for (at, texts) in seen {
+        let allowed = tries.get(&at).copied().unwrap_or(0);
+        if texts.len() as u64 > allowed {
+            found.push(format!("the request {at:?} was sent {} times, and {allowed} are on record", texts.len()));
+        }
+        if texts.iter().any(|text| *text != texts[0]) {
+            found.push(format!("the request {at:?} was sent with different words: {texts:#?}"));
+        }
+    }
+    found
+}
+
+/// How often each model call was sent, as the registry says.
+fn tries(kitchen: &Kitchen) -> BTreeMap<(String, u32, u32), u64> {
+    let records = kitchen.world.records();
+    let spirits = ExecutionFilter { kind: Some(ExecutionKind::Spirit), ..ExecutionFilter::default() };
+    let mut tries = BTreeMap::new();
+    for execution in records.reader.executions(&spirits).unwrap() {
+        let (task, attempt) = (execution.task.clone().unwrap(), execution.attempt.unwrap());
+        let calls = records.reader.calls(&execution.id).unwrap();
+        for (turn, call) in (1..).zip(calls.iter().filter(|call| call.function == Function::LlmComplete)) {
+            tries.insert((task.to_string(), attempt, turn), u64::from(call.tries));
+        }
+    }
+    tries
+}
+
+fn git(mirror: &Path, args: &[&str]) -> String {
+    let finished = finish(plain("git").arg("--git-dir").arg(mirror).args(args));
+    if finished.code == Some(0) { finished.stdout.trim_end().to_owned() } else { format!("git {args:?}: {finished:?}") }
+}
+
+fn lines(mirror: &Path, args: &[&str]) -> Vec<String> {
+    git(mirror, args).lines().map(str::to_owned).collect()
+}
