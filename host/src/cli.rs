@@ -16,6 +16,7 @@ mod open;
 mod out;
 mod plugin;
 mod prune;
+mod replay;
 mod report;
 mod run;
 mod show;
@@ -69,6 +70,7 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
         Command::Show(args) => show::run(args, out).await?,
         Command::Logs(args) => logs::run(args, out).await?,
         Command::Events(args) => events::run(args, out).await?,
+        Command::Replay(args) => return replay::run(args, out, err).await,
         Command::Graph(args) => graph::run(args).await?,
         Command::Artifact(ArtifactCommand::Ls { task, query }) => artifact::ls(task, query, out).await?,
         Command::Artifact(ArtifactCommand::Get { uri, output, place }) => artifact::get(uri, output, place).await?,

@@ -25,6 +25,7 @@ pub mod prune;
 mod reclaim;
 mod records;
 mod remains;
+pub mod replay;
 mod resume;
 mod review;
 mod runner;

@@ -84,6 +84,8 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     /// List the event log.
     Events(EventsArgs),
+    /// Repeat a run from its records and compare; try another policy over it; write out one of its moments.
+    Replay(super::replay::ReplayArgs),
     /// Draw the dependency graph.
     Graph(GraphArgs),
     /// Check Kiro specs, or tick a task.

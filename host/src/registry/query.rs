@@ -17,8 +17,8 @@ use super::body::restore;
 use super::error::RegistryError;
 use super::parts::StoredParts;
 use super::records::{
-    ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionRecord, FindingRecord,
-    MessageRecord, Note, Record, Run,
+    ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
+    FindingRecord, MessageRecord, Note, Record, Run,
 };
 use super::rows::Columns;
 use super::seal;
@@ -325,6 +325,25 @@ pub(super) fn executions(
     conn.prepare_cached(&sql)?
         .query_and_then(params_from_iter(only.values), |row| execution_row(row, &StoredParts { conn, blobs }))?
         .collect()
+}
+
+pub(super) fn execution_ids(
+    conn: &Connection,
+    run: &RunId,
+    kind: Option<ExecutionKind>,
+    after: Option<&ExecutionId>,
+) -> Answer<Vec<ExecutionId>> {
+    conn.prepare_cached(&format!(
+        "SELECT id FROM executions
+         WHERE run = ?1 AND (?2 IS NULL OR kind = ?2)
+               AND number > coalesce((SELECT number FROM executions WHERE id = ?3), -1)
+         ORDER BY number LIMIT {MAX_EXECUTIONS}"
+    ))?
+    .query_and_then(
+        (run.as_str(), kind.map(ExecutionKind::as_str), after.map(ExecutionId::as_str)),
+        |row| row.id("id"),
+    )?
+    .collect()
 }
 
 pub(super) fn execution(conn: &Connection, blobs: &BlobStore, id: &ExecutionId) -> Answer<Option<ExecutionRecord>> {

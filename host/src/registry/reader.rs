@@ -15,8 +15,8 @@ use crate::store::BlobStore;
 
 use super::error::RegistryError;
 use super::records::{
-    ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionRecord, FindingRecord,
-    Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
+    ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
+    FindingRecord, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
 use super::{lease, query, schema, verify};
 
@@ -135,6 +135,17 @@ impl Reader {
     /// Executions in the order of their beginning, at most 10 000.
     pub fn executions(&self, filter: &ExecutionFilter) -> Result<Vec<ExecutionRecord>, RegistryError> {
         query::executions(&self.conn, &self.blobs, filter)
+    }
+
+    /// Ids of a run's executions, of one kind or all, in the order of their beginning, at most 10 000: those
+    /// after the one that is named, so that longer runs are read page by page.
+    pub fn execution_ids(
+        &self,
+        run: &RunId,
+        kind: Option<ExecutionKind>,
+        after: Option<&ExecutionId>,
+    ) -> Result<Vec<ExecutionId>, RegistryError> {
+        query::execution_ids(&self.conn, run, kind, after)
     }
 
     /// One execution.
