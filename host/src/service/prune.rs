@@ -105,7 +105,7 @@ pub async fn prune(request: PruneRequest, clock: Arc<dyn Clock>) -> Result<Prune
 /// As the owner, with nothing else going on.
 async fn alone(state: &StateDir, choice: PruneChoice, clock: Arc<dyn Clock>) -> Result<Pruned, ServiceError> {
     let opened = state.clone();
-    let blobs = blocking(move || Ok(BlobStore::open(opened.blobs())?)).await?;
+    let blobs = blocking(move || Ok(BlobStore::own(opened.blobs())?)).await?;
     let registry = open_registry(state.registry(), clock, blobs).await?;
     let report = registry.prune(choice, Duration::ZERO).await?;
     let path = state.registry();
