@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use necro_host::domain::call::Function;
-use necro_host::domain::event::{Body, Event};
-use necro_host::domain::id::{SpecName, TaskId, TaskKey};
+use necro_host::domain::event::Event;
+use necro_host::domain::id::{ExecutionId, SpecName, TaskId, TaskKey};
 use necro_host::domain::task::Task;
-use necro_host::registry::{Attempt, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord, Reader};
+use necro_host::registry::{Attempt, CallRecord, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord, Reader};
 use necro_host::store::BlobStore;
 
 /// A registry and its newest spec.
@@ -75,6 +75,11 @@ impl Records {
         self.reader.executions(&ExecutionFilter { kind: Some(kind), ..ExecutionFilter::default() }).unwrap()
     }
 
+    /// Calls of an execution.
+    pub(crate) fn calls(&self, execution: &ExecutionId) -> Vec<CallRecord> {
+        self.reader.calls(execution).unwrap()
+    }
+
     /// The projections say what the log says, every journal is closed, and nothing is lent.
     pub(crate) fn assert_sound(&self) {
         let open = self.open_journals();
@@ -99,10 +104,7 @@ impl Records {
         assert!(report.passed() && report.events > 0, "{report:#?}");
         let leases = self.reader.leases(None).unwrap();
         assert!(leases.is_empty(), "still lent: {leases:#?}");
-        let begun = |body: &Body| matches!(body, Body::RunStarted { .. } | Body::RunResumed { .. });
-        let started = self.events().iter().filter(|event| begun(&event.body)).count();
-        let finished = self.events().iter().filter(|event| matches!(event.body, Body::RunFinished { .. })).count();
-        assert_eq!(started, finished, "a run has no end in the log");
+        assert!(self.reader.runs().unwrap().iter().all(|run| run.finished_at.is_some()), "a run has no end");
         self.assert_effects();
     }
 

@@ -74,7 +74,9 @@ fn damaged_records_and_components_are_named_and_the_rest_is_repeated() {
         ),
         (
             "a large part",
-            Box::new(run("UPDATE bodies SET content = replace(content, 'e', 'f') WHERE content IS NOT NULL".to_owned())),
+            Box::new(
+                run("UPDATE bodies SET content = replace(content, 'e', 'f') WHERE content IS NOT NULL".to_owned()),
+            ),
             "of the journal has other bytes".to_owned(),
         ),
         ("a component", Box::new(|state| flip(&blob(state, &component))), format!("blob {component} is damaged")),
@@ -130,7 +132,10 @@ fn the_first_difference_is_shown_with_both_sides() {
     let call = CallRequest { function: Function::WorkspaceWrite, arguments: other.clone(), effect: None };
     let digest = request_digest(&call);
     // A row without a checksum is one of the first release, which had none.
-    let unsealed = format!("UPDATE calls SET sum = NULL, digest = '{digest}', request = '{other}' WHERE {} AND seq = {number}", calls_of(&id));
+    let unsealed = format!(
+        "UPDATE calls SET sum = NULL, digest = '{digest}', request = '{other}' WHERE {} AND seq = {number}",
+        calls_of(&id)
+    );
     let state = copy(&world, &world.state(), "call");
     sql(&state, &unsealed);
     let (code, report) = replayed(&world, &state, &[]);
@@ -159,10 +164,7 @@ fn an_end_fuel_and_calls_beyond_the_record_are_differences() {
         }),
         (
             "a call more",
-            vec![
-                unsealed("calls = calls - 1"),
-                format!("DELETE FROM calls WHERE {} AND seq = {last}", calls_of(&id)),
-            ],
+            vec![unsealed("calls = calls - 1"), format!("DELETE FROM calls WHERE {} AND seq = {last}", calls_of(&id))],
             |first| first["recorded"]["end"]["ok"].is_object() && first["now"]["call"]["function"].is_string(),
         ),
         (
@@ -204,7 +206,13 @@ fn ends_by_time_are_compared_as_far_as_their_record_goes() {
     let wall = json!({ "error": "limit-exceeded",
         "message": "spirit `backend` was stopped: it exceeded its wall time limit of 5 ms (setting `limits.spirit.wall_ms`)" });
     let state = copy(&world, &world.state(), "copy");
-    sql(&state, &format!("UPDATE executions SET end_sum = NULL, outcome = '{}', calls = 3 WHERE id = '{id}'", wall.to_string().replace('\'', "''")));
+    sql(
+        &state,
+        &format!(
+            "UPDATE executions SET end_sum = NULL, outcome = '{}', calls = 3 WHERE id = '{id}'",
+            wall.to_string().replace('\'', "''")
+        ),
+    );
     sql(&state, &format!("DELETE FROM calls WHERE {} AND seq > 3", calls_of(&id)));
     let (code, report) = replayed(&world, &state, &[]);
     assert_eq!((code, &report["partly"]["count"]), (Some(0), &1.into()), "{report:#}");

@@ -105,7 +105,7 @@ fn packed(form: &str) -> Result<ToSqlOutput<'_>, RegistryError> {
 }
 
 /// The form in a column; NULL is none.
-fn unpacked(row: &Row<'_>, column: &str) -> Result<Option<String>, RegistryError> {
+pub(super) fn unpacked(row: &Row<'_>, column: &str) -> Result<Option<String>, RegistryError> {
     let damaged = |e: &dyn std::fmt::Display| RegistryError::Damaged(format!("a part of the journal: {e}"));
     match row.get_ref(column)? {
         ValueRef::Null => Ok(None),
