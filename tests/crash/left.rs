@@ -26,6 +26,8 @@ pub(crate) struct Left {
     refs: Vec<String>,
     /// How often each kind of event stands in the log, of those whose number does not depend on the way.
     events: BTreeMap<&'static str, usize>,
+    /// Notes, by task, as they were written.
+    notes: Vec<String>,
     /// What the model was asked, each once.
     asked: Vec<crate::job::Asked>,
 }
@@ -55,6 +57,7 @@ impl Left {
             commits: reached.len(),
             refs,
             events: events(&records),
+            notes: notes(&records),
             asked,
         }
     }
@@ -75,6 +78,7 @@ impl Left {
         differ("the number of commits", self.commits.to_string(), undisturbed.commits.to_string());
         differ("the refs", self.refs.join("\n"), undisturbed.refs.join("\n"));
         differ("the events", format!("{:#?}", self.events), format!("{:#?}", undisturbed.events));
+        differ("the notes", self.notes.join("\n"), undisturbed.notes.join("\n"));
         let places = |left: &Self| left.asked.iter().map(|asked| format!("{:?}", asked.at)).collect::<Vec<_>>().join("\n");
         differ("where the model was asked", places(self), places(undisturbed));
         for (here, there) in self.asked.iter().zip(&undisturbed.asked).filter(|(here, there)| here.at == there.at) {
@@ -102,6 +106,14 @@ fn events(records: &Records) -> BTreeMap<&'static str, usize> {
         }
     }
     counts
+}
+
+fn notes(records: &Records) -> Vec<String> {
+    let of = |task: &str| {
+        let notes = records.reader.notes(&records.key(task)).unwrap();
+        notes.into_iter().map(|note| format!("{task}: {}", note.text)).collect::<Vec<_>>()
+    };
+    TASKS.into_iter().flat_map(of).collect()
 }
 
 /// What no run may leave, however it went.
@@ -152,6 +164,8 @@ fn half_written(folder: &Path) -> Vec<String> {
         name.starts_with(".new-") || name.starts_with("tmp_") || name.ends_with(".lock") && name != "owner.lock"
             || path.starts_with("blobs/begun")
     };
+    // What stands in a slot is taken away before the slot is used again.
+    let begun = |path: &&std::path::PathBuf| begun(path) && !path.iter().any(|part| part == "slots");
     files_below(folder).iter().filter(begun).map(|path| path.display().to_string()).collect()
 }
 
