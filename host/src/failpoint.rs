@@ -186,9 +186,13 @@ mod switched_on {
 
         #[test]
         fn only_whole_orders_are_understood() {
-            for (text, understood) in
-                [("kill a.before 1", true), ("full a 2", true), ("kill a", false), ("end a 1", false), ("kill a 1 2", false)]
-            {
+            for (text, understood) in [
+                ("kill a.before 1", true),
+                ("full a 2", true),
+                ("kill a", false),
+                ("end a 1", false),
+                ("kill a 1 2", false),
+            ] {
                 assert_eq!(Act::parse(text).is_some(), understood, "{text}");
             }
         }
@@ -196,7 +200,8 @@ mod switched_on {
         #[test]
         fn a_disk_is_full_from_the_wanted_passing_on_and_for_writes_only() {
             let order = order("full a 2");
-            let passed: Vec<bool> = ["a", "a", "b", "a"].iter().map(|site| order.pass(site, Kind::Write).is_ok()).collect();
+            let passed: Vec<bool> =
+                ["a", "a", "b", "a"].iter().map(|site| order.pass(site, Kind::Write).is_ok()).collect();
             assert_eq!(passed, [true, false, false, false]);
             assert_eq!(order.pass("a", Kind::Effect), Ok(()));
         }

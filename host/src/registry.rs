@@ -13,6 +13,7 @@ mod lease;
 mod local;
 mod parts;
 mod projection;
+mod prune;
 mod query;
 mod reader;
 mod records;
@@ -45,6 +46,7 @@ pub use error::RegistryError;
 pub use journal::{Execution, NewExecution, PolicyState};
 pub use lease::{LeaseRequest, MAX_LEASE};
 pub use local::LocalContext;
+pub use prune::{PruneChoice, PruneReport, PrunedRun, shrink};
 pub use reader::Reader;
 pub use records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
@@ -119,7 +121,8 @@ impl Registry {
     /// `Unknown…` errors for one about nothing, `Duplicate…` for a run or an artifact that exists.
     pub async fn append(&self, subject: Subject, bodies: Vec<Body>) -> Result<Vec<Event>, RegistryError> {
         let what = bodies.first().map_or("nothing", Body::name);
-        failpoint::awaiting("append", what, self.shared.writer.run(move |tx| append::append(tx, &subject, bodies))).await
+        failpoint::awaiting("append", what, self.shared.writer.run(move |tx| append::append(tx, &subject, bodies)))
+            .await
     }
 
     /// Brings a spec's tasks to what its file says: content from the file, ticked means done, and the

@@ -30,7 +30,8 @@ fn schema(registry: &Path) -> u32 {
 
 /// What the commands that read say.
 fn answers(place: &Place) -> Vec<(String, Value)> {
-    let commands = [&["status"][..], &["tasks"], &["show", "1"], &["logs", "backend"], &["events"], &["artifact", "ls"]];
+    let commands =
+        [&["status"][..], &["tasks"], &["show", "1"], &["logs", "backend"], &["events"], &["artifact", "ls"]];
     commands
         .into_iter()
         .map(|command| {

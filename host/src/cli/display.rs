@@ -107,11 +107,12 @@ impl Observer for Display {
 /// The line that stays on the screen, if this is worth one.
 fn line(progress: &Progress, style: &Style) -> Option<String> {
     Some(match progress {
-        Progress::Started { spec, title, llm, scripted, gate, .. } => {
+        Progress::Started { run, spec, title, llm, scripted, resumed, gate } => {
             let gate = if gate.is_empty() { "none".to_owned() } else { gate.join(", ") };
             let model = if *scripted { "scripted replies, no model is asked".to_owned() } else { neutral::line(llm) };
             let title = neutral::line(title);
-            format!("{} {title}\n  spec {spec} · model: {model} · gate: {gate}", style.bold("necro-host"))
+            let again = if *resumed { format!("\n  goes on with run {run}") } else { String::new() };
+            format!("{} {title}\n  spec {spec} · model: {model} · gate: {gate}{again}", style.bold("necro-host"))
         }
         Progress::Planned { tasks, done } => format!("  plan: {}, {done} done", words::count(*tasks, "task")),
         Progress::AttemptStarted { attempt, kind, title, instance, reason } => {

@@ -107,9 +107,6 @@ pub enum LlmError {
         /// How long the server asks to wait.
         retry_after: Option<Duration>,
     },
-    /// The caller gave the call up before its answer came.
-    #[error("the call was given up before its answer came")]
-    GivenUp,
     /// The answer is larger than the limit.
     #[error("the answer is larger than {limit_bytes} bytes")]
     TooLarge {
@@ -160,7 +157,7 @@ impl LlmError {
             | Self::Status { .. }
             | Self::Unsendable { .. }
             | Self::NoReply { .. } => Spent::Nothing,
-            Self::Cut { .. } | Self::TimedOut { .. } | Self::GivenUp | Self::TooLarge { .. } => Spent::Unknown,
+            Self::Cut { .. } | Self::TimedOut { .. } | Self::TooLarge { .. } => Spent::Unknown,
             Self::NotJson { usage, .. } | Self::Malformed { usage, .. } => Spent::Usage(*usage),
         }
     }
@@ -177,7 +174,6 @@ impl LlmError {
             }
             Self::Cut { .. }
             | Self::TimedOut { .. }
-            | Self::GivenUp
             | Self::TooLarge { .. }
             | Self::Malformed { .. }
             | Self::Unsendable { .. }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::backend::{Backend, BackendCall, CallPosition, LlmError, Spent};
 use super::estimate;
@@ -22,9 +22,6 @@ use crate::failpoint::{self, Side};
 pub const MAX_QUEUE_WAIT: Duration = Duration::from_secs(900);
 /// Tokens that a price is for.
 const PRICED_TOKENS: u128 = 1_000_000;
-
-/// Why calls are given up.
-const STOPPING: &str = "the run is being stopped";
 
 /// What a million tokens cost, in millionths of a US dollar.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,8 +103,8 @@ impl Gateway {
     /// run's …).
     #[must_use]
     pub fn session(self: &Arc<Self>, role: Role, task: TaskId, attempt: u32, budgets: Vec<SharedBudget>) -> Session {
-        let (stop, answered, blocked) = (Stop::default(), AtomicU32::new(0), OnceLock::new());
-        Session { gateway: Arc::clone(self), role, task, attempt, budgets, stop, answered, blocked }
+        let (answered, blocked) = (AtomicU32::new(0), OnceLock::new());
+        Session { gateway: Arc::clone(self), role, task, attempt, budgets, answered, blocked }
     }
 
     async fn complete(
@@ -115,7 +112,6 @@ impl Gateway {
         position: CallPosition,
         mut request: Request,
         budgets: &[SharedBudget],
-        stop: &Stop,
     ) -> Result<(Completion, Cost), Unanswered> {
         let failed = |error, cost, blocks| Unanswered { refused: Refused { error, cost }, blocks };
         let route = self.route(&request.model).map_err(|error| failed(error, Cost::default(), false))?;
@@ -127,7 +123,7 @@ impl Gateway {
         let (mut tries, mut waited) = (0, Duration::ZERO);
         loop {
             tries += 1;
-            let failure = match self.one_try(route, &alias, &call, budgets, stop).await {
+            let failure = match self.one_try(route, &alias, &call, budgets).await {
                 Ok(completion) => {
                     add(&mut cost, &completion.usage, route);
                     return Ok((completion, cost));
@@ -147,9 +143,7 @@ impl Gateway {
             tracing::warn!(model = route.model, position = %call.position, tries, %error, "model call failed");
             match retry::decide(&error, tries, waited, retry::jitter(&call.position, tries)) {
                 Decision::Retry(delay) => {
-                    if stop.or(tokio::time::sleep(delay)).await.is_none() {
-                        return Err(failed(in_words(&LlmError::GivenUp, route, tries), cost, false));
-                    }
+                    tokio::time::sleep(delay).await;
                     waited += delay;
                 }
                 Decision::Fail => return Err(failed(in_words(&error, route, tries), cost, error.needs_person())),
@@ -176,23 +170,20 @@ impl Gateway {
         }
     }
 
-    /// One exchange, with its reservation. Given up in the middle, it costs what was reserved: the
-    /// answer may be charged. Dropped in the middle, the reservation stays set aside.
+    /// One exchange, with its reservation. Dropped in the middle, the reservation stays set aside: the answer
+    /// may be charged.
     async fn one_try(
         &self,
         route: &Route,
         alias: &str,
         call: &BackendCall,
         budgets: &[SharedBudget],
-        stop: &Stop,
     ) -> Result<Completion, TryError> {
-        let given_up = || HostError::Cancelled(format!("model `{}` was not asked: {STOPPING}", route.model));
-        let slot = stop.or(self.slot()).await.unwrap_or_else(|| Err(given_up()));
-        let _slot = slot.map_err(TryError::Host)?;
+        let _slot = self.slot().await.map_err(TryError::Host)?;
         let worst = worst(&call.request, route);
         let reservations = reserve(budgets, route, alias, &worst).map_err(TryError::Host)?;
         failpoint::reach("llm", "send", Side::Before);
-        let result = stop.or(route.backend.complete(call.clone())).await.unwrap_or(Err(LlmError::GivenUp));
+        let result = route.backend.complete(call.clone()).await;
         failpoint::reach("llm", "send", Side::After);
         let (spent, calls) = match &result {
             Ok(completion) => (completion.usage, 1),
@@ -316,30 +307,12 @@ fn in_words(error: &LlmError, route: &Route, tries: u32) -> HostError {
         }
         LlmError::Connect { .. } => HostError::Other(say("check the base URL, the network and the proxy settings")),
         LlmError::Cut { .. } => HostError::Uncertain(say("the answer may be charged all the same")),
-        LlmError::GivenUp => HostError::Cancelled(format!("{who}: {error}: {STOPPING}")),
         LlmError::Redirected { .. } => HostError::Other(say("set the base URL to where the API really is")),
         LlmError::TooLarge { .. } => HostError::Other(say("ask for a shorter answer")),
         LlmError::NotJson { .. } => HostError::Other(say("check that the base URL is an API, not a web page")),
         LlmError::Malformed { .. } => HostError::Other(say("check the dialect (`responses:` or `chat:`)")),
         LlmError::Unsendable { .. } => HostError::Invalid(format!("{who}: {error}")),
         LlmError::NoReply { .. } => HostError::NotFound(error.to_string()),
-    }
-}
-
-/// Asks calls to end early; by default nobody does.
-#[derive(Debug, Default)]
-struct Stop(Option<watch::Receiver<bool>>);
-
-impl Stop {
-    /// What `work` gives, or `None` when the stop came first.
-    async fn or<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let Some(asked) = &self.0 else { return Some(work.await) };
-        let mut asked = asked.clone();
-        tokio::select! {
-            biased;
-            Ok(_) = asked.wait_for(|asked| *asked) => None,
-            done = work => Some(done),
-        }
     }
 }
 
@@ -350,7 +323,6 @@ pub struct Session {
     task: TaskId,
     attempt: u32,
     budgets: Vec<SharedBudget>,
-    stop: Stop,
     answered: AtomicU32,
     blocked: OnceLock<HostError>,
 }
@@ -373,12 +345,6 @@ impl Session {
         Self { answered: AtomicU32::new(answered), ..self }
     }
 
-    /// Gives calls up as soon as `asked` is true. One that is under way costs what was reserved for it.
-    #[must_use]
-    pub fn until(self, asked: watch::Receiver<bool>) -> Self {
-        Self { stop: Stop(Some(asked)), ..self }
-    }
-
     /// One completion. `request.model` is an alias. Calls of one session are meant to follow one
     /// another; each answered one counts as a turn, refused ones do not.
     ///
@@ -387,7 +353,7 @@ impl Session {
     pub async fn complete(&self, request: Request) -> Result<(Completion, Cost), Refused> {
         let turn = self.answered.load(Ordering::Acquire).saturating_add(1);
         let position = CallPosition { role: self.role.clone(), task: self.task.clone(), attempt: self.attempt, turn };
-        match self.gateway.complete(position, request, &self.budgets, &self.stop).await {
+        match self.gateway.complete(position, request, &self.budgets).await {
             Ok(answer) => {
                 self.answered.store(turn, Ordering::Release);
                 Ok(answer)

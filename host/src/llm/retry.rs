@@ -35,7 +35,6 @@ pub fn decide(error: &LlmError, tries: u32, waited: Duration, jitter: u8) -> Dec
         LlmError::Malformed { .. } => MAX_MALFORMED_TRIES,
         LlmError::Status { .. }
         | LlmError::TimedOut { .. }
-        | LlmError::GivenUp
         | LlmError::Redirected { .. }
         | LlmError::TooLarge { .. }
         | LlmError::NotJson { .. }

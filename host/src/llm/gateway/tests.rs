@@ -163,41 +163,6 @@ async fn an_abandoned_call_stays_set_aside() {
     assert_eq!(run.lock().unwrap().reserved().tokens, RESERVED_TOKENS);
 }
 
-#[tokio::test]
-async fn a_call_given_up_on_its_way_costs_what_was_reserved() {
-    // The list is empty: the call stays on its way until it is given up.
-    let gateway = gateway(vec![], Some(PRICE), 1);
-    let run = budget(None, None);
-    let (stop, asked) = watch::channel(false);
-    let session = session(&gateway, vec![Arc::clone(&run)]).until(asked);
-    let (refused, ()) = tokio::join!(session.complete(request()), async {
-        assert_eq!(run.lock().unwrap().reserved().tokens, RESERVED_TOKENS);
-        stop.send_replace(true);
-    });
-    let refused = refused.unwrap_err();
-    assert!(matches!(refused.error, HostError::Cancelled(_)), "{refused:?}");
-    assert_eq!(refused.cost.cost_microusd, Some(RESERVED_MICROUSD));
-    assert_eq!(
-        (used(&run), run.lock().unwrap().reserved()),
-        ((RESERVED_TOKENS, RESERVED_MICROUSD, 1), Amount::default())
-    );
-
-    let late = session.complete(request()).await.unwrap_err();
-    assert!(matches!(late.error, HostError::Cancelled(_)), "{late:?}");
-    assert_eq!(late.cost.cost_microusd, Some(0), "it was never sent");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stop_does_not_wait_for_the_next_try() {
-    let gateway = gateway(vec![status(429, Some(7))], Some(PRICE), 1);
-    let (stop, asked) = watch::channel(false);
-    let session = session(&gateway, vec![]).until(asked);
-    let start = tokio::time::Instant::now();
-    let (refused, ()) = tokio::join!(session.complete(request()), async { _ = stop.send_replace(true) });
-    assert!(matches!(refused.unwrap_err().error, HostError::Cancelled(_)));
-    assert_eq!(start.elapsed(), Duration::ZERO);
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_busy_server_is_waited_for_as_long_as_it_asks() {
     let gateway = gateway(vec![status(429, Some(7)), status(503, Some(11)), answer(usage(20, 10))], Some(PRICE), 1);
