@@ -9,6 +9,9 @@
 #[path = "support/llm_server.rs"]
 mod llm_server;
 #[expect(dead_code, reason = "other tests use the rest")]
+#[path = "support/guests.rs"]
+mod guests;
+#[expect(dead_code, reason = "other tests use the rest")]
 #[path = "end_to_end/records.rs"]
 mod records;
 #[expect(dead_code, reason = "other tests use the rest")]
