@@ -6,22 +6,22 @@
 
 #[doc(hidden)]
 pub mod bare;
-mod bindings;
+pub(crate) mod bindings;
 pub mod builtin;
 mod call;
 pub mod capability;
 mod convert;
 mod engine;
 mod error;
-mod host;
+pub(crate) mod host;
 mod limits;
 mod load;
 mod precompiled;
-mod wasi;
+pub(crate) mod wasi;
 
 pub use call::{Ended, ExecutionContext};
 pub use engine::{Engine, EngineOptions};
-pub use error::{EngineError, ExecutionError, LoadError};
+pub use error::{EngineError, ExecutionError, LoadError, is_replayable_on_record};
 pub use limits::{GuestUsage, Limit, Limits};
 pub(crate) use load::MAX_COMPONENT_BYTES;
 pub use load::{Expectation, Plugin};

@@ -32,6 +32,7 @@ mod files;
 mod git;
 mod ground;
 mod inspect;
+mod kept;
 mod land;
 mod mirror;
 mod objects;
@@ -44,12 +45,13 @@ mod source;
 mod tests;
 mod whole;
 
-pub use diff::{MAX_DIFF_LINES, MAX_DIFF_TEXT_BYTES, TreeDiff};
+pub use diff::{MAX_DIFF_LINES, MAX_DIFF_TEXT_BYTES, TreeDiff, unified};
 pub use files::{
-    MAX_LIST_ENTRIES, MAX_READ_BYTES, MAX_READABLE_FILE_BYTES, MAX_SEARCH_HITS, MAX_WRITE_BYTES, WorkFiles,
+    FolderFiles, MAX_LIST_ENTRIES, MAX_READ_BYTES, MAX_READABLE_FILE_BYTES, MAX_SEARCH_HITS, MAX_WRITE_BYTES, WorkFiles,
 };
 pub use git::{Git, GitError, OLDEST_GIT};
 pub use inspect::{DirtyPath, Inspection, inspect, is_tracked};
+pub use kept::KeptTrees;
 pub use land::{LandError, Landed, fetch_command};
 pub use mirror::{MergeOutcome, Mirror, OtherSource, other_source};
 pub use objects::{Identity, LogEntry, MAX_LOG_ENTRIES, NewCommit, Objects, TreeId};

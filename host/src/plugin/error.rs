@@ -222,6 +222,64 @@ impl ExecutionError {
     }
 }
 
+/// The same as [`ExecutionError::is_replayable`] of an end that is on record by its name and its words.
+#[must_use]
+pub fn is_replayable_on_record(name: &str, message: &str) -> bool {
+    let stopped_at = |limit: Limit| message.contains(&format!("it exceeded its {limit} limit"));
+    match name {
+        "failure" | "invalid-output" | "wrong-kind" => true,
+        "limit-exceeded" => !stopped_at(Limit::GuestTime) && !stopped_at(Limit::Wall),
+        "trapped" => !message.contains(&format!("trapped: {}", wasmtime::Trap::StackOverflow)),
+        _ => false,
+    }
+}
+
 /// A result that breaks the contract, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InvalidOutput(pub(crate) String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_on_record_is_replayable_when_the_end_itself_was() {
+        let (kind, plugin) = (PluginKind::Spirit, "qa".to_owned());
+        let limits = super::super::Limits::for_kind(kind);
+        let exceeded = |limit: Limit| ExecutionError::LimitExceeded {
+            kind,
+            plugin: "qa".to_owned(),
+            limit,
+            allowed: limit.value(&limits),
+        };
+        let trapped = |trap: wasmtime::Trap, replayable| ExecutionError::Trapped {
+            kind,
+            plugin: "qa".to_owned(),
+            message: format!("{trap}; its last words: it exceeded its wall time limit"),
+            backtrace: None,
+            replayable,
+        };
+        let ends = [
+            ExecutionError::Failure { kind, plugin: plugin.clone(), failure: Failure::GaveUp("no".to_owned()) },
+            ExecutionError::InvalidOutput { kind, plugin: plugin.clone(), reason: "long".to_owned() },
+            ExecutionError::Cancelled { kind, plugin: plugin.clone() },
+            ExecutionError::Journal { kind, plugin, source: JournalError::RecordEnds },
+            trapped(wasmtime::Trap::UnreachableCodeReached, true),
+            trapped(wasmtime::Trap::StackOverflow, false),
+        ];
+        let limits = [
+            Limit::Fuel,
+            Limit::Memory,
+            Limit::Tables,
+            Limit::GuestTime,
+            Limit::Wall,
+            Limit::HostCallBytes,
+            Limit::HostCalls,
+            Limit::JournalBytes,
+        ];
+        for end in ends.into_iter().chain(limits.map(exceeded)) {
+            let on_record = is_replayable_on_record(end.name(), &end.to_string());
+            assert_eq!(on_record, end.is_replayable(), "{end}");
+        }
+    }
+}

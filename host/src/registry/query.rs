@@ -17,8 +17,8 @@ use super::body::restore;
 use super::error::RegistryError;
 use super::parts::StoredParts;
 use super::records::{
-    ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionRecord, FindingRecord,
-    MessageRecord, Note, Record, Run,
+    ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
+    FindingRecord, MessageRecord, Note, Record, Run,
 };
 use super::rows::Columns;
 use super::seal;
@@ -327,6 +327,25 @@ pub(super) fn executions(
         .collect()
 }
 
+pub(super) fn execution_ids(
+    conn: &Connection,
+    run: &RunId,
+    kind: Option<ExecutionKind>,
+    after: Option<&ExecutionId>,
+) -> Answer<Vec<ExecutionId>> {
+    conn.prepare_cached(&format!(
+        "SELECT id FROM executions
+         WHERE run = ?1 AND (?2 IS NULL OR kind = ?2)
+               AND number > coalesce((SELECT number FROM executions WHERE id = ?3), -1)
+         ORDER BY number LIMIT {MAX_EXECUTIONS}"
+    ))?
+    .query_and_then(
+        (run.as_str(), kind.map(ExecutionKind::as_str), after.map(ExecutionId::as_str)),
+        |row| row.id("id"),
+    )?
+    .collect()
+}
+
 pub(super) fn execution(conn: &Connection, blobs: &BlobStore, id: &ExecutionId) -> Answer<Option<ExecutionRecord>> {
     conn.prepare_cached("SELECT * FROM executions WHERE id = ?1")?
         .query_and_then([id.as_str()], |row| execution_row(row, &StoredParts { conn, blobs }))?
@@ -355,6 +374,7 @@ fn execution_row(row: &Row<'_>, parts: &StoredParts<'_>) -> Answer<ExecutionReco
         ended_at: row.time_or_null("ended_at")?,
         outcome: value("outcome")?,
         usage: value("usage")?,
+        pruned_at: row.time_or_null("pruned_at")?,
     })
 }
 
@@ -452,7 +472,9 @@ fn sum_costs(conn: &Connection, of: &str, id: &str) -> Answer<CostSummary> {
                     c.input_tokens, c.cached_input_tokens, c.output_tokens, c.cost_microusd
              FROM calls c JOIN executions e ON e.number = c.execution WHERE {of} AND c.function = ?2
              UNION ALL
-             SELECT CASE c.reason WHEN 'uncertain' THEN 0 ELSE c.calls END, 0, 0,
+             SELECT CASE c.reason WHEN 'uncertain' THEN 0 ELSE c.calls END,
+                    CASE c.reason WHEN 'pruned-unanswered' THEN c.calls ELSE 0 END,
+                    CASE c.reason WHEN 'pruned-unpriced' THEN c.calls ELSE 0 END,
                     CASE c.reason WHEN 'uncertain' THEN c.calls ELSE 0 END,
                     c.input_tokens, c.cached_input_tokens, c.output_tokens, c.cost_microusd
              FROM charges c JOIN executions e ON e.number = c.execution WHERE {of})

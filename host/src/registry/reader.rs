@@ -15,8 +15,8 @@ use crate::store::BlobStore;
 
 use super::error::RegistryError;
 use super::records::{
-    ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionRecord, FindingRecord,
-    Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
+    ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
+    FindingRecord, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
 use super::{lease, query, schema, verify};
 
@@ -42,6 +42,14 @@ impl Reader {
     /// When there is none, or it is damaged, or newer than this program.
     pub fn open(path: &Path, blobs: BlobStore) -> Result<Self, RegistryError> {
         Ok(Self { conn: schema::open_reader(path)?, blobs })
+    }
+
+    pub(super) const fn conn(&self) -> &Connection {
+        &self.conn
+    }
+
+    pub(super) const fn blobs(&self) -> &BlobStore {
+        &self.blobs
     }
 
     /// All runs, oldest first.
@@ -127,6 +135,17 @@ impl Reader {
     /// Executions in the order of their beginning, at most 10 000.
     pub fn executions(&self, filter: &ExecutionFilter) -> Result<Vec<ExecutionRecord>, RegistryError> {
         query::executions(&self.conn, &self.blobs, filter)
+    }
+
+    /// Ids of a run's executions, of one kind or all, in the order of their beginning, at most 10 000: those
+    /// after the one that is named, so that longer runs are read page by page.
+    pub fn execution_ids(
+        &self,
+        run: &RunId,
+        kind: Option<ExecutionKind>,
+        after: Option<&ExecutionId>,
+    ) -> Result<Vec<ExecutionId>, RegistryError> {
+        query::execution_ids(&self.conn, run, kind, after)
     }
 
     /// One execution.

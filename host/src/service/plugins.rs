@@ -302,7 +302,7 @@ impl PluginSet {
     /// When the store cannot be written.
     pub(crate) fn keep(&self, blobs: &BlobStore) -> Result<(), BlobError> {
         for Seated { plugin, .. } in self.all() {
-            if !blobs.contains(&plugin.digest) {
+            if !blobs.renew(&plugin.digest) {
                 blobs.put(&plugin.bytes)?;
             }
         }
@@ -443,7 +443,7 @@ async fn introduce(engine: &Engine, kind: PluginKind, source: &PluginSource) -> 
 }
 
 /// Loads one component and checks that it is of `kind`.
-async fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Arc<Plugin>, ServiceError> {
+pub(crate) async fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Arc<Plugin>, ServiceError> {
     match source {
         PluginSource::Builtin(name) => {
             let entry = builtin::find(kind, name).ok_or_else(|| {

@@ -72,7 +72,8 @@ impl Tape {
     }
 }
 
-const fn changes_files(function: Function) -> bool {
+/// Whether a call changes files of the work tree.
+pub(crate) const fn changes_files(function: Function) -> bool {
     matches!(function, Function::WorkspaceWrite | Function::WorkspaceApply | Function::WorkspaceRemove)
 }
 

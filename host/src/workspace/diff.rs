@@ -34,6 +34,17 @@ pub struct TreeDiff {
     pub unseen: Vec<String>,
 }
 
+/// How two texts differ: the hunks of a unified diff with three lines of context; empty when they do not.
+#[must_use]
+pub fn unified(old: &str, new: &str) -> String {
+    let mut options = DiffOptions::new();
+    options.force_text(true);
+    let text = Patch::from_buffers(old.as_bytes(), None, new.as_bytes(), None, Some(&mut options))
+        .and_then(|mut patch| Ok(String::from_utf8_lossy(&patch.to_buf()?).into_owned()));
+    let text = text.unwrap_or_default();
+    text.find("@@").map_or_else(String::new, |hunks| text[hunks..].to_owned())
+}
+
 impl Objects {
     /// How `new` differs from `old`.
     ///

@@ -13,10 +13,12 @@ use super::slot::{Place, Slot};
 use crate::domain::call::HostError;
 use crate::domain::mask::Mask;
 use crate::domain::work::{Edit, Entry, FileStatus, FileText, LineRange, PlannedWrite, SearchHit, SearchQuery};
+pub use folder::FolderFiles;
 use search::Finder;
 use tree::Tree;
 
 mod edit;
+mod folder;
 mod search;
 mod tree;
 
