@@ -1,6 +1,7 @@
 //! The work itself, over the adapters: a job becomes a spec, a spec becomes tasks, a task becomes an
 //! attempt, an attempt becomes a commit on the spec branch. `necromancer` is the way in.
 
+mod alone;
 mod assignment;
 mod basefiles;
 mod capabilities;
@@ -38,6 +39,7 @@ mod tape;
 mod taskset;
 mod workshop;
 
+pub use alone::go_on_alone;
 pub use doctor::{DoctorOptions, Examined, Health, examine};
 pub(crate) use error::chain;
 pub use error::{ServiceError, Trouble};

@@ -26,10 +26,13 @@ use necro_host::registry::{Execution, ExecutionKind, LocalContext, NewExecution,
 use necro_host::store::{BlobStore, digest_of};
 use rusqlite::Connection;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 /// Rounds: in each, every side records [`CALLS`] calls.
 const ROUNDS: u32 = 24;
 const WARM_UP: u32 = 2;
+/// Executions that work at the same time, each one call after the other.
+const TOGETHER: u32 = 8;
 /// As many as the registry collects before it writes observations by themselves: a round pays for all.
 const CALLS: u32 = 256;
 const OBSERVED: Bound = Bound::AtLeast(1.0);
@@ -58,6 +61,7 @@ async fn measure() -> Result<ExitCode> {
     row("an observation, durable with the 256th", shown(median(&times.observed)));
     row("a local effect (a note): effect and answer in one commit", shown(median(&times.local)));
     row("an external effect: intent, then answer, durable each", shown(median(&times.external)));
+    row("the same of 8 executions at a time, which share commits", shown(median(&times.together)));
     row("local effects: speed compared", format!("{:.2}×", times.ratio(&times.local)));
     let observed = verdict("observations: speed compared", times.ratio(&times.observed), "×", OBSERVED);
     let external = verdict("external effects: speed compared", times.ratio(&times.external), "×", EXTERNAL);
@@ -79,7 +83,7 @@ async fn print_rates(dir: &Path) -> Result<ExitCode> {
     println!(
         "{}",
         json!({ "bare": rate(&times.bare), "observed": rate(&times.observed), "local": rate(&times.local),
-                "external": rate(&times.external) })
+                "external": rate(&times.external), "together": rate(&times.together) })
     );
     Ok(ExitCode::SUCCESS)
 }
@@ -91,6 +95,7 @@ struct Times {
     observed: Vec<Duration>,
     local: Vec<Duration>,
     external: Vec<Duration>,
+    together: Vec<Duration>,
 }
 
 impl Times {
@@ -128,19 +133,41 @@ async fn record(dir: &Path) -> Result<Times> {
             noted.local(call, effect, &local).await??;
         }
         let local_end = clock.elapsed();
-        for number in 0..CALLS {
-            let sequence = external.intent(run(number)).await?;
-            external.answered(sequence, outcome(number), Cost::default(), Some(tree(number))).await?;
-        }
+        effects(&external, CALLS).await?;
         let external_end = clock.elapsed();
+        together(&registry, round).await?;
+        let together_end = clock.elapsed();
         if round >= WARM_UP {
             times.bare.push((bare_end - start) / CALLS);
             times.observed.push((observed_end - bare_end) / CALLS);
             times.local.push((local_end - observed_end) / CALLS);
             times.external.push((external_end - local_end) / CALLS);
+            times.together.push((together_end - external_end) / CALLS);
         }
     }
     Ok(times)
+}
+
+/// So many external effects, one after the other.
+async fn effects(execution: &Execution, count: u32) -> Result<()> {
+    for number in 0..count {
+        let sequence = execution.intent(run(number)).await?;
+        execution.answered(sequence, outcome(number), Cost::default(), Some(tree(number))).await?;
+    }
+    Ok(())
+}
+
+/// [`CALLS`] of them, shared out.
+async fn together(registry: &Registry, round: u32) -> Result<()> {
+    let mut running = JoinSet::new();
+    for number in 0..TOGETHER {
+        let execution = begin(registry, &format!("together-{round}-{number}")).await?;
+        running.spawn(async move { effects(&execution, CALLS / TOGETHER).await });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    Ok(())
 }
 
 /// A registry in a folder of its own.

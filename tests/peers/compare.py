@@ -28,6 +28,7 @@ PEERS = [
 OURS = [
     ("bare", "bare SQLite from Rust: the journal's own row, a commit each"),
     ("external", "external effect: intent and answer, a commit each"),
+    ("together", "external effects of 8 executions at a time"),
     ("local", "local effect: effect and answer in one commit"),
     ("observed", "observation: shares the commit of the next record"),
 ]
