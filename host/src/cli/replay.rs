@@ -21,7 +21,8 @@ use super::{neutral, open, out, words};
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::id::RunId;
 use crate::service::replay::{
-    AttemptName, Changed, Comparison, Listed, Moment, ReplayOptions, StrictReport, Watching, Written, at, compare, strict,
+    AttemptName, Changed, Comparison, Listed, Moment, ReplayOptions, StrictReport, Watching, Written, at, compare,
+    strict,
 };
 use crate::service::{PluginChoice, ServiceError};
 
@@ -30,7 +31,8 @@ const MAX_LISTED: usize = 20;
 
 /// Flags of `replay`.
 #[derive(Debug, Args)]
-#[command(after_help = "Nothing is asked, sent or changed: all of it comes from the records, also from a copy of the state \
+#[command(
+    after_help = "Nothing is asked, sent or changed: all of it comes from the records, also from a copy of the state \
 directory on another machine (--state DIR), or from one that cannot be written.
 
 A run: every execution again; calls, outcomes and, under the same engine, fuel are compared. The first \
@@ -54,7 +56,8 @@ Examples:
 JSON: of a run an object with `run`, `executions`, `same`, `calls`, `fuel_compared`, `partly`, `not_repeatable`, \
 `different` (each `count` and `first`), `first_difference` (`execution`, `call`, `recorded`, `now`), \
 `duration_ms`; with --with `tried` and `changed` (`at`, `kind`, `attempt`, `recorded`, `new`, `reason`, \
-`estimate`, `failed`, `review`); with --into `into`, `call`, `calls`, `tree`, `changes_redone`, `notes`.")]
+`estimate`, `failed`, `review`); with --into `into`, `call`, `calls`, `tree`, `changes_redone`, `notes`."
+)]
 pub(crate) struct ReplayArgs {
     /// The run [default: the newest]; with --into an attempt, such as `2.1#1` or `login-ui/2.1#1`.
     #[arg(value_name = "RUN|ATTEMPT")]
