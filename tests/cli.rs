@@ -21,3 +21,5 @@ mod recorded;
 mod set_up;
 #[path = "cli/specs.rs"]
 mod specs;
+#[path = "cli/upkeep.rs"]
+mod upkeep;

@@ -14,5 +14,9 @@ mod fakes;
 mod limits;
 #[path = "plugin_engine/load.rs"]
 mod load;
+#[path = "support/python_guests.rs"]
+mod python_guests;
+#[path = "plugin_engine/repeated.rs"]
+mod repeated;
 #[path = "plugin_engine/wasi.rs"]
 mod wasi;

@@ -15,12 +15,14 @@ mod neutral;
 mod open;
 mod out;
 mod plugin;
+mod prune;
 mod replay;
 mod report;
 mod run;
 mod show;
 mod spec;
 mod status;
+mod stop;
 mod style;
 mod table;
 mod tasks;
@@ -62,6 +64,7 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
         }
         Command::Spec(SpecCommand::Tick { path, task, undo }) => spec::tick(path, task, undo).await?,
         Command::Land(args) => land::run(args, out).await?,
+        Command::Stop(args) => stop::run(args, out).await?,
         Command::Status(args) => status::run(args.query, out).await?,
         Command::Tasks(args) => tasks::run(args, out).await?,
         Command::Show(args) => show::run(args, out).await?,
@@ -73,6 +76,7 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
         Command::Artifact(ArtifactCommand::Get { uri, output, place }) => artifact::get(uri, output, place).await?,
         Command::Plugin(PluginCommand::Ls { json }) => plugin::ls(json, out)?,
         Command::Plugin(PluginCommand::Inspect { plugin, json }) => plugin::inspect(plugin, json, out).await?,
+        Command::Prune(args) => prune::run(args, out).await?,
         Command::Init(args) => init::run(args).await?,
         Command::Completions { shell } => completions::run(shell)?,
     }

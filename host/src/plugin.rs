@@ -6,18 +6,18 @@
 
 #[doc(hidden)]
 pub mod bare;
-mod bindings;
+pub(crate) mod bindings;
 pub mod builtin;
 mod call;
 pub mod capability;
 mod convert;
 mod engine;
 mod error;
-mod host;
+pub(crate) mod host;
 mod limits;
 mod load;
 mod precompiled;
-mod wasi;
+pub(crate) mod wasi;
 
 pub use call::{Ended, ExecutionContext};
 pub use engine::{Engine, EngineOptions};

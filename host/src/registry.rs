@@ -13,6 +13,7 @@ mod lease;
 mod local;
 mod parts;
 mod projection;
+mod prune;
 mod query;
 mod reader;
 mod records;
@@ -45,6 +46,7 @@ pub use error::RegistryError;
 pub use journal::{Execution, NewExecution, PolicyState};
 pub use lease::{LeaseRequest, MAX_LEASE};
 pub use local::LocalContext;
+pub use prune::{PruneChoice, PruneReport, PrunedRun, shrink};
 pub use reader::Reader;
 pub use records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,

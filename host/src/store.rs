@@ -3,7 +3,7 @@
 mod blobs;
 mod ids;
 
-pub use blobs::{BlobError, BlobStore, MAX_BLOB_BYTES};
+pub use blobs::{BlobError, BlobStore, FoundBlob, MAX_BLOB_BYTES};
 pub use ids::Ids;
 
 use sha2::{Digest as _, Sha256};

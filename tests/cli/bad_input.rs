@@ -258,7 +258,15 @@ fn a_state_directory_has_one_owner() {
     fs::write(state.join("owner.lock"), "process 1 since 2026-11-22T10:00:00Z").unwrap();
     let lock = File::options().write(true).open(state.join("owner.lock")).unwrap();
     lock.lock().unwrap();
-    run(&place, &["--state", "../state"]).refused(2, &["in use by process 1 since 2026-11-22", "--state DIR"]);
+    let holder = "process 1 since 2026-11-22";
+    run(&place, &["--state", "../state"]).refused(2, &["in use by", holder, "necro-host stop", "--state DIR"]);
+    // It holds the lock and has no socket.
+    let stop = || place.run("r", &["stop", "--state", "../state"]);
+    stop().refused(1, &[holder, "does not answer", "kill -INT"]);
+    lock.unlock().unwrap();
+    assert!(stop().done().contains("nothing to stop"));
+    assert_eq!(place.run("r", &["stop", "--state", "../state", "--json"]).json()["stopped"], false);
+    place.run("r", &["stop", "--state", "../nowhere"]).refused(2, &["there is no state directory"]);
 }
 
 #[test]

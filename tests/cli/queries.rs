@@ -37,7 +37,7 @@ fn status_says_how_far_it_is_and_that_the_process_is_gone() {
     assert!(text.contains("3 model calls") && text.contains("$0.002500"), "{text}");
     assert!(text.contains("1 model call without an answer"), "{text}");
     let value = json(&place, &["status"]);
-    assert_eq!(fields(&value), ["active", "cost", "failed", "going_on", "run", "spec", "state_dir", "tasks"]);
+    assert_eq!(fields(&value), ["active", "cost", "failed", "going_on", "owner", "run", "spec", "state_dir", "tasks"]);
     assert_eq!(value["going_on"], false);
     assert_eq!(value["tasks"]["running"], 1);
     assert_eq!(value["active"][0]["attempt"], 2);
@@ -48,8 +48,12 @@ fn status_says_how_far_it_is_and_that_the_process_is_gone() {
 fn a_run_that_goes_on_is_seen_by_its_owner() {
     let place = recorded();
     place.write("r/.necro/owner.lock", format!("process {} since 2026-11-22T10:00:00Z", std::process::id()));
-    assert!(query(&place, &["status"]).contains("running for"));
-    assert_eq!(json(&place, &["status"])["going_on"], true);
+    let text = query(&place, &["status"]);
+    assert!(text.contains("running for") && text.contains("end:  necro-host stop\n"), "{text}");
+    let owner = format!("owner    process {} since 2026-11-22 10:00:00 UTC; it does not answer", std::process::id());
+    assert!(text.contains(&owner), "{text}");
+    let value = json(&place, &["status"]);
+    assert_eq!((&value["going_on"], &value["owner"]["answers"]), (&true.into(), &false.into()));
 }
 
 #[test]

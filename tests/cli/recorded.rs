@@ -40,12 +40,17 @@ pub(crate) fn record(place: &Place) {
 
 /// Lets the recorded run end where it is.
 pub(crate) fn end(place: &Place) {
+    end_as(place, "interrupted");
+}
+
+/// Lets the recorded run end with this outcome.
+pub(crate) fn end_as(place: &Place, outcome: &str) {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at("2026-11-22T11:00:00Z".parse().unwrap()));
     let blobs = BlobStore::open(place.path("r/.necro/blobs")).unwrap();
     let path = place.path("r/.necro/registry.db");
     let run = Reader::open(&path, blobs.clone()).unwrap().runs().unwrap().pop().unwrap().id;
     let subject = Subject { spec: Some(spec()), ..Subject::run(&run) };
-    let body = Body::RunFinished { outcome: "interrupted".to_owned(), commit: None, tree: None, reason: None };
+    let body = Body::RunFinished { outcome: outcome.to_owned(), commit: None, tree: None, reason: None };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         Registry::open(&path, clock, blobs).unwrap().append(subject, vec![body]).await.unwrap();

@@ -24,6 +24,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("plugin ls", &["JSON:"]),
     ("resume", &["--llm", "Examples:", "JSON:"]),
     ("plugin inspect", &["JSON:"]),
+    ("stop", &["--timeout", "exit code 0", "JSON:"]),
+    ("prune", &["--older-than", "--keep-size", "--dry-run", "JSON:"]),
     ("doctor", &["--llm", "JSON:"]),
     ("init", &["--force"]),
     ("completions", &["bash"]),

@@ -1,12 +1,16 @@
 //! One case: a run that meets one or more points, and is gone on with until it is done.
 
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use necro_host::registry::Reader;
+use necro_host::store::BlobStore;
 
 use crate::job::Kitchen;
 use crate::left::{Left, wrong};
 use crate::sites::{Act, Census, Point, count_into};
+use crate::world::plain;
 
 /// A run is gone on with so often at most.
 const MAX_STARTS: usize = 4;
@@ -54,13 +58,16 @@ pub(crate) fn play(points: &[Point], resumes: bool, undisturbed: &Left, keep: bo
         Played { points: points.to_vec(), met: 0, problems: Vec::new(), going_on: Census::default(), kept: None };
     let mut story = String::new();
     for start in 0..points.len() + MAX_STARTS {
+        if is_done(&kitchen) {
+            break;
+        }
         let mut command = if start == 0 || !resumes { kitchen.run() } else { kitchen.resume() };
         if let Some(point) = points.get(start) {
             point.put_into(&mut command);
         } else {
             count_into(&mut command, &log);
         }
-        let output = start_it(&mut command);
+        let output = command.output().unwrap();
         story.push_str(&format!("== start {start}: {}\n", said(&output)));
         match points.get(start) {
             Some(point) if met(point, &output) => {
@@ -97,20 +104,31 @@ pub(crate) fn play(points: &[Point], resumes: bool, undisturbed: &Left, keep: bo
     }
     if keep || !played.problems.is_empty() {
         played.problems.extend((!played.problems.is_empty()).then_some(story));
-        played.kept = Some(kept(kitchen));
+        played.kept = Some(kept(&kitchen, &played.name()));
     }
     played
 }
 
-/// Leaves the folder where it is, for whoever looks into it.
-fn kept(kitchen: Kitchen) -> PathBuf {
-    let folder = kitchen.world.path(".");
-    std::mem::forget(kitchen);
+/// Moves the folder to where it stays, for whoever looks into it.
+fn kept(kitchen: &Kitchen, name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crash").join(name.replace([' ', ',', '/'], "-"));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    let copied = plain("cp").arg("-a").arg(kitchen.world.path(".")).arg(&folder).status().unwrap();
+    assert!(copied.success(), "the folder of a case cannot be kept");
     folder
 }
 
-fn start_it(command: &mut Command) -> Output {
-    command.output().unwrap()
+/// Whether the run has its end: then there is nothing to go on with.
+fn is_done(kitchen: &Kitchen) -> bool {
+    let state = kitchen.world.state();
+    if !state.join("registry.db").exists() {
+        return false;
+    }
+    let reader = Reader::open(&state.join("registry.db"), BlobStore::open(state.join("blobs")).unwrap());
+    reader.is_ok_and(|reader| {
+        reader.latest_run().unwrap().is_some_and(|run| run.outcome.as_deref() == Some("done"))
+    })
 }
 
 /// Whether the process ended as the point wants it.

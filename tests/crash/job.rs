@@ -1,6 +1,7 @@
 //! The small job that is killed: planning, two tasks side by side and one after them, a trivial gate, and
 //! every tool that spirits have. The model answers by what a request says, so it need not know of kills.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use necro_host::llm::scripted::Script;
@@ -125,11 +126,7 @@ fn replies() -> Replies {
             "0.1",
             None,
             &[
-                &[
-                    list.clone(),
-                    write(&document("requirements.md"), REQUIREMENTS),
-                    write(&document("design.md"), DESIGN),
-                ],
+                &[list.clone(), write(&document("requirements.md"), REQUIREMENTS), write(&document("design.md"), DESIGN)],
                 &[finish("specify lunch")],
             ],
         )
@@ -174,6 +171,12 @@ fn replies() -> Replies {
         )
 }
 
+/// Where files need no disk: whoever is killed leaves to the next process all that it has written, on disk or not.
+fn fast() -> PathBuf {
+    let memory = PathBuf::from("/dev/shm");
+    if memory.is_dir() { memory } else { std::env::temp_dir() }
+}
+
 /// A repository, a state directory, and a model that remembers what it was asked.
 pub(crate) struct Kitchen {
     pub(crate) world: World,
@@ -192,8 +195,8 @@ pub(crate) struct Asked {
 
 impl Kitchen {
     pub(crate) fn new() -> Self {
-        let world =
-            World::new(&[("README.txt", "No bread yet\n"), ("necro.toml", SETTINGS), ("old/crumbs.txt", "a few\n")]);
+        let files = [("README.txt", "No bread yet\n"), ("necro.toml", SETTINGS), ("old/crumbs.txt", "a few\n")];
+        let world = World::below(&fast(), &files);
         let server = LlmServer::scripted(Some(KEY), Script::parse(&replies().text(), "replies.toml").unwrap());
         let job = world.file("job.md", JOB);
         Self { world, server, job }

@@ -140,7 +140,7 @@ pub(crate) fn wrong(kitchen: &Kitchen) -> Vec<String> {
         let damaged = records.reader.record(&execution.id).err();
         demand(damaged.is_none(), format!("the journal of {} is damaged: {damaged:?}", execution.plugin));
     }
-    let half: Vec<_> = half_written(&kitchen.world.state().join("blobs"));
+    let half = half_written(&kitchen.world.state());
     demand(half.is_empty(), format!("half-written files are left: {half:?}"));
     drop(records);
     found.extend(asked_too_often(kitchen));
@@ -149,7 +149,11 @@ pub(crate) fn wrong(kitchen: &Kitchen) -> Vec<String> {
 
 /// Files that a process had begun to write.
 fn half_written(folder: &Path) -> Vec<String> {
-    let begun = |path: &&std::path::PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(".new-");
+    let begun = |path: &&std::path::PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with(".new-") || name.starts_with("tmp_") || name.ends_with(".lock") && name != "owner.lock"
+            || path.starts_with("blobs/begun")
+    };
     files_below(folder).iter().filter(begun).map(|path| path.display().to_string()).collect()
 }
 

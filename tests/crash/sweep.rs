@@ -1,5 +1,6 @@
 //! Plays cases, a few at a time, and tells how they went.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -75,6 +76,55 @@ fn a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened() {
         println!("{:>6} {site}{}", passed.hits, if passed.is_write { " (write)" } else { "" });
     }
     tell(&play_all(&asked_for().unwrap_or_else(|| each_alone(census.kills(all()))), &left));
+}
+
+/// Kills from which a run goes on in different ways: planning, a claim, a spirit, a command, a gate, a review,
+/// a merge, and the records between them. Each with the passing that is meant.
+const FIRST: &[(&str, u64)] = &[
+    ("append.RunStarted.after", 1),
+    ("llm.send.after", 3),
+    ("registry.create-tasks.after", 1),
+    ("registry.claim.after", 2),
+    ("llm.send.after", 9),
+    ("files.rename.after", 8),
+    ("command.start.after", 1),
+    ("journal.answered.after", 20),
+    ("git.commit.after", 4),
+    ("command.start.after", 3),
+    ("begin.review.after", 6),
+    ("ref.spec-branch.after", 4),
+    ("transition.TaskCompleted.after", 1),
+    ("llm.send.after", 14),
+];
+
+/// Each site that is passed while a run goes on, behind a kill from which it is passed.
+fn again(first: &[Played]) -> Vec<Vec<Point>> {
+    let mut ways: BTreeMap<String, Vec<(Point, u64)>> = BTreeMap::new();
+    for played in first {
+        for (site, passed) in played.going_on.sites() {
+            ways.entry(site.to_owned()).or_default().push((played.points[0].clone(), passed.hits));
+        }
+    }
+    let cases = ways.into_iter().enumerate().flat_map(|(number, (site, ways))| {
+        // Not always behind the same kill.
+        let chosen = if all() { ways } else { vec![ways[number % ways.len()].clone()] };
+        chosen.into_iter().map(move |(first, hits)| {
+            let hit = if number % 2 == 0 { 1 } else { hits };
+            vec![first, Point::kill(&site, hit)]
+        })
+    });
+    let mut cases: Vec<Vec<Point>> = cases.collect();
+    // And once more at the same place: what has been done twice already.
+    cases.extend(FIRST.iter().step_by(4).map(|(site, hit)| vec![Point::kill(site, *hit), Point::kill(site, 1), Point::kill(site, 1)]));
+    cases
+}
+
+#[test]
+fn a_run_that_is_killed_again_while_it_goes_on_ends_as_if_nothing_had_happened() {
+    let (left, _) = undisturbed();
+    let first = each_alone(FIRST.iter().map(|(site, hit)| Point::kill(site, *hit)).collect());
+    let first = play_all(&first, &left);
+    tell(&play_all(&again(&first), &left));
 }
 
 #[test]

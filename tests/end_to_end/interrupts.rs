@@ -97,6 +97,32 @@ fn an_interrupt_suspends_its_attempts_and_the_same_command_goes_on_with_them() {
 }
 
 #[test]
+fn a_stop_from_another_terminal_is_an_interrupt_and_says_when_it_is_over() {
+    let (world, _pipe) = world();
+    let mut running = start(&world, &replies().held(&["1", "2", "3"]));
+    running.wait_for("▸", 3);
+    let status = finish(&mut world.command("status", &["--json"]));
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(status["owner"]["pid"], running.id());
+    assert_eq!((&status["owner"]["run"], &status["owner"]["answers"]), (&status["run"]["id"], &true.into()));
+    let pruned = finish(&mut world.command("prune", &["--keep-size", "0B"]));
+    assert_eq!(pruned.code, Some(0), "{pruned:#?}");
+    assert!(
+        pruned.stdout.contains("no run has journals") && pruned.stdout.contains("while a run goes on"),
+        "{pruned:#?}"
+    );
+    let stopped = finish(&mut world.command("stop", &["--json"]));
+    assert_eq!(stopped.code, Some(0), "{stopped:#?}");
+    let summary: serde_json::Value = serde_json::from_str(&stopped.stdout).unwrap();
+    assert_eq!((&summary["stopped"], &summary["owner"]["pid"]), (&true.into(), &running.id().into()));
+    assert_eq!((&summary["owner"]["run"], &summary["owner"]["spec"]), (&status["run"]["id"], &"list".into()));
+    let finished = running.finish();
+    assert_stopped_in_order(&world, &finished, 0);
+    let again = finish(&mut world.command("stop", &[]));
+    assert!(again.code == Some(0) && again.stdout.starts_with("nothing to stop"), "{again:#?}");
+}
+
+#[test]
 fn an_interrupt_during_a_merge_costs_no_attempt() {
     let (world, pipe) = world();
     let mut running = start(&world, &replies().together(&["1", "2", "3"]));

@@ -67,7 +67,12 @@ impl Finished {
 impl World {
     /// A world whose repository has these files in its one commit.
     pub(crate) fn new(files: &[(&str, &str)]) -> Self {
-        let world = Self { dir: tempfile::tempdir().unwrap() };
+        Self::below(&std::env::temp_dir(), files)
+    }
+
+    /// The same in a folder of its own below `parent`.
+    pub(crate) fn below(parent: &Path, files: &[(&str, &str)]) -> Self {
+        let world = Self { dir: tempfile::tempdir_in(parent).unwrap() };
         for folder in ["state", "tmp"] {
             fs::create_dir(world.path(folder)).unwrap();
         }

@@ -1,11 +1,15 @@
 //! The command line's grammar: commands, flags, their help and examples.
 
+mod upkeep;
+
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::domain::task::TaskState;
+
+pub(crate) use upkeep::{PruneArgs, StopArgs};
 
 /// Turns a job description into reviewed, merged commits.
 #[derive(Debug, Parser)]
@@ -68,6 +72,8 @@ pub(crate) enum Command {
     Plan(RunArgs),
     /// Bring the spec branch into your repository as `necro/<spec>`; your checkout is not touched.
     Land(LandArgs),
+    /// Ask the process that works in the state directory to stop in order, and wait until it has.
+    Stop(StopArgs),
     /// Say how far a run is.
     Status(StatusArgs),
     /// List tasks.
@@ -91,6 +97,8 @@ pub(crate) enum Command {
     /// List plugins, or inspect one.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Drop the journals of runs that are over, by age or size, and what nothing names any more.
+    Prune(PruneArgs),
     /// Check git, key, model, gate and disk.
     Doctor(DoctorArgs),
     /// Write a commented `necro.toml`.
@@ -240,8 +248,8 @@ pub(crate) struct LandArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Works while the run goes on, too.
 
-JSON: an object with `spec`, `state_dir`, `run` (its record), `going_on` (a process works in the state \
-directory), `tasks` (`total`, `done`, `failed`, `running`, `ready`, `blocked`, `cancelled`; containers \
+JSON: an object with `spec`, `state_dir`, `run` (its record), `going_on` (a process works on it), `owner` \
+(null, or who works in the state directory: `pid`, `since`, `run`, `answers`), `tasks` (`total`, `done`, `failed`, `running`, `ready`, `blocked`, `cancelled`; containers \
 are not counted), `active` and `failed` (lists), `cost`.")]
 pub(crate) struct StatusArgs {
     /// What and where.
@@ -297,7 +305,7 @@ Examples:
 JSON: an object with `key`, `task` (null for planning steps), `notes` and `attempts`; each attempt has \
 `attempt`, `instance`, `outcome`, `reason`, `routing` (`plugin`, `decision` with `scores`, `candidates`), \
 `summary`, `failure`, `commit`, `files`, `cost`, `gates`, `findings`, `artifacts`, `diff`, `checks`, \
-`conversation` (with --conversation).")]
+`conversation` (with --conversation), `pruned_at` (when its journal was dropped).")]
 pub(crate) struct ShowArgs {
     /// The task's number; `0.1` and `0.2` are the planning steps.
     pub task: String,

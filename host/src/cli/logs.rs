@@ -56,6 +56,8 @@ struct Polled {
     lines: Vec<Line>,
     /// The newest run of the spec has ended: nothing more will come.
     ended: bool,
+    /// Executions whose journals were dropped.
+    pruned: usize,
 }
 
 /// Where following stands.
@@ -84,8 +86,11 @@ pub(crate) async fn run(args: LogsArgs, style: Style) -> Result<(), ServiceError
         })
         .await?;
         follower = back;
-        let Polled { lines: mut found, ended } = found?;
-        let nothing = first && found.is_empty();
+        let Polled { lines: mut found, ended, pruned } = found?;
+        let nothing = first && found.is_empty() && pruned == 0;
+        if first && pruned > 0 && !json {
+            out::tell(&format!("{} pruned", words::count(pruned, "journal")));
+        }
         if first {
             let skipped = found.len().saturating_sub(lines.unwrap_or(usize::MAX));
             found.drain(..skipped);
@@ -166,7 +171,12 @@ impl Follower {
         // A process that was killed writes no end.
         let ended = has_end || service::owner(&self.records.state) == Owner::Nobody;
         let more = more && !ended;
+        let mut pruned = 0;
         for execution in self.executions(false)? {
+            if execution.pruned_at.is_some() {
+                pruned += 1;
+                continue;
+            }
             let (Some(who), Some(task), Some(attempt)) = (instance_of(&execution), execution.task, execution.attempt)
             else {
                 continue;
@@ -203,7 +213,7 @@ impl Follower {
             }
         }
         lines.sort_by(|a, b| (a.at, &a.execution, a.sequence).cmp(&(b.at, &b.execution, b.sequence)));
-        Ok(Polled { lines, ended })
+        Ok(Polled { lines, ended, pruned })
     }
 }
 

@@ -50,6 +50,12 @@ pub(crate) fn cwd() -> Result<PathBuf, ServiceError> {
     std::env::current_dir().map_err(|source| ServiceError::Io { path: ".".into(), source })
 }
 
+/// The state directory of `place`, for those who ask its owner.
+pub(crate) async fn state(place: &Place) -> Result<StateDir, ServiceError> {
+    let place = place.clone();
+    blocking(move || service::begun_state(&place.repo, &cwd()?, place.state.as_deref())).await
+}
+
 impl Records {
     /// Blocking.
     pub(crate) fn open(place: &Place) -> Result<Self, ServiceError> {

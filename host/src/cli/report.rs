@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::style::Style;
 use super::{neutral, out};
+use crate::service::control::ControlError;
 use crate::service::{ServiceError, StateDirError, Trouble, chain};
 use crate::workspace::SourceError;
 
@@ -37,8 +38,14 @@ pub(crate) const fn code(error: &ServiceError) -> u8 {
 
 fn hint(error: &ServiceError) -> Option<&'static str> {
     match error {
-        ServiceError::StateDir(StateDirError::Held { .. }) => {
-            Some("wait for it to end, or work elsewhere with --state DIR")
+        ServiceError::StateDir(StateDirError::Held { .. }) => Some(
+            "`necro-host stop` (with the same --repo and --state) ends it in order; or wait, or work elsewhere with --state DIR",
+        ),
+        ServiceError::Control(ControlError::NoAnswer { .. }) => {
+            Some("interrupt that process (`kill -INT` and its number), or wait for it to end")
+        }
+        ServiceError::Control(ControlError::StillThere { .. }) => {
+            Some("wait on with a longer --timeout; a second interrupt (`kill -INT` and its number) ends it at once")
         }
         ServiceError::StateDir(StateDirError::Missing { .. }) => {
             Some("`necro-host run` makes one; --repo or --state say where to look")

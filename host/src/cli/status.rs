@@ -10,7 +10,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::domain::id::{Instance, SpecName, TaskId};
 use crate::domain::task::{Task, TaskState};
 use crate::registry::{CostSummary, Run};
-use crate::service::{self, Owner, ServiceError};
+use crate::service::{self, Ownership, ServiceError};
 
 /// How many tasks are in a state, its name, and its colour.
 type Other<'a> = (usize, &'a str, fn(Style, &str) -> String);
@@ -25,8 +25,10 @@ struct Status {
     state_dir: String,
     /// The newest run on the spec.
     run: Option<Run>,
-    /// It has no end yet, and a process works in the state directory.
+    /// It has no end yet, and a process works on it.
     going_on: bool,
+    /// Who works in the state directory.
+    owner: Option<Ownership>,
     tasks: Counts,
     active: Vec<Active>,
     failed: Vec<Failed>,
@@ -69,19 +71,27 @@ struct Failed {
 /// Runs `status`.
 pub(crate) async fn run(query: QueryArgs, style: Style) -> Result<(), ServiceError> {
     let named = query.spec;
-    let status = open::read(&query.place, move |records| status(records, named.as_deref())).await?;
+    // Asked first: an owner that is gone by the time of the reading has written its end.
+    let owner = match open::state(&query.place).await {
+        Ok(state) => service::ownership(&state).await,
+        // What is wrong with the place is said below.
+        Err(_) => None,
+    };
+    let status = open::read(&query.place, move |records| status(records, named.as_deref(), owner)).await?;
     if query.json {
         return out::json(&status);
     }
     out::print(&text(&status, SystemClock::default().now(), style))
 }
 
-fn status(records: &Records, named: Option<&str>) -> Result<Status, ServiceError> {
+fn status(records: &Records, named: Option<&str>, owner: Option<Ownership>) -> Result<Status, ServiceError> {
     let spec = records.spec(named)?;
     let run = records.run(&spec)?;
     let tasks = records.reader.tasks(&spec)?;
     let unfinished = run.as_ref().is_some_and(|run| run.finished_at.is_none());
-    let going_on = unfinished && service::owner(&records.state) != Owner::Nobody;
+    // One that answers may work on another run, or on none.
+    let is_meant = |owner: &Ownership| !owner.answers || owner.run.as_ref() == run.as_ref().map(|run| &run.id);
+    let going_on = unfinished && owner.as_ref().is_some_and(is_meant);
     let active = tasks.iter().filter_map(|task| {
         let assigned = task.assigned.as_ref()?;
         Some(Active {
@@ -100,6 +110,7 @@ fn status(records: &Records, named: Option<&str>) -> Result<Status, ServiceError
     Ok(Status {
         state_dir: records.state.root().display().to_string(),
         going_on,
+        owner,
         tasks: Counts::of(&tasks),
         active: active.collect(),
         failed: failed.collect(),
@@ -148,7 +159,7 @@ impl Counts {
 }
 
 fn text(status: &Status, now: jiff::Timestamp, style: Style) -> String {
-    let Status { spec, state_dir, run, going_on, tasks, active, failed, cost, flags } = status;
+    let Status { spec, state_dir, run, going_on, owner, tasks, active, failed, cost, flags } = status;
     let mut text = String::new();
     let mut line = |name: &str, value: &str| text.push_str(&format!("{} {value}\n", style.dim(&format!("{name:<8}"))));
     line("spec", &style.bold(spec.as_str()));
@@ -183,10 +194,18 @@ fn text(status: &Status, now: jiff::Timestamp, style: Style) -> String {
             line("", &style.yellow(&format!("{calls} without an answer: maybe paid for, maybe not")));
         }
     }
+    if let Some(Ownership { pid, since, run: _, answers }) = owner {
+        let since = since.map_or_else(String::new, |since| format!(" since {} UTC", words::when(since)));
+        let silent = if *answers { String::new() } else { style.yellow("; it does not answer") };
+        line("owner", &format!("process {pid}{since}{silent}"));
+    }
     line("kept in", state_dir);
     text.push_str(&format!(
         "\nlook: necro-host tasks{flags} · necro-host show <task>{flags} · necro-host logs -f{flags}\n"
     ));
+    if owner.is_some() {
+        text.push_str(&format!("end:  necro-host stop{flags}\n"));
+    }
     text
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails, WasmFeatures};
 
 use super::bindings::imports::necro::plugin as wit;
 use super::error::EngineError;
@@ -121,7 +121,9 @@ impl Engine {
     }
 }
 
-/// Settings that decide about determinism and interruption, the same for both ways of allocation.
+/// Settings that decide about determinism and interruption, the same for both ways of allocation. What
+/// differs from machine to machine is off: bits of NaN, the free choices of relaxed SIMD, and memory that
+/// threads share.
 fn base() -> Config {
     let mut config = Config::new();
     config
@@ -129,6 +131,7 @@ fn base() -> Config {
         .epoch_interruption(true)
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true)
+        .wasm_features(WasmFeatures::THREADS | WasmFeatures::SHARED_EVERYTHING_THREADS, false)
         .wasm_component_model(true)
         .concurrency_support(false)
         .max_wasm_stack(WASM_STACK_BYTES)
@@ -217,3 +220,6 @@ impl Drop for Ticker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

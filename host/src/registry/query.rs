@@ -373,6 +373,7 @@ fn execution_row(row: &Row<'_>, parts: &StoredParts<'_>) -> Answer<ExecutionReco
         ended_at: row.time_or_null("ended_at")?,
         outcome: value("outcome")?,
         usage: value("usage")?,
+        pruned_at: row.time_or_null("pruned_at")?,
     })
 }
 
@@ -470,7 +471,9 @@ fn sum_costs(conn: &Connection, of: &str, id: &str) -> Answer<CostSummary> {
                     c.input_tokens, c.cached_input_tokens, c.output_tokens, c.cost_microusd
              FROM calls c JOIN executions e ON e.number = c.execution WHERE {of} AND c.function = ?2
              UNION ALL
-             SELECT CASE c.reason WHEN 'uncertain' THEN 0 ELSE c.calls END, 0, 0,
+             SELECT CASE c.reason WHEN 'uncertain' THEN 0 ELSE c.calls END,
+                    CASE c.reason WHEN 'pruned-unanswered' THEN c.calls ELSE 0 END,
+                    CASE c.reason WHEN 'pruned-unpriced' THEN c.calls ELSE 0 END,
                     CASE c.reason WHEN 'uncertain' THEN c.calls ELSE 0 END,
                     c.input_tokens, c.cached_input_tokens, c.output_tokens, c.cost_microusd
              FROM charges c JOIN executions e ON e.number = c.execution WHERE {of})

@@ -44,6 +44,14 @@ impl Reader {
         Ok(Self { conn: schema::open_reader(path)?, blobs })
     }
 
+    pub(super) const fn conn(&self) -> &Connection {
+        &self.conn
+    }
+
+    pub(super) const fn blobs(&self) -> &BlobStore {
+        &self.blobs
+    }
+
     /// All runs, oldest first.
     pub fn runs(&self) -> Result<Vec<Run>, RegistryError> {
         query::runs(&self.conn)

@@ -286,6 +286,8 @@ pub struct ExecutionRecord {
     pub outcome: Option<Value>,
     /// Fuel, memory and the like.
     pub usage: Option<Value>,
+    /// When its calls, and what was large of the rest, were dropped.
+    pub pruned_at: Option<Timestamp>,
 }
 
 /// One host call of an execution.

@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 
 use crate::domain::call::Cost;
 use crate::domain::id::{ExecutionId, RunId};
+use crate::failpoint;
 
 use super::Registry;
 use super::error::RegistryError;
@@ -63,9 +64,7 @@ impl Registry {
     pub async fn cut_off(&self, id: &ExecutionId, reason: &str) -> Result<(), RegistryError> {
         let (id, outcome) = (id.clone(), json!({ "error": CUT_OFF, "message": reason }));
         let at = microseconds(self.shared.clock.now());
-        self.shared
-            .writer
-            .run(move |tx| {
+        let cut = self.shared.writer.run(move |tx| {
                 let changed = tx
                     .conn
                     .prepare_cached(
@@ -76,8 +75,8 @@ impl Registry {
                     )?
                     .execute((id.as_str(), time_text(at), outcome.to_string()))?;
                 if changed == 0 { Ok(()) } else { seal::seal_end(tx.conn, &id) }
-            })
-            .await
+            });
+        failpoint::awaiting("journal", "cut-off", cut).await
     }
 
     /// Charges every model call of `run` that was sent, perhaps, and never answered, at what its intent
@@ -87,7 +86,8 @@ impl Registry {
     /// When it cannot be recorded.
     pub async fn charge_uncertain(&self, run: &RunId) -> Result<usize, RegistryError> {
         let (run, at) = (run.clone(), time_text(self.shared.clock.now()));
-        self.shared.writer.run(move |tx| charge(tx, &run, &at)).await
+        let charged = self.shared.writer.run(move |tx| charge(tx, &run, &at));
+        failpoint::awaiting("journal", "charge", charged).await
     }
 
     /// Notes that an uncertain call is sent once more. Durable on return. Gives how often it was sent then.
@@ -96,9 +96,7 @@ impl Registry {
     /// [`RegistryError::UnknownCall`] when it does not wait for an answer.
     pub async fn send_again(&self, id: &ExecutionId, sequence: u64) -> Result<u32, RegistryError> {
         let id = id.clone();
-        self.shared
-            .writer
-            .run(move |tx| {
+        let sent = self.shared.writer.run(move |tx| {
                 let tries = tx
                     .conn
                     .prepare_cached(
@@ -110,8 +108,8 @@ impl Registry {
                     .query_row((id.as_str(), sequence), |row| row.get(0))
                     .optional()?;
                 tries.ok_or(RegistryError::UnknownCall { execution: id, sequence })
-            })
-            .await
+            });
+        failpoint::awaiting("journal", "send-again", sent).await
     }
 }
 

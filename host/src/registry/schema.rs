@@ -8,7 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::RegistryError;
-use crate::failpoint;
+use crate::failpoint::{self, Side};
 
 /// Number of the schema that this program writes.
 pub(super) const SCHEMA_VERSION: i64 = 2;
@@ -294,6 +294,9 @@ DROP TABLE old_bodies;
 DROP TABLE old_lists;
 ";
 
+/// What the name of a database begins with that is being made.
+const BEGUN: &str = ".new-";
+
 /// Tables that may be dropped without losing work.
 const RUNTIME: &str = "
 CREATE TABLE leases (
@@ -429,13 +432,20 @@ fn make(path: &Path) -> Result<(), RegistryError> {
         _ => Path::new("."),
     };
     fs::create_dir_all(folder).map_err(failed)?;
-    let file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder).map_err(failed)?;
+    // An owner that was killed here left its own; the lock on the directory says that it is gone.
+    for begun in fs::read_dir(folder).map_err(failed)?.flatten() {
+        if begun.file_name().as_encoded_bytes().starts_with(BEGUN.as_bytes()) {
+            fs::remove_file(begun.path()).map_err(failed)?;
+        }
+    }
+    let file = tempfile::Builder::new().prefix(BEGUN).tempfile_in(folder).map_err(failed)?;
     let conn = Connection::open(file.path())?;
     conn.pragma_update(None, "application_id", APPLICATION_ID)?;
     conn.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     conn.execute_batch(&["BEGIN;", LOG, PROJECTIONS, EXECUTIONS, JOURNAL, CHARGES, RUNTIME, "COMMIT;"].concat())?;
     conn.close().map_err(|(_, error)| error)?;
     file.as_file().sync_all().map_err(failed)?;
+    failpoint::reach("registry", "persist", Side::Before);
     match file.persist_noclobber(path) {
         Ok(_) => File::open(folder).and_then(|f| f.sync_all()).map_err(failed),
         // Another process was faster; its database is as good.

@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::control::ControlError;
 use super::state_dir::StateDirError;
 use crate::artifact::ArtifactError;
 use crate::config::ConfigError;
@@ -36,6 +37,8 @@ pub enum Trouble {
 pub enum ServiceError {
     #[error(transparent)]
     StateDir(#[from] StateDirError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -130,6 +133,7 @@ impl ServiceError {
             Self::StateDir(
                 StateDirError::Missing { .. } | StateDirError::Held { .. } | StateDirError::Refused { .. },
             )
+            | Self::Control(ControlError::Nobody { .. })
             | Self::Config(_)
             | Self::Source(_)
             | Self::Plugin(_)
@@ -152,7 +156,12 @@ impl ServiceError {
             }
             Self::Record(_) | Self::Model(HostError::BudgetExceeded(_)) => Trouble::Work,
             Self::Model(_) => Trouble::Environment,
-            Self::Workspace(_) | Self::Land(_) | Self::Registry(_) | Self::Host(_) | Self::Internal(_) => Trouble::Work,
+            Self::Control(_)
+            | Self::Workspace(_)
+            | Self::Land(_)
+            | Self::Registry(_)
+            | Self::Host(_)
+            | Self::Internal(_) => Trouble::Work,
         }
     }
 }

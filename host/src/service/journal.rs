@@ -196,3 +196,6 @@ impl Journal for ReadJournal {
         Err(JournalError::RecordEnds)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -167,9 +167,9 @@ pub async fn run(
     observer: Arc<dyn Observer>,
     stop: watch::Receiver<bool>,
 ) -> Result<EndedRun, ServiceError> {
-    let (stop_all, stopping) = watch::channel(false);
+    let (stop_all, _) = watch::channel(false);
     let forward = tokio::spawn(forward(stop, stop_all.clone()));
-    let ready = setup::prepare(&options, clock, observer, stopping).await.inspect_err(|_| forward.abort())?;
+    let ready = setup::prepare(&options, clock, observer, &stop_all).await.inspect_err(|_| forward.abort())?;
     let result = work(&options, &ready, stop_all).await;
     forward.abort();
     let (outcome, problems) = match &result {

@@ -302,7 +302,7 @@ impl PluginSet {
     /// When the store cannot be written.
     pub(crate) fn keep(&self, blobs: &BlobStore) -> Result<(), BlobError> {
         for Seated { plugin, .. } in self.all() {
-            if !blobs.contains(&plugin.digest) {
+            if !blobs.renew(&plugin.digest) {
                 blobs.put(&plugin.bytes)?;
             }
         }

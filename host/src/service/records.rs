@@ -4,10 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, test_kill_process};
+use serde::Serialize;
 
+use super::control::{self, Answer, Command, OwnerStatus};
 use super::error::ServiceError;
 use super::setup;
 use super::state_dir::StateDir;
+use crate::domain::id::RunId;
 use crate::workspace::{Source, without_credentials};
 
 /// The state directory of a repository as an earlier run left it, by the same rules as a run's.
@@ -17,6 +20,15 @@ use crate::workspace::{Source, without_credentials};
 pub fn existing_state(repository: &str, cwd: &Path, given: Option<&Path>) -> Result<StateDir, ServiceError> {
     let source = setup::source(repository, cwd)?;
     Ok(StateDir::existing(&setup::state_path(&source, cwd, given), setup::work_tree(&source))?)
+}
+
+/// The same, also while the first run there still gets ready.
+///
+/// # Errors
+/// As [`existing_state`].
+pub fn begun_state(repository: &str, cwd: &Path, given: Option<&Path>) -> Result<StateDir, ServiceError> {
+    let source = setup::source(repository, cwd)?;
+    Ok(StateDir::begun(&setup::state_path(&source, cwd, given), setup::work_tree(&source))?)
 }
 
 /// The root of the work tree around `repository`; itself where there is none around it.
@@ -56,6 +68,29 @@ pub fn owner(state: &StateDir) -> Owner {
         Ok(()) | Err(rustix::io::Errno::PERM) => Owner::Process(pid.as_raw_nonzero().get().unsigned_abs()),
         Err(_) => Owner::Nobody,
     }
+}
+
+/// An owner of a state directory, as far as it can be known from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ownership {
+    /// Its process.
+    pub pid: u32,
+    /// Since when; absent when only the number of its process is known.
+    pub since: Option<jiff::Timestamp>,
+    /// The run that it works on, when it says so.
+    pub run: Option<RunId>,
+    /// It answers over its socket.
+    pub answers: bool,
+}
+
+/// Who owns a state directory: asked over the socket, and by the note when nobody answers there.
+pub async fn ownership(state: &StateDir) -> Option<Ownership> {
+    if let Ok(Answer::Status(OwnerStatus { pid, since, run, .. })) = control::ask(state, &Command::Status).await {
+        return Some(Ownership { pid, since: Some(since), run, answers: true });
+    }
+    let Owner::Process(pid) = owner(state) else { return None };
+    let since = state.owner_note().rsplit(' ').next().and_then(|time| time.parse().ok());
+    Some(Ownership { pid, since, run: None, answers: false })
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::basefiles::BaseFiles;
+use super::control::Owned;
 use super::error::ServiceError;
 use super::gate::{Gate, GateCommand};
 use super::necromancer::{Goal, RunOptions};
 use super::plugins::{Loading, PluginSet};
 use super::progress::{Observer, Progress};
-use super::state_dir::{DEFAULT_NAME, StateDir, StateLock};
+use super::state_dir::{DEFAULT_NAME, StateDir};
 use super::workshop::{SpiritCommand, Workshop, stopped};
 use super::{llm_access, resume, specbranch, specname};
 use crate::artifact::ArtifactStore;
@@ -44,7 +45,7 @@ pub(crate) struct Ready {
     /// The run as it was left, when it goes on.
     pub(crate) earlier: Option<Run>,
     warnings: Vec<String>,
-    _lock: StateLock,
+    lock: Owned,
 }
 
 /// Where a repository's state is: `given`, or its usual place.
@@ -100,7 +101,11 @@ pub(crate) fn serves(state: &StateDir, source: &Source) -> Result<(), ServiceErr
 }
 
 /// Opens the registry while something else goes on.
-async fn open_registry(path: PathBuf, clock: Arc<dyn Clock>, blobs: BlobStore) -> Result<Registry, ServiceError> {
+pub(crate) async fn open_registry(
+    path: PathBuf,
+    clock: Arc<dyn Clock>,
+    blobs: BlobStore,
+) -> Result<Registry, ServiceError> {
     let opening = tokio::task::spawn_blocking(move || Registry::open(&path, clock, blobs));
     Ok(opening.await.map_err(|error| ServiceError::Internal(error.to_string()))??)
 }
@@ -110,7 +115,7 @@ struct Gathered {
     source: Source,
     seen: Inspection,
     state: StateDir,
-    lock: StateLock,
+    lock: Owned,
     blobs: BlobStore,
     mirror: Arc<Mirror>,
     registry: Registry,
@@ -128,7 +133,11 @@ struct Gathered {
 
 /// Refuses what cannot work, then gets everything that a run needs. It may be dropped at any point:
 /// git is killed with it, and the next run takes away what git leaves.
-async fn gather(options: &RunOptions, clock: &Arc<dyn Clock>) -> Result<Gathered, ServiceError> {
+async fn gather(
+    options: &RunOptions,
+    clock: &Arc<dyn Clock>,
+    stop: &watch::Sender<bool>,
+) -> Result<Gathered, ServiceError> {
     let source = source(&options.repository, &options.cwd)?;
     let loading = Loading::begin(options.cache.clone(), &options.plugins);
     // With the settings of the checkout, only to refuse early; those of the base commit count.
@@ -144,10 +153,10 @@ async fn gather(options: &RunOptions, clock: &Arc<dyn Clock>) -> Result<Gathered
 
     let state = state_path(&source, &options.cwd, options.state.as_deref());
     let state = StateDir::create(&state, work_tree(&source))?;
-    let lock = state.lock(clock.now())?;
+    let lock = Owned::take(&state, clock.now(), stop)?;
     serves(&state, &source)?;
     let mirror = Mirror::open(git.at_home(state.root())?, &state.repositories(), source.clone()).await?;
-    let blobs = BlobStore::open(state.blobs())?;
+    let blobs = BlobStore::own(state.blobs())?;
     let opening = open_registry(state.registry(), Arc::clone(clock), blobs.clone());
     let (fetched, registry) = tokio::join!(mirror.fetch(), opening);
     fetched?;
@@ -195,10 +204,11 @@ pub(crate) async fn prepare(
     options: &RunOptions,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
-    stop: watch::Receiver<bool>,
+    stop_all: &watch::Sender<bool>,
 ) -> Result<Ready, ServiceError> {
+    let stop = stop_all.subscribe();
     let gathered = tokio::select! {
-        gathered = gather(options, &clock) => gathered?,
+        gathered = gather(options, &clock, stop_all) => gathered?,
         () = stopped(stop.clone()) => return Err(ServiceError::Interrupted),
     };
     let Gathered {
@@ -259,9 +269,11 @@ pub(crate) async fn prepare(
         earlier,
         warnings,
         shop,
-        _lock: lock,
+        lock,
     };
     announce(options, &ready, &seen.base_branch, &base).await?;
+    // Not before it is recorded: what a run that is not names may be pruned.
+    ready.lock.works_on(&ready.shop.run, &ready.shop.spec, &ready.shop.registry);
     Ok(ready)
 }
 

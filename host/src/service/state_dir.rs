@@ -108,6 +108,18 @@ impl StateDir {
         }
     }
 
+    /// The directory as an owner has at least begun to make it: it may have no registry yet.
+    ///
+    /// # Errors
+    /// As [`StateDir::existing`].
+    pub fn begun(root: &Path, work_tree: Option<&Path>) -> Result<Self, StateDirError> {
+        refuse_brought_along(root, work_tree)?;
+        match root.canonicalize() {
+            Ok(root) if is_ours(&root) => Ok(Self { root }),
+            _ => Err(StateDirError::Missing { path: root.to_owned() }),
+        }
+    }
+
     /// Whether `root` can be, or already is, a state directory. Looks and changes nothing.
     ///
     /// # Errors
@@ -159,6 +171,28 @@ impl StateDir {
     pub fn owner_note(&self) -> String {
         let note = File::open(self.root.join(LOCK)).map(read_note);
         note.unwrap_or_default()
+    }
+
+    /// Whether somebody holds the lock. For a moment nobody else can take it.
+    ///
+    /// # Errors
+    /// When the lock cannot be read.
+    pub(crate) fn is_held(&self) -> Result<bool, StateDirError> {
+        let path = self.root.join(LOCK);
+        match open_lock_to_look(&path)?.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(source)) => Err(fail(&path)(source)),
+        }
+    }
+
+    /// Returns when nobody holds the lock any more. Blocking, for as long as that takes.
+    ///
+    /// # Errors
+    /// When the lock cannot be read.
+    pub(crate) fn wait_until_free(&self) -> Result<(), StateDirError> {
+        let path = self.root.join(LOCK);
+        open_lock_to_look(&path)?.lock_shared().map_err(fail(&path))
     }
 
     /// Takes the lock without waiting.
@@ -235,6 +269,12 @@ fn is_ours(root: &Path) -> bool {
     // The note is missing when the owner ended between making the file and writing into it.
     let lock = begins(LOCK, NOTE.as_bytes()).is_some_and(|start| start.is_empty() || start == NOTE.as_bytes());
     lock || begins(REGISTRY, SQLITE).is_some_and(|start| start == SQLITE)
+}
+
+fn open_lock_to_look(path: &Path) -> Result<File, StateDirError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(no_link).open(path).map_err(fail(path))
 }
 
 fn open_lock(path: &Path) -> Result<File, StateDirError> {

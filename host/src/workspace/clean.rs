@@ -14,7 +14,10 @@ use cap_std::fs::{Dir, OpenOptions};
 
 use super::WorkspaceError;
 use crate::domain::id::CommitId;
-use crate::failpoint;
+use crate::failpoint::{self, Side};
+
+/// What the names of files begin with that are being written.
+const BEGUN: &str = ".new-";
 
 /// The files and folders of a tree.
 pub(crate) struct Tracked {
@@ -156,12 +159,24 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), WorkspaceError> {
     let written = || {
         let folder = path.parent().unwrap_or(Path::new("."));
         let rights = fs::Permissions::from_mode(0o666);
-        let mut new = tempfile::Builder::new().prefix(".new-").permissions(rights).tempfile_in(folder)?;
+        let mut new = tempfile::Builder::new().prefix(BEGUN).permissions(rights).tempfile_in(folder)?;
         new.write_all(text.as_bytes())?;
+        failpoint::reach("file", "persist", Side::Before);
         new.persist(path).map_err(|failed| failed.error)
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     failpoint::writing("file", &name, || written().map(drop).map_err(WorkspaceError::io(path)))
+}
+
+/// Removes what a killed process had begun to [`write`] into a folder of the host's.
+pub(crate) fn drop_begun(folder: &Path) -> Result<(), WorkspaceError> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries.flatten() {
+        if entry.file_name().as_bytes().starts_with(BEGUN.as_bytes()) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes a file, a link or a folder, if it is there.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use git2::{Oid, Repository};
 
-use super::clean::write;
+use super::clean::{drop_begun, write};
 use super::git::{Call, Git};
 use super::objects::{Objects, TreeId};
 use super::source::{Source, TRANSPORTS};
@@ -145,6 +145,7 @@ impl Mirror {
     pub async fn open(git: Git, repos_dir: &Path, source: Source) -> Result<Arc<Self>, WorkspaceError> {
         let mirror = Self::at(git, repos_dir, source);
         let (made, note, whose) = (mirror.path.clone(), mirror.dir.join(NOTE), mirror.source.display());
+        let hosts = folders(&mirror.dir.join("host"));
         blocking(move || {
             failpoint::writing("mirror", "make", || {
                 for sub in ["objects/info", "objects/pack", "refs/heads", "info"] {
@@ -154,6 +155,9 @@ impl Mirror {
             })?;
             drop_stale_locks(&made)?;
             drop_half_packs(&made)?;
+            for folder in [made.clone(), made.join("info")].into_iter().chain(hosts) {
+                drop_begun(&folder)?;
+            }
             seal(&made)
         })
         .await?;
@@ -319,6 +323,11 @@ fn tips(repository: &Repository, prefix: &str) -> Option<BTreeMap<String, Oid>> 
             Some((name, commit))
         })
         .collect()
+}
+
+/// What is in a folder; nothing when it is not there.
+fn folders(of: &Path) -> Vec<PathBuf> {
+    fs::read_dir(of).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 /// Puts configuration and attributes back if anything changed them. Several calls, also of several

@@ -56,6 +56,8 @@ pub(super) struct ShownAttempt {
     /// From the test artifact: what each command of the gate printed.
     pub(super) checks: Vec<Check>,
     pub(super) conversation: Option<Conversation>,
+    /// When its journal was dropped, and the conversation with it.
+    pub(super) pruned_at: Option<jiff::Timestamp>,
 }
 
 /// The recorded routing decision.
@@ -118,6 +120,10 @@ pub(super) fn gather(
             attempt.checks = serde_json::from_value(value["checks"].clone()).unwrap_or_default();
         }
         if let Some(execution) = &attempt.execution {
+            attempt.pruned_at = records.reader.execution(execution)?.and_then(|execution| execution.pruned_at);
+            if attempt.pruned_at.is_some() {
+                continue;
+            }
             let mut conversation = Conversation::read(&records.reader.calls(execution)?);
             if !messages {
                 conversation.messages.clear();
@@ -159,6 +165,7 @@ fn recorded(records: &Records, attempt: Attempt) -> Result<ShownAttempt, Service
         diff: None,
         checks: Vec::new(),
         conversation: None,
+        pruned_at: None,
     })
 }
 
@@ -196,6 +203,7 @@ fn executed(execution: ExecutionRecord) -> ShownAttempt {
         diff: None,
         checks: Vec::new(),
         conversation: None,
+        pruned_at: None,
     }
 }
 

@@ -213,6 +213,9 @@ impl Page {
     }
 
     fn conversation(&mut self, attempt: &ShownAttempt, flags: &str) {
+        if let Some(pruned) = attempt.pruned_at {
+            self.line("talk", &format!("its journal was pruned on {} UTC", words::when(pruned)));
+        }
         let Some(conversation) = &attempt.conversation else { return };
         let Conversation { turns, tool_calls, cost, messages, errors } = conversation;
         let turns = words::count(usize::try_from(*turns).unwrap_or(usize::MAX), "turn");
