@@ -49,7 +49,7 @@ fn the_same_policies_change_nothing() {
     for choice in ["routing=least-busy", "scheduling=priority", "review=missing-tests", "review=diff-size"] {
         let report = tried(&world, choice);
         let (decisions, changed) = (&report["tried"][0]["decisions"], &report["tried"][0]["changed"]);
-        assert!(decisions.as_u64().unwrap() >= 2 && *changed == 0, "{choice}: {report:#}");
+        assert!(decisions.as_u64().unwrap() >= 1 && *changed == 0, "{choice}: {report:#}");
         let told = replay(&world, &world.state(), &["--with", choice]).stdout;
         assert!(told.contains("0 of") && !told.contains('~'), "{told}");
     }
