@@ -327,16 +327,23 @@ fn text<'r>(row: &'r Row<'_>, column: usize) -> Answer<Option<&'r str>> {
 
 /// Every run of exactly 64 lower-case hexadecimal digits: how a digest is written, wherever it stands.
 fn digests_in(text: &str) -> impl Iterator<Item = &str> {
-    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_digit = |byte: &&u8| matches!(**byte, b'0'..=b'9' | b'a'..=b'f');
+    let bytes = text.as_bytes();
+    // What comes before is no digit, or nothing.
     let mut rest = 0;
     std::iter::from_fn(move || {
-        let bytes = text.as_bytes();
-        while rest < bytes.len() {
-            let length = bytes[rest..].iter().take_while(|byte| is_digit(byte)).count();
-            let found = (length == DIGITS).then(|| &text[rest..rest + length]);
-            rest += length.max(1);
-            if found.is_some() {
-                return found;
+        // A run that begins within the next 64 bytes is long enough only if the last of them belongs to it.
+        while let Some(last) = bytes.get(rest + DIGITS - 1) {
+            let at = rest + DIGITS - 1;
+            if !is_digit(&last) {
+                rest = at + 1;
+                continue;
+            }
+            let start = at - bytes[rest..at].iter().rev().take_while(is_digit).count();
+            let end = at + bytes[at..].iter().take_while(is_digit).count();
+            rest = end + 1;
+            if end - start == DIGITS {
+                return Some(&text[start..end]);
             }
         }
         None
@@ -361,6 +368,12 @@ mod tests {
         let commit = "c".repeat(40);
         let text = format!("{{\"$body\":\"{one}\",\"é\":[\"{commit}\"],\"sha256\":\"{two}\"}}{one}");
         assert_eq!(digests_in(&text).collect::<Vec<_>>(), [&one, &two, &one]);
+        for offset in 0..200 {
+            let (before, after) = (format!("{}\"", "é7".repeat(offset)), "x".repeat(offset));
+            let text = format!("{before}{one}{after}\"{two}");
+            let text = if offset % 2 == 0 { text } else { text.replace('é', "x") };
+            assert_eq!(digests_in(&text).collect::<Vec<_>>(), [&one, &two], "{text}");
+        }
         for none in [String::new(), one.to_uppercase(), format!("{one}0"), one[1..].to_owned()] {
             assert_eq!(digests_in(&none).count(), 0, "{none}");
         }
