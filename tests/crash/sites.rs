@@ -104,7 +104,9 @@ impl Census {
             OFTEN.. => spread(hits, MANY),
             _ => spread(hits, 3),
         };
-        let kill = |(site, passed): (&str, Passed)| choose(passed.hits).into_iter().map(|hit| Point::kill(site, hit)).collect();
+        let kill = |(site, passed): (&str, Passed)| {
+            choose(passed.hits).into_iter().map(|hit| Point::kill(site, hit)).collect()
+        };
         self.sites().map(kill).collect::<Vec<Vec<Point>>>().concat()
     }
 

@@ -264,9 +264,7 @@ impl<'a> Marks<'a> {
     /// The item before it, its form, and the bytes that it takes.
     fn item(&self, digest: &str) -> Answer<Option<(Option<String>, String, u64)>> {
         self.conn
-            .prepare_cached(
-                "SELECT previous, item, length(CAST(item AS BLOB)) AS size FROM lists WHERE digest = ?1",
-            )?
+            .prepare_cached("SELECT previous, item, length(CAST(item AS BLOB)) AS size FROM lists WHERE digest = ?1")?
             .query_and_then([digest], |row| {
                 Ok((row.get("previous")?, readable(row, "item")?.unwrap_or_default(), row.get("size")?))
             })?

@@ -45,15 +45,18 @@ impl Spirit for Clerk {
                 task_id: None,
                 sender: None,
                 message_id: None,
-            }).map_err(Failure::Host)?;
+            })
+            .map_err(Failure::Host)?;
         }
-        let letters: Vec<String> = mailbox::receive().map_err(Failure::Host)?.into_iter().map(|letter| letter.payload).collect();
+        let letters: Vec<String> =
+            mailbox::receive().map_err(Failure::Host)?.into_iter().map(|letter| letter.payload).collect();
         artifact::put("log", "letters.log", "text/plain", letters.join("\n").as_bytes()).map_err(Failure::Host)?;
         workspace_edit::write("letters.txt", &format!("{}\n", letters.join(", "))).map_err(Failure::Host)?;
         drop(desk);
         let again = take_desk()?;
         let kept = workspace::read("letters.txt", None).map_err(Failure::Host)?.text;
-        workspace_edit::write("letters.txt", &format!("{kept}under the lock {}\n", again.name())).map_err(Failure::Host)?;
+        workspace_edit::write("letters.txt", &format!("{kept}under the lock {}\n", again.name()))
+            .map_err(Failure::Host)?;
         Ok(Report { title: "file letters".to_owned(), summary: format!("Letters: {}.", letters.join(", ")) })
     }
 }
