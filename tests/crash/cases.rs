@@ -126,9 +126,7 @@ fn is_done(kitchen: &Kitchen) -> bool {
         return false;
     }
     let reader = Reader::open(&state.join("registry.db"), BlobStore::open(state.join("blobs")).unwrap());
-    reader.is_ok_and(|reader| {
-        reader.latest_run().unwrap().is_some_and(|run| run.outcome.as_deref() == Some("done"))
-    })
+    reader.is_ok_and(|reader| reader.latest_run().unwrap().is_some_and(|run| run.outcome.as_deref() == Some("done")))
 }
 
 /// Whether the process ended as the point wants it.

@@ -126,7 +126,11 @@ fn replies() -> Replies {
             "0.1",
             None,
             &[
-                &[list.clone(), write(&document("requirements.md"), REQUIREMENTS), write(&document("design.md"), DESIGN)],
+                &[
+                    list.clone(),
+                    write(&document("requirements.md"), REQUIREMENTS),
+                    write(&document("design.md"), DESIGN),
+                ],
                 &[finish("specify lunch")],
             ],
         )

@@ -151,7 +151,9 @@ pub(crate) fn wrong(kitchen: &Kitchen) -> Vec<String> {
 fn half_written(folder: &Path) -> Vec<String> {
     let begun = |path: &&std::path::PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy();
-        name.starts_with(".new-") || name.starts_with("tmp_") || name.ends_with(".lock") && name != "owner.lock"
+        name.starts_with(".new-")
+            || name.starts_with("tmp_")
+            || name.ends_with(".lock") && name != "owner.lock"
             || path.starts_with("blobs/begun")
     };
     files_below(folder).iter().filter(begun).map(|path| path.display().to_string()).collect()

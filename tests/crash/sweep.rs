@@ -115,7 +115,12 @@ fn again(first: &[Played]) -> Vec<Vec<Point>> {
     });
     let mut cases: Vec<Vec<Point>> = cases.collect();
     // And once more at the same place: what has been done twice already.
-    cases.extend(FIRST.iter().step_by(4).map(|(site, hit)| vec![Point::kill(site, *hit), Point::kill(site, 1), Point::kill(site, 1)]));
+    cases.extend(
+        FIRST
+            .iter()
+            .step_by(4)
+            .map(|(site, hit)| vec![Point::kill(site, *hit), Point::kill(site, 1), Point::kill(site, 1)]),
+    );
     cases
 }
 
