@@ -6,7 +6,7 @@ use std::path::Path;
 use necro_host::plugin::PluginKind;
 use necro_host::plugin::builtin;
 
-use crate::copies::{ReadOnly, bytes_below, copy, list, replay, replayed, replies};
+use crate::copies::{ReadOnly, bytes_below, copy, done, list, replay, replayed, replies};
 use crate::golden::{RELEASES, SPEC, unpack};
 use crate::world::{Pipe, Running, World, finish, git};
 
@@ -27,7 +27,7 @@ fn the_demo_is_repeated_from_a_read_only_copy_without_its_repository() {
     let told = replay(&world, &state, &[summary["run"].as_str().unwrap()]);
     assert_eq!(told.code, Some(0), "{told:#?}");
     assert!(told.stdout.contains("same: nothing differs from the record"), "{told:#?}");
-    assert!(told.stderr.contains("calls/s"), "{told:#?}");
+    assert!(told.stderr.contains(" calls in "), "{told:#?}");
     a_heuristic_under_another_name_finds_everything_once_more(&world, &state);
     drop(kept);
     assert_eq!(before, bytes_below(&state), "replaying has changed the state directory");
@@ -94,6 +94,21 @@ fn a_run_of_an_earlier_release_is_repeated_where_it_cannot_be_written() {
         assert_eq!(report["same"], report["executions"], "{release}: {report:#}");
         assert!(report["calls"].as_u64().unwrap() > 50, "{release}: {report:#}");
     }
+}
+
+#[test]
+fn a_run_whose_journals_were_pruned_says_so() {
+    let world = done();
+    let pruned = finish(&mut world.command("prune", &["--keep-size", "0B"]));
+    assert_eq!(pruned.code, Some(0), "{pruned:#?}");
+    let (code, report) = replayed(&world, &world.state(), &[]);
+    assert_eq!((code, &report["not_repeatable"]["count"]), (Some(1), &report["executions"]), "{report:#}");
+    assert!(report["not_repeatable"]["first"][0]["reason"].as_str().unwrap().contains("was pruned"), "{report:#}");
+    let told = replay(&world, &world.state(), &["--with", "routing=least-busy"]);
+    assert!(
+        told.code == Some(0) && told.stdout.contains("0 of 0 decisions") && told.stdout.contains("pruned"),
+        "{told:#?}"
+    );
 }
 
 #[test]

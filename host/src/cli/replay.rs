@@ -161,11 +161,21 @@ async fn repeat(
         out::json(&Timed { report: &report, duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX) })?;
     } else {
         out::print(&repeated(&report, flags, style))?;
-        let rate = report.calls as f64 / took.as_secs_f64().max(0.001);
-        let took = words::took(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        out::tell(&err.dim(&format!("{} in {took}, {rate:.0} calls/s", counted(report.calls, "call"))));
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        out::tell(&err.dim(&format!(
+            "{} in {}{}",
+            counted(report.calls, "call"),
+            words::took(ms),
+            rate(report.calls, ms)
+        )));
     }
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
+}
+
+/// Calls in a second, once there are so many that starting does not count.
+fn rate(calls: u64, ms: u64) -> String {
+    const MANY: u64 = 1_000;
+    if calls < MANY { String::new() } else { format!(", {} calls/s", calls.saturating_mul(1_000) / ms.max(1)) }
 }
 
 fn progress() -> ProgressBar {
