@@ -386,7 +386,9 @@ async fn executions_of_a_run_are_listed_from_where_the_last_page_ended() {
     let fixture = Fixture::new();
     for (name, kind) in [("e1", ExecutionKind::Routing), ("e2", ExecutionKind::Spirit), ("e3", ExecutionKind::Routing)]
     {
-        fixture.registry.begin_execution(new(name, kind)).await.unwrap();
+        // A decision is durable with its end.
+        let execution = fixture.registry.begin_execution(new(name, kind)).await.unwrap();
+        execution.end(json!({ "ok": null }), json!({}), None).await.unwrap();
     }
     let other = NewExecution { run: None, ..new("e4", ExecutionKind::Routing) };
     let last = fixture.registry.begin_execution(other).await.unwrap();
