@@ -6,6 +6,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test needs is there, or the test fails")]
 
+#[expect(dead_code, reason = "other tests use the rest")]
+#[path = "support/guests.rs"]
+mod guests;
 #[path = "support/llm_server.rs"]
 mod llm_server;
 #[expect(dead_code, reason = "other tests use the rest")]

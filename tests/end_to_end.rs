@@ -28,6 +28,8 @@ mod policies;
 mod records;
 #[path = "end_to_end/replies.rs"]
 mod replies;
+#[path = "end_to_end/resume.rs"]
+mod resume;
 #[path = "end_to_end/specs.rs"]
 mod specs;
 #[path = "end_to_end/world.rs"]

@@ -5,6 +5,7 @@
 
 #[path = "support/golden.rs"]
 mod golden;
+#[expect(dead_code, reason = "other tests use the rest")]
 #[path = "support/guests.rs"]
 mod guests;
 #[expect(dead_code, reason = "other tests use the rest")]

@@ -23,6 +23,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("artifact get", &["--output"]),
     ("plugin ls", &["JSON:"]),
     ("resume", &["--llm", "Examples:", "JSON:"]),
+    ("replay", &["--with", "--at", "--into", "Examples:", "JSON"]),
     ("plugin inspect", &["JSON:"]),
     ("stop", &["--timeout", "exit code 0", "JSON:"]),
     ("prune", &["--older-than", "--keep-size", "--dry-run", "JSON:"]),

@@ -8,7 +8,7 @@ use necro_host::registry::Reader;
 use necro_host::store::BlobStore;
 
 use crate::job::Kitchen;
-use crate::left::{Left, wrong};
+use crate::left::{Left, gave_up, wrong};
 use crate::sites::{Act, Census, Point, count_into};
 use crate::world::plain;
 
@@ -98,7 +98,7 @@ pub(crate) fn play(points: &[Point], resumes: bool, undisturbed: &Left, keep: bo
     played.going_on = Census::read(&log);
     if kitchen.world.state().join("registry.db").exists() {
         played.problems.extend(wrong(&kitchen));
-        played.problems.extend(Left::of(&kitchen).differences(undisturbed));
+        played.problems.extend(Left::of(&kitchen).differences(undisturbed, gave_up(&kitchen)));
     } else {
         played.problems.push("there is no registry".to_owned());
     }
@@ -126,9 +126,7 @@ fn is_done(kitchen: &Kitchen) -> bool {
         return false;
     }
     let reader = Reader::open(&state.join("registry.db"), BlobStore::open(state.join("blobs")).unwrap());
-    reader.is_ok_and(|reader| {
-        reader.latest_run().unwrap().is_some_and(|run| run.outcome.as_deref() == Some("done"))
-    })
+    reader.is_ok_and(|reader| reader.latest_run().unwrap().is_some_and(|run| run.outcome.as_deref() == Some("done")))
 }
 
 /// Whether the process ended as the point wants it.

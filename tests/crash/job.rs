@@ -1,5 +1,5 @@
-//! The small job that is killed: planning, two tasks side by side and one after them, a trivial gate, and
-//! every tool that spirits have. The model answers by what a request says, so it need not know of kills.
+//! The small job that is killed: planning, two tasks side by side and two after them, a trivial gate, every
+//! tool that spirits have, and one without a model whose effects lie in the registry. The model answers by what a request says, so it need not know of kills.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,6 +7,7 @@ use std::process::Command;
 use necro_host::llm::scripted::Script;
 use serde_json::{Value, json};
 
+use crate::guests::guest;
 use crate::llm_server::{LlmServer, Recorded, position};
 use crate::replies::{Replies, command, finish, write};
 use crate::world::World;
@@ -15,7 +16,7 @@ use crate::world::World;
 pub(crate) const SPEC: &str = "lunch-menu";
 
 /// Numbers of everything that attempts are made at.
-pub(crate) const TASKS: [&str; 5] = ["0.1", "0.2", "1", "2", "3"];
+pub(crate) const TASKS: [&str; 6] = ["0.1", "0.2", "1", "2", "3", "4"];
 
 /// A key as providers make them; it is nobody's.
 const KEY: &str = concat!("sk", "-test-1b7e5a3c9d2f4e6a8c0b1d3f5a7c9e1b");
@@ -51,6 +52,7 @@ Lunch.
 1. THE Kitchen SHALL have bread.
 2. THE Kitchen SHALL have cheese.
 3. THE Menu SHALL name both.
+4. THE Clerk SHALL keep letters.
 ";
 
 const DESIGN: &str = "# Design Document
@@ -94,11 +96,15 @@ const PLAN: &str = "# Implementation Plan
   - _Skill: documentation_
   - _Depends: 1, 2_
   - _Requirements: 1.3_
+- [ ] 4. Keep letters
+  - _Skill: clerk_
+  - _Depends: 1, 2_
+  - _Requirements: 1.4_
 
 ## Task Dependency Graph
 
 ```json
-{\"waves\":[{\"id\":0,\"tasks\":[\"1\",\"2\"]},{\"id\":1,\"tasks\":[\"3\"]}]}
+{\"waves\":[{\"id\":0,\"tasks\":[\"1\",\"2\"]},{\"id\":1,\"tasks\":[\"3\",\"4\"]}]}
 ```
 ";
 
@@ -126,7 +132,11 @@ fn replies() -> Replies {
             "0.1",
             None,
             &[
-                &[list.clone(), write(&document("requirements.md"), REQUIREMENTS), write(&document("design.md"), DESIGN)],
+                &[
+                    list.clone(),
+                    write(&document("requirements.md"), REQUIREMENTS),
+                    write(&document("design.md"), DESIGN),
+                ],
                 &[finish("specify lunch")],
             ],
         )
@@ -215,6 +225,7 @@ impl Kitchen {
     fn with_model(&self, name: &str, args: &[&str]) -> Command {
         let mut command = self.world.command(name, args);
         command.args(["--json", "--llm", "chat:m", "--base-url", self.server.base_url()]);
+        command.arg("--plugin").arg(format!("spirit={}", guest("clerk").display()));
         command.env("OPENAI_API_KEY", KEY);
         command
     }

@@ -1,7 +1,7 @@
 //! What a run has left, in the form in which two runs can be compared, and what must never be left.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use necro_host::domain::call::Function;
 use necro_host::domain::event::{Body, Outcome};
@@ -26,6 +26,8 @@ pub(crate) struct Left {
     refs: Vec<String>,
     /// How often each kind of event stands in the log, of those whose number does not depend on the way.
     events: BTreeMap<&'static str, usize>,
+    /// Notes, by task, as they were written.
+    notes: Vec<String>,
     /// What the model was asked, each once.
     asked: Vec<crate::job::Asked>,
 }
@@ -56,12 +58,14 @@ impl Left {
             commits: reached.len(),
             refs,
             events: events(&records),
+            notes: notes(&records),
             asked,
         }
     }
 
-    /// In what this differs from a run that nobody disturbed.
-    pub(crate) fn differences(&self, undisturbed: &Self) -> Vec<String> {
+    /// In what this differs from a run that nobody disturbed. Where a model call was `given_up`, because each of
+    /// its sendings was cut off, a fresh attempt has done the work: only what came of it is compared.
+    pub(crate) fn differences(&self, undisturbed: &Self, given_up: bool) -> Vec<String> {
         let mut found = Vec::new();
         let mut differ = |what: &str, found_here: String, expected: String| {
             if found_here != expected {
@@ -73,6 +77,10 @@ impl Left {
             differ(&format!("the diff of task {task}"), self.diffs[task].clone(), diff.clone());
         }
         differ("the branch's history", self.subjects.join("\n"), undisturbed.subjects.join("\n"));
+        differ("the notes", self.notes.join("\n"), undisturbed.notes.join("\n"));
+        if given_up {
+            return found;
+        }
         differ("the number of commits", self.commits.to_string(), undisturbed.commits.to_string());
         differ("the refs", self.refs.join("\n"), undisturbed.refs.join("\n"));
         differ("the events", format!("{:#?}", self.events), format!("{:#?}", undisturbed.events));
@@ -106,6 +114,14 @@ fn events(records: &Records) -> BTreeMap<&'static str, usize> {
     counts
 }
 
+fn notes(records: &Records) -> Vec<String> {
+    let of = |task: &str| {
+        let notes = records.reader.notes(&records.key(task)).unwrap();
+        notes.into_iter().map(|note| format!("{task}: {}", note.text)).collect::<Vec<_>>()
+    };
+    TASKS.into_iter().flat_map(of).collect()
+}
+
 /// What no run may leave, however it went.
 pub(crate) fn wrong(kitchen: &Kitchen) -> Vec<String> {
     let records = kitchen.world.records();
@@ -115,6 +131,7 @@ pub(crate) fn wrong(kitchen: &Kitchen) -> Vec<String> {
             found.push(what);
         }
     };
+    let sent = sent(kitchen);
     let report = records.reader.verify().unwrap();
     demand(report.passed() && report.events > 0, format!("the log and the tables differ: {report:#?}"));
     let open = ExecutionFilter { open: true, ..ExecutionFilter::default() };
@@ -129,7 +146,9 @@ pub(crate) fn wrong(kitchen: &Kitchen) -> Vec<String> {
     for task in TASKS {
         let attempts = records.attempts(task);
         let ended: Vec<_> = attempts.iter().map(|attempt| attempt.outcome).collect();
-        demand(ended == [Some(Outcome::Success)], format!("the attempts at {task} ended as {ended:?}"));
+        let failed = vec![Some(Outcome::Failed); sent.iter().filter(|call| call.given_up && call.at.0 == task).count()];
+        let expected = [failed, vec![Some(Outcome::Success)]].concat();
+        demand(ended == expected, format!("the attempts at {task} ended as {ended:?}"));
         let artifacts = records.reader.artifacts(&records.key(task)).unwrap();
         let mut names: Vec<String> = artifacts.into_iter().map(|record| record.artifact.name).collect();
         names.sort();
@@ -142,31 +161,38 @@ pub(crate) fn wrong(kitchen: &Kitchen) -> Vec<String> {
     }
     let half = half_written(&kitchen.world.state());
     demand(half.is_empty(), format!("half-written files are left: {half:?}"));
-    drop(records);
-    found.extend(asked_too_often(kitchen));
+    let unanswered: u64 = sent.iter().map(|call| call.tries - u64::from(!call.given_up)).sum();
+    let charged: u64 = runs.iter().map(|run| records.reader.cost(&run.id).unwrap().uncertain_sendings).sum();
+    demand(charged == unanswered, format!("{unanswered} sendings had no answer, and {charged} are charged"));
+    found.extend(asked_too_often(kitchen, &sent));
     found
 }
 
-/// Files that a process had begun to write.
+/// Whether a model call failed because each of its sendings was cut off.
+pub(crate) fn gave_up(kitchen: &Kitchen) -> bool {
+    sent(kitchen).iter().any(|call| call.given_up)
+}
+
+/// Files that a process had begun to write. What stands in a slot is taken away before that is used again.
 fn half_written(folder: &Path) -> Vec<String> {
-    let begun = |path: &&std::path::PathBuf| {
+    let begun = |path: &&PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy();
-        name.starts_with(".new-") || name.starts_with("tmp_") || name.ends_with(".lock") && name != "owner.lock"
-            || path.starts_with("blobs/begun")
+        let half = name.starts_with(".new-") || name.starts_with("tmp_") || path.starts_with("blobs/begun");
+        let locked = name.ends_with(".lock") && name != "owner.lock";
+        (half || locked) && !path.iter().any(|part| part == "slots")
     };
     files_below(folder).iter().filter(begun).map(|path| path.display().to_string()).collect()
 }
 
 /// Requests that the model has seen more often than their calls say, by where they stood.
-fn asked_too_often(kitchen: &Kitchen) -> Vec<String> {
+fn asked_too_often(kitchen: &Kitchen, sent: &[Sent]) -> Vec<String> {
     let mut seen: BTreeMap<(String, u32, u32), Vec<String>> = BTreeMap::new();
     for asked in kitchen.asked() {
         seen.entry(asked.at).or_default().push(asked.text);
     }
-    let tries = tries(kitchen);
     let mut found = Vec::new();
     for (at, texts) in seen {
-        let allowed = tries.get(&at).copied().unwrap_or(0);
+        let allowed = sent.iter().find(|call| call.at == at).map_or(0, |call| call.tries);
         if texts.len() as u64 > allowed {
             found.push(format!("the request {at:?} was sent {} times, and {allowed} are on record", texts.len()));
         }
@@ -177,19 +203,29 @@ fn asked_too_often(kitchen: &Kitchen) -> Vec<String> {
     found
 }
 
-/// How often each model call was sent, as the registry says.
-fn tries(kitchen: &Kitchen) -> BTreeMap<(String, u32, u32), u64> {
+/// A model call as the registry has it.
+struct Sent {
+    /// Task, attempt and turn.
+    at: (String, u32, u32),
+    tries: u64,
+    /// It was answered with a failure, because each of its sendings was cut off.
+    given_up: bool,
+}
+
+fn sent(kitchen: &Kitchen) -> Vec<Sent> {
     let records = kitchen.world.records();
     let spirits = ExecutionFilter { kind: Some(ExecutionKind::Spirit), ..ExecutionFilter::default() };
-    let mut tries = BTreeMap::new();
+    let mut sent = Vec::new();
     for execution in records.reader.executions(&spirits).unwrap() {
         let (task, attempt) = (execution.task.clone().unwrap(), execution.attempt.unwrap());
         let calls = records.reader.calls(&execution.id).unwrap();
         for (turn, call) in (1..).zip(calls.iter().filter(|call| call.function == Function::LlmComplete)) {
-            tries.insert((task.to_string(), attempt, turn), u64::from(call.tries));
+            let failed = call.answer.as_ref().and_then(|answer| answer["Err"]["error"].as_str());
+            let at = (task.to_string(), attempt, turn);
+            sent.push(Sent { at, tries: u64::from(call.tries), given_up: failed == Some("uncertain") });
         }
     }
-    tries
+    sent
 }
 
 fn git(mirror: &Path, args: &[&str]) -> String {

@@ -6,6 +6,18 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+/// A site that is passed so often is one of many writes at once.
+const OFTEN: u64 = 100;
+/// So many passings of it are chosen.
+const MANY: u64 = 9;
+
+/// Up to `count` numbers from the first to the last of `hits`, evenly.
+fn spread(hits: u64, count: u64) -> Vec<u64> {
+    let mut chosen: Vec<u64> = (0..count).map(|at| 1 + (hits - 1) * at / (count - 1)).collect();
+    chosen.dedup();
+    chosen
+}
+
 /// What was passed how often, and whether a full disk stops it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Census(BTreeMap<String, Passed>);
@@ -85,15 +97,17 @@ impl Census {
         self.0.iter().map(|(site, passed)| (site.as_str(), *passed))
     }
 
-    /// The first, the middle and the last passing of each site, or all.
+    /// The first, the middle and the last passing of each site, or all; more of a site that everything passes.
     pub(crate) fn kills(&self, all: bool) -> Vec<Point> {
-        let choose = |hits: u64| if all { (1..=hits).collect() } else { vec![1, hits.div_ceil(2), hits] };
-        let mut points: Vec<Point> = self
-            .sites()
-            .flat_map(|(site, passed)| choose(passed.hits).into_iter().map(|hit| Point::kill(site, hit)))
-            .collect();
-        points.dedup();
-        points
+        let choose = |hits: u64| match hits {
+            _ if all => (1..=hits).collect(),
+            OFTEN.. => spread(hits, MANY),
+            _ => spread(hits, 3),
+        };
+        let kill = |(site, passed): (&str, Passed)| {
+            choose(passed.hits).into_iter().map(|hit| Point::kill(site, hit)).collect()
+        };
+        self.sites().map(kill).collect::<Vec<Vec<Point>>>().concat()
     }
 
     /// The first passing of each site that a full disk stops.

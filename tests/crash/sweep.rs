@@ -97,6 +97,15 @@ const FIRST: &[(&str, u64)] = &[
     ("llm.send.after", 14),
 ];
 
+/// Killed there, and again, and once more; the last of them leaves a model call that is given up.
+const THRICE: &[(&str, [u64; 3])] = &[
+    ("files.rename.after", [1, 2, 3]),
+    ("git.read-tree.before", [2, 1, 2]),
+    ("registry.commit.after", [30, 20, 10]),
+    ("journal.answered.before", [4, 1, 1]),
+    ("llm.send.after", [1, 1, 1]),
+];
+
 /// Each site that is passed while a run goes on, behind a kill from which it is passed.
 fn again(first: &[Played]) -> Vec<Vec<Point>> {
     let mut ways: BTreeMap<String, Vec<(Point, u64)>> = BTreeMap::new();
@@ -113,14 +122,15 @@ fn again(first: &[Played]) -> Vec<Vec<Point>> {
             vec![first, Point::kill(&site, hit)]
         })
     });
-    let mut cases: Vec<Vec<Point>> = cases.collect();
-    // And once more at the same place: what has been done twice already.
-    cases.extend(FIRST.iter().step_by(4).map(|(site, hit)| vec![Point::kill(site, *hit), Point::kill(site, 1), Point::kill(site, 1)]));
-    cases
+    let thrice = THRICE.iter().map(|(site, hits)| hits.map(|hit| Point::kill(site, hit)).to_vec());
+    cases.chain(thrice).collect()
 }
 
 #[test]
 fn a_run_that_is_killed_again_while_it_goes_on_ends_as_if_nothing_had_happened() {
+    if asked_for().is_some() {
+        return;
+    }
     let (left, _) = undisturbed();
     let first = each_alone(FIRST.iter().map(|(site, hit)| Point::kill(site, *hit)).collect());
     let first = play_all(&first, &left);
@@ -129,6 +139,9 @@ fn a_run_that_is_killed_again_while_it_goes_on_ends_as_if_nothing_had_happened()
 
 #[test]
 fn a_disk_that_is_full_at_any_write_is_named_and_costs_nothing() {
+    if asked_for().is_some() {
+        return;
+    }
     let (left, census) = undisturbed();
-    tell(&play_all(&asked_for().unwrap_or_else(|| each_alone(census.writes(all()))), &left));
+    tell(&play_all(&each_alone(census.writes(all())), &left));
 }

@@ -123,6 +123,27 @@ fn a_stop_from_another_terminal_is_an_interrupt_and_says_when_it_is_over() {
 }
 
 #[test]
+fn lock_and_socket_of_an_owner_that_was_killed_are_taken_over() {
+    let (world, _pipe) = world();
+    let mut running = start(&world, &replies().held(&["1", "2", "3"]));
+    running.wait_for("▸", 3);
+    let id = running.id();
+    // Kills it.
+    drop(running);
+    assert!(world.state().join("owner.sock").exists(), "it did not listen");
+    let stopped = finish(&mut world.command("stop", &[]));
+    assert!(stopped.code == Some(0) && stopped.stdout.starts_with("nothing to stop"), "{stopped:#?}");
+    let mut next = start(&world, &replies().held(&["1", "2", "3"]));
+    next.wait_for("▸", 3);
+    let stopped = finish(&mut world.command("stop", &["--json"]));
+    let summary: serde_json::Value = serde_json::from_str(&stopped.stdout).unwrap();
+    assert_eq!(summary["owner"]["pid"], next.id());
+    assert_ne!(summary["owner"]["pid"], id);
+    assert_eq!(next.finish().code, Some(130));
+    assert!(!world.state().join("owner.sock").exists(), "its socket is left");
+}
+
+#[test]
 fn an_interrupt_during_a_merge_costs_no_attempt() {
     let (world, pipe) = world();
     let mut running = start(&world, &replies().together(&["1", "2", "3"]));

@@ -23,12 +23,17 @@ pub(crate) fn replies() -> Replies {
         "arguments": { "edits": [{ "path": "list.txt", "old": "to buy:", "new": "to buy: bread" }] } });
     let remove = serde_json::json!({ "name": "remove", "arguments": { "path": "note.txt" } });
     Replies::default()
-        .attempt("backend", "1", None, &[
-            &[write("bread.txt", "bread\n"), write("note.txt", "do not forget\n")],
-            &[command("check"), edit],
-            &[write("bread.txt", "rye bread\n"), remove],
-            &[finish("add bread")],
-        ])
+        .attempt(
+            "backend",
+            "1",
+            None,
+            &[
+                &[write("bread.txt", "bread\n"), write("note.txt", "do not forget\n")],
+                &[command("check"), edit],
+                &[write("bread.txt", "rye bread\n"), remove],
+                &[finish("add bread")],
+            ],
+        )
         .writes("frontend", "2", None, "cheese.txt", "cheese\n")
 }
 
@@ -97,7 +102,11 @@ pub(crate) fn bytes_below(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let kept = files.filter(|path| !["-shm", "-wal"].iter().any(|end| path.to_string_lossy().ends_with(end)));
     let read = |path: &Path| {
         let full = folder.join(path);
-        if full.is_symlink() { fs::read_link(full).unwrap().into_os_string().into_encoded_bytes() } else { fs::read(full).unwrap() }
+        if full.is_symlink() {
+            fs::read_link(full).unwrap().into_os_string().into_encoded_bytes()
+        } else {
+            fs::read(full).unwrap()
+        }
     };
     kept.map(|path| (path.clone(), read(&path))).collect()
 }

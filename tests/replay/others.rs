@@ -19,11 +19,19 @@ fn another_routing_policy_changes_decisions_and_all_but_the_first_are_estimates(
     let world = done();
     let report = tried(&world, &with("routing", "last-candidate"));
     let (tried, changed) = (&report["tried"][0], report["changed"].as_array().unwrap());
-    assert_eq!((&tried["decisions"], &tried["changed"], &tried["estimates"]), (&2.into(), &2.into(), &1.into()), "{report:#}");
+    assert_eq!(
+        (&tried["decisions"], &tried["changed"], &tried["estimates"]),
+        (&2.into(), &2.into(), &1.into()),
+        "{report:#}"
+    );
     let estimates: Vec<bool> = changed.iter().map(|changed| changed["estimate"].as_bool().unwrap()).collect();
     assert_eq!(estimates, [false, true], "{report:#}");
     for changed in changed {
-        assert_eq!((&changed["reason"], &changed["failed"]), (&"the last candidate".into(), &false.into()), "{report:#}");
+        assert_eq!(
+            (&changed["reason"], &changed["failed"]),
+            (&"the last candidate".into(), &false.into()),
+            "{report:#}"
+        );
         assert_ne!(changed["recorded"], changed["new"], "{report:#}");
     }
     let recorded: Vec<&str> = changed.iter().map(|changed| changed["recorded"].as_str().unwrap()).collect();
@@ -41,7 +49,7 @@ fn the_same_policies_change_nothing() {
     for choice in ["routing=least-busy", "scheduling=priority", "review=missing-tests", "review=diff-size"] {
         let report = tried(&world, choice);
         let (decisions, changed) = (&report["tried"][0]["decisions"], &report["tried"][0]["changed"]);
-        assert!(decisions.as_u64().unwrap() >= 2 && *changed == 0, "{choice}: {report:#}");
+        assert!(decisions.as_u64().unwrap() >= 1 && *changed == 0, "{choice}: {report:#}");
         let told = replay(&world, &world.state(), &["--with", choice]).stdout;
         assert!(told.contains("0 of") && !told.contains('~'), "{told}");
     }

@@ -21,7 +21,8 @@ use super::{neutral, open, out, words};
 use crate::clock::{Clock as _, SystemClock};
 use crate::domain::id::RunId;
 use crate::service::replay::{
-    AttemptName, Changed, Comparison, Listed, Moment, ReplayOptions, StrictReport, Watching, Written, at, compare, strict,
+    AttemptName, Changed, Comparison, Listed, Moment, ReplayOptions, StrictReport, Watching, Written, at, compare,
+    strict,
 };
 use crate::service::{PluginChoice, ServiceError};
 
@@ -30,7 +31,8 @@ const MAX_LISTED: usize = 20;
 
 /// Flags of `replay`.
 #[derive(Debug, Args)]
-#[command(after_help = "Nothing is asked, sent or changed: all of it comes from the records, also from a copy of the state \
+#[command(
+    after_help = "Nothing is asked, sent or changed: all of it comes from the records, also from a copy of the state \
 directory on another machine (--state DIR), or from one that cannot be written.
 
 A run: every execution again; calls, outcomes and, under the same engine, fuel are compared. The first \
@@ -54,7 +56,8 @@ Examples:
 JSON: of a run an object with `run`, `executions`, `same`, `calls`, `fuel_compared`, `partly`, `not_repeatable`, \
 `different` (each `count` and `first`), `first_difference` (`execution`, `call`, `recorded`, `now`), \
 `duration_ms`; with --with `tried` and `changed` (`at`, `kind`, `attempt`, `recorded`, `new`, `reason`, \
-`estimate`, `failed`, `review`); with --into `into`, `call`, `calls`, `tree`, `changes_redone`, `notes`.")]
+`estimate`, `failed`, `review`); with --into `into`, `call`, `calls`, `tree`, `changes_redone`, `notes`."
+)]
 pub(crate) struct ReplayArgs {
     /// The run [default: the newest]; with --into an attempt, such as `2.1#1` or `login-ui/2.1#1`.
     #[arg(value_name = "RUN|ATTEMPT")]
@@ -158,11 +161,21 @@ async fn repeat(
         out::json(&Timed { report: &report, duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX) })?;
     } else {
         out::print(&repeated(&report, flags, style))?;
-        let rate = report.calls as f64 / took.as_secs_f64().max(0.001);
-        let took = words::took(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        out::tell(&err.dim(&format!("{} in {took}, {rate:.0} calls/s", counted(report.calls, "call"))));
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        out::tell(&err.dim(&format!(
+            "{} in {}{}",
+            counted(report.calls, "call"),
+            words::took(ms),
+            rate(report.calls, ms)
+        )));
     }
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
+}
+
+/// Calls in a second, once there are so many that starting does not count.
+fn rate(calls: u64, ms: u64) -> String {
+    const MANY: u64 = 1_000;
+    if calls < MANY { String::new() } else { format!(", {} calls/s", calls.saturating_mul(1_000) / ms.max(1)) }
 }
 
 fn progress() -> ProgressBar {

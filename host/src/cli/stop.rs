@@ -57,7 +57,7 @@ fn text(owner: &OwnerStatus, flags: &str, style: Style) -> String {
         _ => String::new(),
     };
     format!(
-        "{} process {pid}{run}\nlook:   necro-host status{flags}\ngo on:  run the same command again\n",
+        "{} process {pid}{run}\nlook:   necro-host status{flags}\ngo on:  necro-host resume{flags}\n",
         style.green("ended:")
     )
 }

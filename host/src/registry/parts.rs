@@ -51,6 +51,9 @@ pub(super) fn insert_whole(conn: &Connection, parts: &Parts) -> Result<(), Regis
 }
 
 fn insert_up_to(conn: &Connection, parts: &Parts, row_bytes: usize) -> Result<(), RegistryError> {
+    if is_watched(conn)? {
+        name_all(conn, parts)?;
+    }
     for (digest, form) in &parts.bodies {
         if !is_there(conn, "SELECT 1 FROM bodies WHERE digest = ?1", digest)? {
             let content = (form.len() <= row_bytes).then(|| packed(form)).transpose()?;
@@ -67,6 +70,28 @@ fn insert_up_to(conn: &Connection, parts: &Parts, row_bytes: usize) -> Result<()
             previous.as_ref().map(Digest::as_str),
             packed(item)?,
         ))?;
+    }
+    Ok(())
+}
+
+/// Whether somebody drops parts at the same time, and has to know which ones are named again.
+fn is_watched(conn: &Connection) -> Result<bool, RegistryError> {
+    Ok(conn.prepare_cached("SELECT 1 FROM temp.sqlite_schema WHERE type = 'trigger'")?.exists([])?)
+}
+
+/// Shows every part to whoever watches, those as well that are there already. Rows that are not come after.
+fn name_all(conn: &Connection, parts: &Parts) -> Result<(), RegistryError> {
+    for (digest, _) in &parts.bodies {
+        if is_there(conn, "SELECT 1 FROM bodies WHERE digest = ?1", digest)? {
+            conn.prepare_cached("INSERT OR IGNORE INTO bodies (digest, size_bytes) VALUES (?1, 0)")?
+                .execute([digest.as_str()])?;
+        }
+    }
+    for ListItem { digest, .. } in &parts.lists {
+        if is_there(conn, "SELECT 1 FROM lists WHERE digest = ?1", digest)? {
+            conn.prepare_cached("INSERT OR IGNORE INTO lists (digest, item) VALUES (?1, '')")?
+                .execute([digest.as_str()])?;
+        }
     }
     Ok(())
 }
@@ -105,7 +130,7 @@ fn packed(form: &str) -> Result<ToSqlOutput<'_>, RegistryError> {
 }
 
 /// The form in a column; NULL is none.
-fn unpacked(row: &Row<'_>, column: &str) -> Result<Option<String>, RegistryError> {
+pub(super) fn unpacked(row: &Row<'_>, column: &str) -> Result<Option<String>, RegistryError> {
     let damaged = |e: &dyn std::fmt::Display| RegistryError::Damaged(format!("a part of the journal: {e}"));
     match row.get_ref(column)? {
         ValueRef::Null => Ok(None),

@@ -339,10 +339,9 @@ pub(super) fn execution_ids(
                AND number > coalesce((SELECT number FROM executions WHERE id = ?3), -1)
          ORDER BY number LIMIT {MAX_EXECUTIONS}"
     ))?
-    .query_and_then(
-        (run.as_str(), kind.map(ExecutionKind::as_str), after.map(ExecutionId::as_str)),
-        |row| row.id("id"),
-    )?
+    .query_and_then((run.as_str(), kind.map(ExecutionKind::as_str), after.map(ExecutionId::as_str)), |row| {
+        row.id("id")
+    })?
     .collect()
 }
 

@@ -65,17 +65,17 @@ impl Registry {
         let (id, outcome) = (id.clone(), json!({ "error": CUT_OFF, "message": reason }));
         let at = microseconds(self.shared.clock.now());
         let cut = self.shared.writer.run(move |tx| {
-                let changed = tx
-                    .conn
-                    .prepare_cached(
-                        "UPDATE executions
+            let changed = tx
+                .conn
+                .prepare_cached(
+                    "UPDATE executions
                          SET ended_at = ?2, outcome = ?3, usage = 'null',
                              calls = (SELECT count(*) FROM calls WHERE execution = number)
                          WHERE id = ?1 AND ended_at IS NULL",
-                    )?
-                    .execute((id.as_str(), time_text(at), outcome.to_string()))?;
-                if changed == 0 { Ok(()) } else { seal::seal_end(tx.conn, &id) }
-            });
+                )?
+                .execute((id.as_str(), time_text(at), outcome.to_string()))?;
+            if changed == 0 { Ok(()) } else { seal::seal_end(tx.conn, &id) }
+        });
         failpoint::awaiting("journal", "cut-off", cut).await
     }
 
@@ -97,18 +97,18 @@ impl Registry {
     pub async fn send_again(&self, id: &ExecutionId, sequence: u64) -> Result<u32, RegistryError> {
         let id = id.clone();
         let sent = self.shared.writer.run(move |tx| {
-                let tries = tx
-                    .conn
-                    .prepare_cached(
-                        "UPDATE calls SET tries = tries + 1
+            let tries = tx
+                .conn
+                .prepare_cached(
+                    "UPDATE calls SET tries = tries + 1
                          WHERE execution = (SELECT number FROM executions WHERE id = ?1) AND seq = ?2
                                AND answer IS NULL
                          RETURNING tries",
-                    )?
-                    .query_row((id.as_str(), sequence), |row| row.get(0))
-                    .optional()?;
-                tries.ok_or(RegistryError::UnknownCall { execution: id, sequence })
-            });
+                )?
+                .query_row((id.as_str(), sequence), |row| row.get(0))
+                .optional()?;
+            tries.ok_or(RegistryError::UnknownCall { execution: id, sequence })
+        });
         failpoint::awaiting("journal", "send-again", sent).await
     }
 }

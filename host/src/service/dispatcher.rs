@@ -172,6 +172,10 @@ impl Dispatcher {
         }
         let pools = vec![Pool { name: POOL.to_owned(), capacity: self.max_parallel, running, skills: Vec::new() }];
         let (mut placements, scheduling) = policies::schedule(&self.shop, &ready, &pools).await?;
+        if self.shop.stopping() {
+            // What stood in for a policy that was stopped starts nothing.
+            return Ok(());
+        }
         if placements.is_empty() && self.jobs.is_empty() && self.queue.is_empty() {
             let text = "the scheduling policy starts nothing although nothing runs; the built-in rule decides instead";
             self.shop.tell(&Progress::Warning { text: text.to_owned() });
@@ -207,7 +211,7 @@ impl Dispatcher {
         let Some((decision, routing)) = policies::route(&self.shop, &attempt, &issue, &candidates).await? else {
             return Ok(());
         };
-        if dispatch::is_busy(&decision.instance, &candidates) {
+        if self.shop.stopping() || dispatch::is_busy(&decision.instance, &candidates) {
             return Ok(());
         }
         let instance = decision.instance.clone();

@@ -45,6 +45,8 @@ pub(crate) struct Judged {
     pub(crate) scope: String,
     /// What was done, for the same.
     pub(crate) spell: String,
+    /// The run was stopped before gate and review had seen all: nothing is decided.
+    pub(crate) stopped: bool,
     /// What gate and review found, for the log: recorded together with the attempt's end.
     pub(crate) found: Vec<Body>,
 }
@@ -175,16 +177,17 @@ async fn implemented(
     desk.says("is done; the gate runs".to_owned());
     judged.gate = shop.gate.run(&work.slot, &shop.stop).await?;
     if judged.gate.cancelled {
+        judged.stopped = true;
         return Ok(None);
     }
     // The gate's own commands may have changed files; the review looks at the commit as well.
     slots::prepare(shop, &work.slot, commit).await?;
     let mut findings = unseen(diff);
     findings.extend(rewritten(shop, base, tree).await?);
-    decide(shop, work, desk, diff, judged, findings).await.map(Some)
+    decide(shop, work, desk, diff, judged, findings).await
 }
 
-/// Review of the commit, and the verdict over gate and review.
+/// Review of the commit, and the verdict over gate and review. `None`: the run was stopped meanwhile.
 async fn decide(
     shop: &Arc<Workshop>,
     work: &Work,
@@ -192,7 +195,7 @@ async fn decide(
     diff: &TreeDiff,
     judged: &mut Judged,
     own: Vec<Finding>,
-) -> Result<Verdict, ServiceError> {
+) -> Result<Option<Verdict>, ServiceError> {
     let checks = &judged.gate.checks;
     let change = Change {
         spec: work.attempt.key.spec.clone(),
@@ -206,7 +209,10 @@ async fn decide(
         files: diff.files.clone(),
         checks: checks.clone(),
     };
-    let reviewed = review::review(shop, desk, &work.attempt, change).await?;
+    let Some(reviewed) = review::review(shop, desk, &work.attempt, change).await? else {
+        judged.stopped = true;
+        return Ok(None);
+    };
     let findings = own.into_iter().chain(reviewed.findings).collect();
     let findings = bounded(verdict::with_severities(findings, &shop.config.review.severity));
     let verdict = verdict::decide(checks, &findings);
@@ -214,7 +220,7 @@ async fn decide(
         Body::TaskUpdated { change: TaskChange::gate("attempt", checks) },
         Body::ReviewReported { findings, executions: reviewed.executions },
     ];
-    Ok(verdict)
+    Ok(Some(verdict))
 }
 
 /// What no heuristic can have seen must not pass as if one had.

@@ -443,7 +443,11 @@ async fn introduce(engine: &Engine, kind: PluginKind, source: &PluginSource) -> 
 }
 
 /// Loads one component and checks that it is of `kind`.
-pub(crate) async fn load(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Arc<Plugin>, ServiceError> {
+pub(crate) async fn load(
+    engine: &Engine,
+    kind: PluginKind,
+    source: &PluginSource,
+) -> Result<Arc<Plugin>, ServiceError> {
     match source {
         PluginSource::Builtin(name) => {
             let entry = builtin::find(kind, name).ok_or_else(|| {

@@ -11,6 +11,7 @@ use super::workshop::Workshop;
 use crate::domain::dispatch;
 use crate::domain::id::{AttemptKey, ExecutionId};
 use crate::domain::policy::{Candidate, Decision, Issue, Placement, Plan, Pool, ReadyTask};
+use crate::plugin::ExecutionError;
 use crate::plugin::capability::{Capabilities, Log};
 use crate::registry::{ExecutionKind, PolicyState};
 
@@ -96,7 +97,10 @@ async fn state_of(shop: &Workshop, seated: &Seated) -> Result<String, ServiceErr
     Ok(shop.registry.read(move |reader| reader.policy_state(&name)).await?.unwrap_or_default())
 }
 
-fn fallen(shop: &Workshop, seated: &Seated, error: &dyn std::error::Error) {
+fn fallen(shop: &Workshop, seated: &Seated, error: &ExecutionError) {
+    if matches!(error, ExecutionError::Cancelled { .. }) {
+        return;
+    }
     let text =
         format!("the policy `{}` failed, the built-in rule decides instead: {}", seated.plugin.name, chain(error));
     tracing::warn!("{text}");

@@ -137,9 +137,9 @@ impl Archive {
         let nothing = || ServiceError::Usage(format!("nothing was run yet in {}", self.state.root().display()));
         let Some(named) = named else { return runs.into_iter().next_back().ok_or_else(nothing) };
         let newest = runs.last().map(|run| run.id.clone()).ok_or_else(nothing)?;
-        runs.into_iter().find(|run| run.id == *named).ok_or_else(|| {
-            ServiceError::Usage(format!("there is no run {named} here; the newest is {newest}"))
-        })
+        runs.into_iter()
+            .find(|run| run.id == *named)
+            .ok_or_else(|| ServiceError::Usage(format!("there is no run {named} here; the newest is {newest}")))
     }
 
     /// All executions of a run, or those of one kind, in the order of their beginning.

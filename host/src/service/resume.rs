@@ -231,9 +231,13 @@ async fn passed(shop: &Arc<Workshop>, attempt: Attempt) -> Result<Place, Service
 /// already, and must not say it first.
 pub(crate) async fn complete_merged(shop: &Arc<Workshop>) -> Result<(), ServiceError> {
     let spec = shop.spec.clone();
-    let tasks = shop.registry.read(move |reader| reader.tasks(&spec)).await?;
+    let (tasks, attempts) =
+        shop.registry.read(move |reader| Ok((reader.tasks(&spec)?, reader.attempts_of_spec(&spec)?))).await?;
     for task in tasks.into_iter().filter(|task| task.state == TaskState::Running) {
-        if let Place::Merged(commit) = place_of(shop, &task).await? {
+        let key = running_attempt(&task);
+        let judged = attempts.iter().find(|attempt| attempt.key == key && attempt.outcome == Some(Outcome::Success));
+        let Some(judged) = judged else { continue };
+        if let Place::Merged(commit) = passed(shop, judged.clone()).await? {
             let body = Body::TaskCompleted { commit: Some(commit), reason: "merged".to_owned() };
             shop.registry.transition(&shop.run, &task.key, task.version, Some(task.attempts), body).await?;
         }

@@ -12,6 +12,7 @@ use super::plugins::Seated;
 use super::workshop::Workshop;
 use crate::domain::id::{AttemptKey, ExecutionId};
 use crate::domain::review::{Change, Finding, Severity};
+use crate::plugin::ExecutionError;
 use crate::registry::ExecutionKind;
 
 /// What the heuristics found, and the executions that found it.
@@ -22,22 +23,23 @@ pub(crate) struct Reviewed {
     pub(crate) executions: Vec<ExecutionId>,
 }
 
-/// Runs all heuristics over `change`, side by side.
+/// Runs all heuristics over `change`, side by side. Nothing comes back when the run was stopped meanwhile:
+/// what was not looked at must not pass as if it had been.
 pub(crate) async fn review(
     shop: &Arc<Workshop>,
     desk: &Arc<Desk>,
     attempt: &AttemptKey,
     change: Change,
-) -> Result<Reviewed, ServiceError> {
+) -> Result<Option<Reviewed>, ServiceError> {
     let change = Arc::new(change);
     let running = shop.plugins.reviews.iter().map(|seated| one(shop, desk, attempt, seated, &change));
     let mut reviewed = Reviewed { findings: Vec::new(), executions: Vec::new() };
     for judged in futures::future::join_all(running).await {
-        let (findings, execution) = judged?;
+        let Some((findings, execution)) = judged? else { return Ok(None) };
         reviewed.findings.extend(findings);
         reviewed.executions.push(execution);
     }
-    Ok(reviewed)
+    Ok(Some(reviewed))
 }
 
 async fn one(
@@ -46,7 +48,7 @@ async fn one(
     attempt: &AttemptKey,
     seated: &Seated,
     change: &Change,
-) -> Result<(Vec<Finding>, ExecutionId), ServiceError> {
+) -> Result<Option<(Vec<Finding>, ExecutionId)>, ServiceError> {
     let invocation = Invocation {
         kind: ExecutionKind::Review,
         seated,
@@ -65,9 +67,10 @@ async fn one(
             }
             findings
         }
+        Err(ExecutionError::Cancelled { .. }) => return Ok(None),
         Err(error) => vec![about_heuristic(seated, format!("the heuristic failed: {}", chain(&error)))],
     };
-    Ok((findings, begun.id().clone()))
+    Ok(Some((findings, begun.id().clone())))
 }
 
 fn about_heuristic(seated: &Seated, message: String) -> Finding {

@@ -13,6 +13,7 @@ use super::executions::{Begun, Invocation, begin, go_on};
 use super::journal::Arrival;
 use super::judgement::{self, Judged};
 use super::plugins::Seated;
+use super::progress::Progress;
 use super::tape::newest_tree;
 use super::workshop::Workshop;
 use super::{remains, slots};
@@ -118,13 +119,14 @@ pub(crate) async fn attempt(shop: &Arc<Workshop>, mut work: Work) -> Result<Ran,
         End::Report(report) => {
             let ended = judgement::judge(shop, &work, &desk, &base_tree, (&report, at), &mut judged).await;
             judged.blame(ended, &work)?;
-            if judged.gate.cancelled {
+            if judged.stopped {
                 return Ok(Ran::Suspended);
             }
             summary = Some(report.summary);
         }
         End::Failed(error) => trouble = unfinished(shop, &work, &desk, (&base_tree, at), error, &mut judged).await?,
         End::Lost(reason) => {
+            shop.tell(&Progress::Warning { text: format!("{} begins anew: {reason}", work.attempt) });
             let kept = judgement::keep_unfinished(shop, &work, &base_tree, at, &mut judged).await;
             judged.blame(kept, &work)?;
             judged.interrupt(reason);

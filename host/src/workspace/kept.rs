@@ -52,18 +52,15 @@ impl KeptTrees {
     /// [`WorkspaceError::Io`] and [`WorkspaceError::DiskFull`]: it cannot be written.
     pub fn write_out(&self, tree: &TreeId, into: &Path) -> Result<u64, WorkspaceError> {
         let id = oid(tree.as_str())?;
-        let repository = self.find(tree.as_str(), |repository| repository.find_tree(id).map(drop).map(|()| repository))?;
+        let repository =
+            self.find(tree.as_str(), |repository| repository.find_tree(id).map(drop).map(|()| repository))?;
         let tree = repository.find_tree(id).map_err(|e| WorkspaceError::objects("a tree", &e))?;
         let dir = Dir::open_ambient_dir(into, ambient_authority()).map_err(WorkspaceError::io(into))?;
         write_tree(&repository, &tree, &dir, into, 0)
     }
 
     /// Asks mirror after mirror; the first that knows answers.
-    fn find<T>(
-        &self,
-        what: &str,
-        ask: impl Fn(Repository) -> Result<T, git2::Error>,
-    ) -> Result<T, WorkspaceError> {
+    fn find<T>(&self, what: &str, ask: impl Fn(Repository) -> Result<T, git2::Error>) -> Result<T, WorkspaceError> {
         let mut failed = None;
         for place in &self.places {
             match objects_of(place).and_then(&ask) {

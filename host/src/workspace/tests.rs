@@ -2,6 +2,7 @@
 
 mod attacks;
 mod files;
+mod kept;
 mod landing;
 mod objects;
 mod slots;

@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn both_sides_and_the_lines_that_differ_are_shown() {
-        let shown = text(&difference(Some(7), write_call("one\ntwo\n"), write_call("one\n2\u{1b}[2J\n")), Style::plain());
+        let shown =
+            text(&difference(Some(7), write_call("one\ntwo\n"), write_call("one\n2\u{1b}[2J\n")), Style::plain());
         assert_eq!(
             shown,
             "\nfirst difference: call 7 of spirit `backend` of shop/1#1, execution e-1\n  recorded: calls \

@@ -12,6 +12,7 @@ use crate::domain::id::Digest;
 use crate::store::{BlobError, BlobStore};
 
 use super::super::error::RegistryError;
+use super::super::parts::unpacked;
 use super::super::query;
 use super::super::records::Run;
 use super::{PruneChoice, PruneReport, PrunedRun};
@@ -223,8 +224,8 @@ impl<'a> Marks<'a> {
             }
             if let Some(text) = self.body(&digest)? {
                 open.extend(digests_in(&text).map(str::to_owned));
-            } else if let Some((previous, item)) = self.item(&digest)? {
-                self.bytes += item.len() as u64;
+            } else if let Some((previous, item, size)) = self.item(&digest)? {
+                self.bytes += size;
                 open.extend(previous);
                 open.extend(digests_in(&item).map(str::to_owned));
             } else if let Ok(digest) = Digest::new(digest) {
@@ -236,11 +237,14 @@ impl<'a> Marks<'a> {
 
     /// The form of a body; empty when it is a blob that cannot be read.
     fn body(&mut self, digest: &str) -> Answer<Option<String>> {
+        let sql = "SELECT coalesce(length(CAST(content AS BLOB)), size_bytes) AS size, content FROM bodies
+                   WHERE digest = ?1";
         let found: Option<(u64, Option<String>)> = self
             .conn
-            .prepare_cached("SELECT size_bytes, content FROM bodies WHERE digest = ?1")?
-            .query_row([digest], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
+            .prepare_cached(sql)?
+            .query_and_then([digest], |row| Ok::<_, RegistryError>((row.get("size")?, readable(row, "content")?)))?
+            .next()
+            .transpose()?;
         let Some((size, content)) = found else { return Ok(None) };
         self.bytes += size;
         if content.is_some() {
@@ -257,12 +261,15 @@ impl<'a> Marks<'a> {
         Ok(Some(String::from_utf8(bytes).unwrap_or_default()))
     }
 
-    fn item(&self, digest: &str) -> Answer<Option<(Option<String>, String)>> {
-        Ok(self
-            .conn
-            .prepare_cached("SELECT previous, item FROM lists WHERE digest = ?1")?
-            .query_row([digest], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?)
+    /// The item before it, its form, and the bytes that it takes.
+    fn item(&self, digest: &str) -> Answer<Option<(Option<String>, String, u64)>> {
+        self.conn
+            .prepare_cached("SELECT previous, item, length(CAST(item AS BLOB)) AS size FROM lists WHERE digest = ?1")?
+            .query_and_then([digest], |row| {
+                Ok((row.get("previous")?, readable(row, "item")?.unwrap_or_default(), row.get("size")?))
+            })?
+            .next()
+            .transpose()
     }
 
     /// Whether nothing of a rank below `first_gone` names it.
@@ -318,20 +325,35 @@ fn text<'r>(row: &'r Row<'_>, column: usize) -> Answer<Option<&'r str>> {
 
 /// Every run of exactly 64 lower-case hexadecimal digits: how a digest is written, wherever it stands.
 fn digests_in(text: &str) -> impl Iterator<Item = &str> {
-    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_digit = |byte: &&u8| matches!(**byte, b'0'..=b'9' | b'a'..=b'f');
+    let bytes = text.as_bytes();
+    // What comes before is no digit, or nothing.
     let mut rest = 0;
     std::iter::from_fn(move || {
-        let bytes = text.as_bytes();
-        while rest < bytes.len() {
-            let length = bytes[rest..].iter().take_while(|byte| is_digit(byte)).count();
-            let found = (length == DIGITS).then(|| &text[rest..rest + length]);
-            rest += length.max(1);
-            if found.is_some() {
-                return found;
+        // A run that begins within the next 64 bytes is long enough only if the last of them belongs to it.
+        while let Some(last) = bytes.get(rest + DIGITS - 1) {
+            let at = rest + DIGITS - 1;
+            if !is_digit(&last) {
+                rest = at + 1;
+                continue;
+            }
+            let start = at - bytes[rest..at].iter().rev().take_while(is_digit).count();
+            let end = at + bytes[at..].iter().take_while(is_digit).count();
+            rest = end + 1;
+            if end - start == DIGITS {
+                return Some(&text[start..end]);
             }
         }
         None
     })
+}
+
+/// The form in a column; empty when it is damaged, because then it names nothing that could be put together.
+fn readable(row: &Row<'_>, column: &str) -> Answer<Option<String>> {
+    match unpacked(row, column) {
+        Err(RegistryError::Damaged(_)) => Ok(Some(String::new())),
+        form => form,
+    }
 }
 
 #[cfg(test)]
@@ -344,6 +366,12 @@ mod tests {
         let commit = "c".repeat(40);
         let text = format!("{{\"$body\":\"{one}\",\"é\":[\"{commit}\"],\"sha256\":\"{two}\"}}{one}");
         assert_eq!(digests_in(&text).collect::<Vec<_>>(), [&one, &two, &one]);
+        for offset in 0..200 {
+            let (before, after) = (format!("{}\"", "é7".repeat(offset)), "x".repeat(offset));
+            let text = format!("{before}{one}{after}\"{two}");
+            let text = if offset % 2 == 0 { text } else { text.replace('é', "x") };
+            assert_eq!(digests_in(&text).collect::<Vec<_>>(), [&one, &two], "{text}");
+        }
         for none in [String::new(), one.to_uppercase(), format!("{one}0"), one[1..].to_owned()] {
             assert_eq!(digests_in(&none).count(), 0, "{none}");
         }

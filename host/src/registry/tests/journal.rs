@@ -380,3 +380,24 @@ async fn a_failed_record_keeps_the_backlog_and_leaves_no_hole() {
     assert_eq!(execution.intent(call(Function::CommandRun, json!({}))).await.unwrap(), 2);
     assert_eq!(calls(&fixture, "e").await.iter().map(|c| c.sequence).collect::<Vec<_>>(), [1, 2]);
 }
+
+#[tokio::test]
+async fn executions_of_a_run_are_listed_from_where_the_last_page_ended() {
+    let fixture = Fixture::new();
+    for (name, kind) in [("e1", ExecutionKind::Routing), ("e2", ExecutionKind::Spirit), ("e3", ExecutionKind::Routing)]
+    {
+        fixture.registry.begin_execution(new(name, kind)).await.unwrap();
+    }
+    let other = NewExecution { run: None, ..new("e4", ExecutionKind::Routing) };
+    let last = fixture.registry.begin_execution(other).await.unwrap();
+    last.end(json!({ "ok": null }), json!({}), None).await.unwrap();
+    let ids = async |kind, after: Option<&str>| {
+        let after = after.map(|after| ExecutionId::new(after).unwrap());
+        let found = fixture.registry.read(move |r| r.execution_ids(&run(), kind, after.as_ref())).await.unwrap();
+        found.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(None, None).await, ["e1", "e2", "e3"]);
+    assert_eq!(ids(None, Some("e1")).await, ["e2", "e3"]);
+    assert_eq!(ids(Some(ExecutionKind::Routing), None).await, ["e1", "e3"]);
+    assert!(ids(Some(ExecutionKind::Routing), Some("e3")).await.is_empty());
+}

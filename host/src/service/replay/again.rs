@@ -61,9 +61,7 @@ pub(super) async fn again(
     };
     let (input, settings, plugin) = (&execution.input, seated.settings.to_string(), &seated.plugin);
     Ok(match execution.kind {
-        ExecutionKind::Spirit => {
-            Repeated::of(plugin.perform(context, part(input, "assignment")?, &settings).await)
-        }
+        ExecutionKind::Spirit => Repeated::of(plugin.perform(context, part(input, "assignment")?, &settings).await),
         ExecutionKind::Scheduling => {
             let (ready, pools): (Vec<_>, Vec<_>) = (part(input, "ready")?, part(input, "pools")?);
             Repeated::of(plugin.order(context, &ready, &pools, &settings, &state(input)?).await)

@@ -43,9 +43,8 @@ impl FromStr for AttemptName {
     type Err = ServiceError;
 
     fn from_str(text: &str) -> Result<Self, ServiceError> {
-        let wrong = || {
-            ServiceError::Usage(format!("`{text}` names no attempt: write TASK#N or SPEC/TASK#N, such as 2.1#1"))
-        };
+        let wrong =
+            || ServiceError::Usage(format!("`{text}` names no attempt: write TASK#N or SPEC/TASK#N, such as 2.1#1"));
         let (task, attempt) = text.rsplit_once('#').ok_or_else(wrong)?;
         let (spec, task) = match task.split_once('/') {
             Some((spec, task)) => (Some(SpecName::new(spec)?), task),
@@ -104,7 +103,8 @@ pub async fn at(options: ReplayOptions, moment: Moment) -> Result<Written, Servi
     let (record, base) = archive
         .read(move |reader| Ok((reader.record(&wanted)?, base_of(&reader.events(&started(&of))?, &wanted))))
         .await?;
-    let Record { execution, calls } = record.ok_or_else(|| ServiceError::Internal(format!("execution {id} is gone")))?;
+    let Record { execution, calls } =
+        record.ok_or_else(|| ServiceError::Internal(format!("execution {id} is gone")))?;
     let total = calls.len() as u64;
     let call = moment.call.unwrap_or(total);
     if call > total {

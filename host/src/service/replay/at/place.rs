@@ -31,7 +31,8 @@ impl Place {
     /// # Errors
     /// [`ServiceError::Usage`] when something is there already.
     pub(super) fn make(root: PathBuf) -> Result<Self, ServiceError> {
-        let in_use = || Err(ServiceError::Usage(format!("`{}` is not new or empty: name another folder", root.display())));
+        let in_use =
+            || Err(ServiceError::Usage(format!("`{}` is not new or empty: name another folder", root.display())));
         let made = match fs::read_dir(&root).map(|mut entries| entries.next().is_none()) {
             Ok(true) => false,
             Ok(false) => return in_use(),

@@ -101,7 +101,11 @@ fn write_words(text: &mut String, words: &str, calls: &[ToolCall]) {
     for ToolCall { id, name, arguments } in calls {
         // As `serde_json` would write it; what is no JSON stays as the model wrote it.
         let shown = serde_json::from_str::<Value>(arguments).ok().and_then(|value| pretty(&value).ok());
-        let _ = writeln!(text, "\nCalls `{name}` ({id}):\n\n~~~~json\n{}\n~~~~", shown.as_deref().unwrap_or(arguments).trim_end());
+        let _ = writeln!(
+            text,
+            "\nCalls `{name}` ({id}):\n\n~~~~json\n{}\n~~~~",
+            shown.as_deref().unwrap_or(arguments).trim_end()
+        );
     }
 }
 
@@ -145,7 +149,11 @@ mod tests {
         assert_eq!(talk.messages(), 3);
         let text = talk.text("shop/1#1", 5);
         assert!(text.contains("# shop/1#1 after call 5") && text.contains("told in call 4"), "{text}");
-        assert!(text.contains("two\u{fffd}[2J") && text.contains("Calls `write` (c1):\n\n~~~~json\n{\n  \"path\": \"a\"\n}"), "{text}");
+        assert!(
+            text.contains("two\u{fffd}[2J")
+                && text.contains("Calls `write` (c1):\n\n~~~~json\n{\n  \"path\": \"a\"\n}"),
+            "{text}"
+        );
         let json: Value = serde_json::from_str(&talk.json().unwrap()).unwrap();
         assert_eq!((&json["call"], &json["messages"][1]["text"]), (&json!(4), &json!("two\u{1b}[2J")));
         assert_eq!(json["answer"]["tool_calls"][0]["name"], "write");

@@ -147,9 +147,11 @@ fn placements(placements: &[Placement]) -> String {
         return "nothing".to_owned();
     }
     let pools = placements.iter().any(|placement| placement.pool != placements[0].pool);
-    let shown = placements.iter().map(|Placement { task, pool, .. }| {
-        if pools { format!("{task} in {pool}") } else { task.to_string() }
-    });
+    let shown = placements.iter().map(
+        |Placement { task, pool, .. }| {
+            if pools { format!("{task} in {pool}") } else { task.to_string() }
+        },
+    );
     shown.collect::<Vec<_>>().join(", ")
 }
 

@@ -70,11 +70,8 @@ pub(super) async fn over(
 
 /// What the reviews of a run reported, page by page.
 async fn reviews(archive: &Archive, run: &Run) -> Result<Vec<Event>, ServiceError> {
-    let mut filter = EventFilter {
-        run: Some(run.id.clone()),
-        kinds: vec!["ReviewReported".to_owned()],
-        ..EventFilter::default()
-    };
+    let mut filter =
+        EventFilter { run: Some(run.id.clone()), kinds: vec!["ReviewReported".to_owned()], ..EventFilter::default() };
     let mut all: Vec<Event> = Vec::new();
     loop {
         let page = filter.clone();
