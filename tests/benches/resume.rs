@@ -31,8 +31,8 @@ const AT_ONCE: usize = 8;
 const ROUNDS: usize = 3;
 /// Executions that have ended, for the replay, with a call each that the others wait in.
 const ENDED: usize = 300;
-const FIRST: Bound = Bound::AtMost(1.0);
-const ALL: Bound = Bound::AtMost(10.0);
+const FIRST: Bound = Bound::AtMost(1_000.0);
+const ALL: Bound = Bound::AtMost(10_000.0);
 const REPLAYED: Bound = Bound::AtLeast(5_000.0);
 
 fn main() -> Result<ExitCode> {
@@ -53,8 +53,8 @@ async fn measure() -> Result<ExitCode> {
         alls.push(all);
     }
     println!("resume of {OPEN} executions, {CALLS} calls on record each; medians of {ROUNDS} rounds");
-    let first = verdict("first live call", median(&firsts).as_secs_f64(), " s", FIRST);
-    let all = verdict("all live", median(&alls).as_secs_f64(), " s", ALL);
+    let first = verdict("first live call", median(&firsts).as_secs_f64() * 1000.0, " ms", FIRST);
+    let all = verdict("all live", median(&alls).as_secs_f64() * 1000.0, " ms", ALL);
 
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let world = World::make(dir.path(), clock.clone())?;
