@@ -150,7 +150,9 @@ pub(crate) fn wrong(kitchen: &Kitchen) -> Vec<String> {
         let expected = [failed, vec![Some(Outcome::Success)]].concat();
         demand(ended == expected, format!("the attempts at {task} ended as {ended:?}"));
         let artifacts = records.reader.artifacts(&records.key(task)).unwrap();
-        let mut names: Vec<String> = artifacts.into_iter().map(|record| record.artifact.name).collect();
+        // A merged tree is gated again when nobody has seen the branch move.
+        let names = artifacts.into_iter().map(|record| record.artifact.name);
+        let mut names: Vec<String> = names.filter(|name| !name.contains("-merge")).collect();
         names.sort();
         let once = names.windows(2).all(|two| two[0] != two[1]);
         demand(once, format!("artifacts of {task} stand there twice: {names:?}"));

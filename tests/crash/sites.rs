@@ -110,16 +110,14 @@ impl Census {
         self.sites().map(kill).collect::<Vec<Vec<Point>>>().concat()
     }
 
-    /// The first passing of each site that a full disk stops.
+    /// The middle passing of each site that a full disk stops, or all.
     pub(crate) fn writes(&self, all: bool) -> Vec<Point> {
+        let choose = |hits: u64| if all { (1..=hits).collect() } else { vec![hits.div_ceil(2)] };
+        let full = |(site, passed): (&str, Passed)| -> Vec<Point> {
+            let point = |hit| Point { act: Act::Full, ..Point::kill(site, hit) };
+            choose(passed.hits).into_iter().map(point).collect()
+        };
         let writes = self.sites().filter(|(site, passed)| passed.is_write && site.ends_with(".before"));
-        let hits = |passed: Passed| if all { (1..=passed.hits).collect() } else { vec![1, passed.hits] };
-        let mut points: Vec<Point> = writes
-            .flat_map(|(site, passed)| {
-                hits(passed).into_iter().map(|hit| Point { act: Act::Full, ..Point::kill(site, hit) })
-            })
-            .collect();
-        points.dedup();
-        points
+        writes.flat_map(full).collect()
     }
 }

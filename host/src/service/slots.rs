@@ -150,13 +150,16 @@ pub(crate) async fn hand_back(
 pub(crate) async fn give_back(shop: &Arc<Workshop>, lent: LentSlot) -> Result<(), ServiceError> {
     let id = lent.slot.id().clone();
     // Whoever still holds the slot keeps it from being cleaned now; the next attempt prepares it then.
-    let cleaned = match Arc::into_inner(lent.slot) {
-        Some(slot) => Some(slot.release(shop.clock.now()).await),
+    let slot = Arc::into_inner(lent.slot);
+    let cleaned = match &slot {
+        Some(slot) => Some(slot.clean(shop.clock.now()).await),
         None => None,
     };
     shop.registry.release_lease(&lent.lease).await?;
     let event = Body::SlotReleased { slot: id.clone(), holder: lent.holder };
     shop.registry.append(about(shop, &lent.attempt), vec![event]).await?;
+    // Only now can the pool lend it: whoever takes it finds no lease in the registry any more.
+    drop(slot);
     match cleaned {
         Some(Ok(prepared)) => {
             if let Some(rescue) = prepared.rescued {

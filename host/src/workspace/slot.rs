@@ -268,6 +268,14 @@ impl Slot {
     /// # Errors
     /// As [`Slot::prepare`]; the slot is given back all the same, and cleaned before its next use.
     pub async fn release(self, now: jiff::Timestamp) -> Result<Prepared, WorkspaceError> {
+        self.clean(now).await
+    }
+
+    /// Cleans the slot back to the commit that it was prepared for, and keeps it.
+    ///
+    /// # Errors
+    /// As [`Slot::prepare`].
+    pub async fn clean(&self, now: jiff::Timestamp) -> Result<Prepared, WorkspaceError> {
         let _busy = self.place.busy.lock().await;
         match self.place.base().await? {
             Some(commit) => self.place.prepare(&commit, now).await,
