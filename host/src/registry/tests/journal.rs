@@ -384,15 +384,13 @@ async fn a_failed_record_keeps_the_backlog_and_leaves_no_hole() {
 #[tokio::test]
 async fn executions_of_a_run_are_listed_from_where_the_last_page_ended() {
     let fixture = Fixture::new();
-    for (name, kind) in [("e1", ExecutionKind::Routing), ("e2", ExecutionKind::Spirit), ("e3", ExecutionKind::Routing)]
+    let other = NewExecution { run: None, ..new("e4", ExecutionKind::Routing) };
+    for begun in
+        [new("e1", ExecutionKind::Routing), new("e2", ExecutionKind::Spirit), new("e3", ExecutionKind::Routing), other]
     {
-        // A decision is durable with its end.
-        let execution = fixture.registry.begin_execution(new(name, kind)).await.unwrap();
+        let execution = fixture.registry.begin_execution(begun).await.unwrap();
         execution.end(json!({ "ok": null }), json!({}), None).await.unwrap();
     }
-    let other = NewExecution { run: None, ..new("e4", ExecutionKind::Routing) };
-    let last = fixture.registry.begin_execution(other).await.unwrap();
-    last.end(json!({ "ok": null }), json!({}), None).await.unwrap();
     let ids = async |kind, after: Option<&str>| {
         let after = after.map(|after| ExecutionId::new(after).unwrap());
         let found = fixture.registry.read(move |r| r.execution_ids(&run(), kind, after.as_ref())).await.unwrap();
