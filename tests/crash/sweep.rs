@@ -43,7 +43,7 @@ fn tell(played: &[Played]) {
                 failed += 1;
                 println!("FAILED  {}{met}\n{}", case.name(), case.problems.join("\n"));
                 println!(
-                    "        kept in {}; again: NECRO_CRASH='{}' cargo test --test crash",
+                    "        kept in {}; again: NECRO_CRASH='{}' cargo test -p necro-host --test crash",
                     folder.display(),
                     case.name()
                 );
@@ -114,11 +114,13 @@ fn again(first: &[Played]) -> Vec<Vec<Point>> {
             ways.entry(site.to_owned()).or_default().push((played.points[0].clone(), passed.hits));
         }
     }
-    let cases = ways.into_iter().enumerate().flat_map(|(number, (site, ways))| {
-        // Not always behind the same kill.
+    // Of every second pair of sites, the one before and the one after a write by turns; and not always behind the
+    // same kill, nor at the same passing.
+    let wanted = ways.into_iter().enumerate().filter(|(number, _)| all() || matches!(number % 4, 0 | 3));
+    let cases = wanted.flat_map(|(number, (site, ways))| {
         let chosen = if all() { ways } else { vec![ways[number % ways.len()].clone()] };
         chosen.into_iter().map(move |(first, hits)| {
-            let hit = if number % 2 == 0 { 1 } else { hits };
+            let hit = if number % 8 < 4 { 1 } else { hits };
             vec![first, Point::kill(&site, hit)]
         })
     });

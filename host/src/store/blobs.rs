@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use crate::domain::id::Digest;
-use crate::failpoint;
+use crate::failpoint::{self, Side};
 
 use super::digest_of;
 
@@ -232,7 +232,8 @@ impl BlobStore {
         let mut file = self.begin()?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
-        failpoint::writing("blob", "persist", || file.persist(path).map_err(|e| e.error))?;
+        failpoint::reach("blob", "rename", Side::Before);
+        file.persist(path).map_err(|e| e.error)?;
         File::open(shard)?.sync_all()?;
         if new_shard {
             File::open(&*self.root)?.sync_all()?;

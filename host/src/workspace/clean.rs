@@ -161,11 +161,10 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), WorkspaceError> {
         let rights = fs::Permissions::from_mode(0o666);
         let mut new = tempfile::Builder::new().prefix(BEGUN).permissions(rights).tempfile_in(folder)?;
         new.write_all(text.as_bytes())?;
-        failpoint::reach("file", "persist", Side::Before);
+        failpoint::reach("file", "rename", Side::Before);
         new.persist(path).map_err(|failed| failed.error)
     };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    failpoint::writing("file", &name, || written().map(drop).map_err(WorkspaceError::io(path)))
+    failpoint::writing("file", "write", || written().map(drop).map_err(WorkspaceError::io(path)))
 }
 
 /// Removes what a killed process had begun to [`write`] into a folder of the host's.

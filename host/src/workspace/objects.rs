@@ -355,7 +355,7 @@ impl Objects {
         for kept in chosen(&source) {
             index.add(&entry(kept.path.clone(), kept.id, kept.mode)).map_err(failed)?;
         }
-        failpoint::writing("git", "restored-tree", || index.write_tree_to(&repository).map(tree_id).map_err(failed))
+        failpoint::writing("git", "tree", || index.write_tree_to(&repository).map(tree_id).map_err(failed))
     }
 
     /// Whether `ancestor` is `commit` or one of its ancestors.
