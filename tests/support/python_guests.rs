@@ -17,10 +17,7 @@ pub(crate) fn python_guest(test: &str, name: &str, world: &str) -> Option<Vec<u8
     let (app, wit) = (root.join("tests/guests-python").join(name), root.join("wit"));
     let mut sources = version.into_bytes();
     for folder in [&app, &wit] {
-        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
-        files.retain(|file| file.is_file());
-        files.sort();
-        files.iter().for_each(|file| sources.extend(std::fs::read(file).unwrap()));
+        files(folder).iter().for_each(|file| sources.extend(std::fs::read(file).unwrap()));
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-guests");
     let built = folder.join(format!("{name}-{}.wasm", digest_of(&sources)));
@@ -29,6 +26,14 @@ pub(crate) fn python_guest(test: &str, name: &str, world: &str) -> Option<Vec<u8
         build(&componentize, &app, &wit, world, &built);
     }
     Some(std::fs::read(built).unwrap())
+}
+
+/// The files of a folder, in order.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.retain(|file| file.is_file());
+    files.sort();
+    files
 }
 
 /// The program and its version.
@@ -46,11 +51,17 @@ fn componentize_py() -> Option<(PathBuf, String)> {
 fn build(componentize: &Path, app: &Path, wit: &Path, world: &str, built: &Path) {
     let place = tempfile::tempdir_in(built.parent().unwrap()).unwrap();
     let new = place.path().join("guest.wasm");
+    // The Python inside writes what it compiles beside the sources: beside a copy.
+    let copy = place.path().join("app");
+    std::fs::create_dir(&copy).unwrap();
+    for file in files(app) {
+        std::fs::copy(&file, copy.join(file.file_name().unwrap())).unwrap();
+    }
     let mut command = Command::new(componentize);
     command.arg("--quiet").arg("--wit-path").arg(wit).args(["--world", world, "componentize", "app"]);
-    command.arg("--python-path").arg(app).arg("--output").arg(&new);
-    // Neither another environment's packages nor files beside the sources.
-    command.env_remove("VIRTUAL_ENV").env("PYTHONDONTWRITEBYTECODE", "1").current_dir(place.path());
+    command.arg("--python-path").arg(&copy).arg("--output").arg(&new);
+    // Another environment's packages are not part of it.
+    command.env_remove("VIRTUAL_ENV").current_dir(place.path());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     std::fs::rename(new, built).unwrap();
