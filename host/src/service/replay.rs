@@ -103,9 +103,11 @@ struct Archive {
     blobs: BlobStore,
     reader: Arc<Mutex<Reader>>,
     engine: Engine,
-    components: Arc<Mutex<HashMap<Component, Arc<OnceCell<Result<Arc<Plugin>, String>>>>>>,
+    components: Arc<Mutex<HashMap<Component, Loaded>>>,
 }
 
+/// A component, or why there is none: loaded once, by whoever needs it first.
+type Loaded = Arc<OnceCell<Result<Arc<Plugin>, String>>>;
 /// What a component was loaded as: its name stands in its messages.
 type Component = (Digest, String, ExecutionKind);
 
