@@ -169,7 +169,8 @@ fn an_end_fuel_and_calls_beyond_the_record_are_differences() {
     let (id, _) = of_task_1(&world);
     let last = format!("(SELECT max(seq) FROM calls WHERE {})", calls_of(&id));
     let unsealed = |set: &str| format!("UPDATE executions SET sum = NULL, end_sum = NULL, {set} WHERE id = '{id}'");
-    let cases: [(&str, Vec<String>, fn(&Value) -> bool); 4] = [
+    type Case<'a> = (&'a str, Vec<String>, fn(&Value) -> bool);
+    let cases: [Case<'_>; 4] = [
         ("outcome", vec![unsealed("outcome = replace(outcome, 'add bread', 'add rye')")], |first| {
             first["call"].is_null() && first["recorded"]["end"]["ok"]["title"] == "add rye"
         }),

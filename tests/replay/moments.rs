@@ -68,7 +68,7 @@ fn the_work_tree_and_the_conversation_are_written_as_they_were_at_every_call() {
             assert!(fs::read_to_string(into.join("conversation.md")).unwrap().contains("## Answer"));
         }
         let call = fs::read(into.join("call.json")).ok().map(|bytes| serde_json::from_slice::<Value>(&bytes).unwrap());
-        assert_eq!(call.map(|call| call["call"]["sequence"].as_u64()), (n > 0).then(|| Some(n as u64)));
+        assert_eq!(call.map(|call| call["call"]["sequence"].as_u64()), (n > 0).then_some(Some(n as u64)));
         assert_eq!(fs::read_dir(&into).unwrap().count(), if n > 0 { 4 } else { 3 }, "something was left over");
     }
 }

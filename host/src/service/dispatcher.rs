@@ -383,7 +383,7 @@ impl Dispatcher {
         let EndedAttempt { task, instance, result } = ended;
         // An attempt that was suspended, or met trouble of the host's, has no end: it goes on with the run.
         let (mut attempted, base) = match result {
-            Ok((Ran::Ended(attempted), base)) => (attempted, base),
+            Ok((Ran::Ended(attempted), base)) => (*attempted, base),
             Ok((Ran::Suspended, _)) => {
                 self.running.remove(&task.key);
                 return Ok(());

@@ -119,7 +119,7 @@ async fn step(shop: &Arc<Workshop>, pool: &SlotPool, kind: WorkKind, job: &str) 
         }
         let attempt = AttemptKey { key: key.clone(), attempt: number };
         let attempted = match one(shop, pool, (kind, job), &attempt, &instance, last_failure.clone(), going).await? {
-            Ran::Ended(attempted) => attempted,
+            Ran::Ended(attempted) => *attempted,
             Ran::Suspended => return Ok(Planned::Stopped),
         };
         if let Some(trouble) = attempted.trouble {

@@ -50,7 +50,7 @@ pub(crate) struct Work {
 #[derive(Debug)]
 pub(crate) enum Ran {
     /// To its end.
-    Ended(Attempted),
+    Ended(Box<Attempted>),
     /// Not to its end, because the run is being stopped: it goes on from its record.
     Suspended,
 }
@@ -139,7 +139,7 @@ pub(crate) async fn attempt(shop: &Arc<Workshop>, mut work: Work) -> Result<Ran,
     remains::finish(shop, &work, &desk, (execution, summary), &judged, took).await?;
     let (outcome, reason) = (judged.outcome(), judged.reason());
     let Judged { commit, scope, spell, .. } = judged;
-    Ok(Ran::Ended(Attempted { outcome, reason, commit, scope, spell, trouble }))
+    Ok(Ran::Ended(Box::new(Attempted { outcome, reason, commit, scope, spell, trouble })))
 }
 
 /// Model calls that were answered, as a session counts its turns.
