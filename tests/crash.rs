@@ -5,6 +5,7 @@
 //! a comma: killed again while it goes on) plays that one case and keeps its folder.
 
 #![expect(clippy::unwrap_used, reason = "what a test needs is there, or the test fails")]
+#![expect(clippy::print_stdout, reason = "the table of sites and cases")]
 
 #[expect(dead_code, reason = "other tests use the rest")]
 #[path = "support/guests.rs"]

@@ -21,7 +21,7 @@ fn play_all(cases: &[Vec<Point>], left: &Left) -> Vec<Played> {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(points) = cases.get(number) else { return };
-                    let done = play(points, number % 2 == 0, left, false);
+                    let done = play(points, number.is_multiple_of(2), left, false);
                     played.lock().unwrap().push((number, done));
                 }
             });

@@ -186,6 +186,9 @@ pub enum JournalError {
         /// There is no room for it, or it may not be written to: the machine's trouble.
         full: bool,
     },
+    /// The guest asks for more than a record holds.
+    #[error("the call cannot be recorded: {0}")]
+    TooLarge(String),
     /// What was recorded cannot be read, or does not fit the call.
     #[error("the journal cannot be gone on from: {0}")]
     Unreadable(String),

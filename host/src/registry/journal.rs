@@ -366,11 +366,17 @@ impl Execution {
             Arc::new(Backlog { begin: progress.begin.take(), pending: std::mem::take(&mut progress.pending) });
         let numbered = u64::from(entry.is_some());
         progress.next += numbered;
-        let (id, kept) = (self.id.clone(), backlog.clone());
+        let (id, kept, last) = (self.id.clone(), backlog.clone(), progress.next - 1);
         let answer = place.send(move |tx| {
             backlog.insert(tx, &id)?;
             if let Some(entry) = &entry {
                 insert_call(tx, &id, entry)?;
+            }
+            if entry.is_some() || !backlog.pending.is_empty() {
+                // A journal that loses its last rows shows it.
+                tx.conn
+                    .prepare_cached("UPDATE executions SET calls = ?2 WHERE id = ?1")?
+                    .execute((id.as_str(), last))?;
             }
             more(tx)
         });

@@ -11,7 +11,7 @@ use crate::domain::event::{BODY_VERSION, Body, Event, Outcome, Subject};
 use crate::domain::id::{ArtifactUri, AttemptKey, ExecutionId, Instance, RunId, SpecName, TaskId, TaskKey};
 use crate::domain::review::{Finding, Severity};
 use crate::domain::task::{ArtifactRef, Assigned, Facts, Task, TaskState};
-use crate::store::BlobStore;
+use crate::store::{BlobError, BlobStore};
 
 use super::body::restore;
 use super::error::RegistryError;
@@ -410,12 +410,26 @@ fn call_row(row: &Row<'_>, parts: &StoredParts<'_>) -> Answer<CallRecord> {
     })
 }
 
+pub(super) fn open_executions(conn: &Connection, spec: &SpecName) -> Answer<Vec<ExecutionId>> {
+    conn.prepare_cached("SELECT id FROM executions WHERE spec = ?1 AND ended_at IS NULL ORDER BY number")?
+        .query_and_then([spec.as_str()], |row| row.id("id"))?
+        .collect()
+}
+
 /// One execution with its calls, every row and part of it as it was written.
 pub(super) fn record(conn: &Connection, blobs: &BlobStore, id: &ExecutionId) -> Answer<Option<Record>> {
     let damaged = |sequence: Option<u64>, reason: String| RegistryError::DamagedRecord {
         execution: id.clone(),
         sequence,
         reason,
+    };
+    // What cannot be read at the moment is no damage.
+    let told = |sequence: Option<u64>, error: RegistryError| match &error {
+        RegistryError::Damaged(_) => damaged(sequence, error.to_string()),
+        RegistryError::Blob(blob) if matches!(**blob, BlobError::Missing { .. } | BlobError::Damaged { .. }) => {
+            damaged(sequence, error.to_string())
+        }
+        _ => error,
     };
     let parts = StoredParts { conn, blobs };
     let found = conn
@@ -428,7 +442,7 @@ pub(super) fn record(conn: &Connection, blobs: &BlobStore, id: &ExecutionId) -> 
                 return Err(damaged(None, "its checksum is another one".to_owned()));
             }
             let calls: Option<u64> = row.get("calls")?;
-            let execution = execution_row(row, &parts).map_err(|error| damaged(None, error.to_string()))?;
+            let execution = execution_row(row, &parts).map_err(|error| told(None, error))?;
             Ok((execution, calls))
         })?
         .next()
@@ -445,11 +459,11 @@ pub(super) fn record(conn: &Connection, blobs: &BlobStore, id: &ExecutionId) -> 
         if !seal::call_is_whole(id.as_str(), row)? {
             return Err(damaged(Some(next), "its checksum is another one".to_owned()));
         }
-        let call = call_row(row, &parts).map_err(|error| damaged(Some(next), error.to_string()))?;
+        let call = call_row(row, &parts).map_err(|error| told(Some(next), error))?;
         calls.push(call);
     }
     if let Some(expected) = expected.filter(|expected| *expected != calls.len() as u64) {
-        let reason = format!("it has {} calls and ended with {expected}", calls.len());
+        let reason = format!("it has {} calls and had {expected}", calls.len());
         return Err(damaged(None, reason));
     }
     Ok(Some(Record { execution, calls }))

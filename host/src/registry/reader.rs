@@ -163,6 +163,11 @@ impl Reader {
         query::calls(&self.conn, &self.blobs, id, after)
     }
 
+    /// Executions of a spec without an end, whatever their records look like.
+    pub fn open_executions(&self, spec: &SpecName) -> Result<Vec<ExecutionId>, RegistryError> {
+        query::open_executions(&self.conn, spec)
+    }
+
     /// One execution with all its calls, verified.
     ///
     /// # Errors

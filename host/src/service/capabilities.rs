@@ -44,6 +44,9 @@ pub(crate) struct Desk {
     llm: Session,
     log: std::sync::Mutex<AttemptLog>,
     written: std::sync::Mutex<BTreeSet<String>>,
+    /// Files that the spirit wrote before it was cut off. What git ignores of them is in no tree that was
+    /// restored, so that they need not be there.
+    recalled: std::sync::Mutex<BTreeSet<String>>,
 }
 
 /// Bytes of an attempt's log.
@@ -90,11 +93,12 @@ impl Desk {
         answered: u32,
     ) -> Result<Arc<Self>, ServiceError> {
         let files = WorkFiles::open(&slot, Mask::clone(&shop.mask)).await?;
-        let (log, written) = (std::sync::Mutex::default(), std::sync::Mutex::default());
+        let log = std::sync::Mutex::default();
+        let (written, recalled) = (std::sync::Mutex::default(), std::sync::Mutex::default());
         let (role, task) = (instance.role(), attempt.key.task.clone());
         let llm = shop.gateway.session(role, task, attempt.attempt, vec![Arc::clone(&shop.budget)]);
         let llm = llm.after(answered);
-        Ok(Arc::new(Self { shop, attempt, instance, slot, files, base, llm, log, written }))
+        Ok(Arc::new(Self { shop, attempt, instance, slot, files, base, llm, log, written, recalled }))
     }
 
     /// Why no model call can be answered any more, if one has shown that.
@@ -130,10 +134,12 @@ impl Desk {
         self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).text.clone()
     }
 
-    /// Files that the spirit wrote with its tools and that are still there.
+    /// Files that the spirit wrote with its tools and that are still there, or would be.
     pub(crate) async fn written(&self) -> Result<Vec<String>, HostError> {
         let written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        self.files.present(written.into_iter().collect()).await
+        let recalled = self.recalled.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let present = self.files.present(written.into_iter().collect()).await?;
+        Ok(recalled.into_iter().chain(present).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     fn wrote(&self, paths: impl Iterator<Item = String>) {
@@ -240,7 +246,8 @@ impl Command for Desk {
             .await
             .map_err(|error| HostError::Other(chain(&error)))?;
         // What cannot be made into a tree now is said when the attempt is judged.
-        let tree = self.slot.snapshot().await.ok().map(|snapshot| snapshot.tree.to_string());
+        let snapshot = self.slot.snapshot().await.ok().filter(|snapshot| snapshot.skipped.is_empty());
+        let tree = snapshot.map(|snapshot| snapshot.tree.to_string());
         Ok(CommandRun { outcome: finished.outcome, tree })
     }
 }
@@ -354,10 +361,17 @@ impl Log for Desk {
             Some(text) => self.says(text),
             None => {}
         }
+        if call.function == Function::WorkspaceRemove {
+            let path = call.arguments["path"].as_str().unwrap_or_default();
+            self.recalled.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(path);
+        }
         if !recalled {
             return;
         }
-        self.wrote(paths(call).map(ToOwned::to_owned));
+        self.recalled
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .extend(paths(call).map(ToOwned::to_owned));
         if call.function == Function::LogEmit
             && let Ok(Emitted { level, message, fields }) = serde_json::from_value(call.arguments.clone())
         {

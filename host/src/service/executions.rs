@@ -152,6 +152,20 @@ impl Begun {
         (now != *then).then(|| format!("it ends in another way than on record: recorded {then}, now {now}"))
     }
 
+    /// How the execution failed, if it had ended before and what ended it need not do so again: time, a stop,
+    /// or the machine.
+    pub(crate) fn failed_before(&self) -> Option<String> {
+        let Writing::Ended(_, recorded) = &self.writing else { return None };
+        Some(
+            recorded
+                .outcome
+                .as_ref()?
+                .get("error")
+                .and_then(|_| recorded.outcome.as_ref()?["message"].as_str())?
+                .to_owned(),
+        )
+    }
+
     /// Ends an execution that does not repeat what its record says. Gives the recorded time of the end.
     pub(crate) async fn give_up(&self, reason: &str) -> Result<Timestamp, ServiceError> {
         match &self.writing {

@@ -83,6 +83,10 @@ impl ExecutionJournal {
 }
 
 fn lost(error: RegistryError) -> JournalError {
+    if matches!(error, RegistryError::TooLarge { .. }) {
+        // The guest's own doing, not the machine's.
+        return JournalError::TooLarge(chain(&error));
+    }
     let full = matches!(error, RegistryError::Full | RegistryError::ReadOnly);
     JournalError::Unwritable { reason: chain(&error), full }
 }

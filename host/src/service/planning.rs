@@ -102,6 +102,9 @@ async fn step(shop: &Arc<Workshop>, pool: &SlotPool, kind: WorkKind, job: &str) 
     {
         return Ok(Planned::Done);
     }
+    if let Some(spent) = newest.as_ref().filter(|a| a.outcome == Some(Outcome::Failed) && failed >= shop.max_attempts) {
+        return Ok(Planned::Failed(spent.failure.clone().unwrap_or_default()));
+    }
     let mut open = newest.filter(|attempt| attempt.outcome.is_none());
     loop {
         if shop.stopping() {

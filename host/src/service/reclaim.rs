@@ -1,8 +1,9 @@
 //! Taking back what an earlier process left. This process owns the state directory now, so whatever is
 //! marked as running is not: what this run goes on with stays, everything else of its spec gets an end.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::ServiceError;
 use super::workshop::Workshop;
@@ -10,7 +11,7 @@ use crate::domain::call::Cost;
 use crate::domain::event::{Body, Outcome, Subject};
 use crate::domain::id::ExecutionId;
 use crate::domain::task::{Task, TaskState};
-use crate::registry::{Attempt, ExecutionFilter, ExecutionRecord, LeaseKind, Reader, RegistryError, Run};
+use crate::registry::{Attempt, LeaseKind, Reader, RegistryError, Run};
 
 /// What an end says that was written by the next process.
 const CUT_OFF: &str = "the host ended before this did";
@@ -20,17 +21,27 @@ struct Left {
     attempts: Vec<Attempt>,
     tasks: Vec<Task>,
     runs: Vec<Run>,
-    open: Vec<ExecutionRecord>,
+    open: Vec<ExecutionId>,
+    /// Attempts of other specs that go on with their own runs.
+    elsewhere: Vec<Attempt>,
 }
 
 impl Left {
     fn read(reader: &Reader, spec: &crate::domain::id::SpecName) -> Result<Self, RegistryError> {
-        let filter = ExecutionFilter { spec: Some(spec.clone()), open: true, ..ExecutionFilter::default() };
+        let runs = reader.runs()?;
+        let others: BTreeSet<_> =
+            runs.iter().filter_map(|run| run.spec.as_ref()).filter(|other| *other != spec).collect();
+        let mut elsewhere = Vec::new();
+        for other in others {
+            let attempts = reader.attempts_of_spec(other)?;
+            elsewhere.extend(attempts.into_iter().filter(|attempt| attempt.outcome.is_none()));
+        }
         Ok(Self {
             attempts: reader.attempts_of_spec(spec)?,
             tasks: reader.tasks(spec)?,
-            runs: reader.runs()?.into_iter().filter(|run| run.spec.as_ref() == Some(spec)).collect(),
-            open: reader.executions(&filter)?,
+            open: reader.open_executions(spec)?,
+            elsewhere,
+            runs: runs.into_iter().filter(|run| run.spec.as_ref() == Some(spec)).collect(),
         })
     }
 }
@@ -39,17 +50,18 @@ impl Left {
 /// that earlier ones left, and gives failed tasks another chance.
 pub(crate) async fn reclaim(shop: &Arc<Workshop>, resumed: bool) -> Result<(), ServiceError> {
     let spec = shop.spec.clone();
-    let Left { attempts, tasks, runs, open } = shop.registry.read(move |reader| Left::read(reader, &spec)).await?;
+    let Left { attempts, tasks, runs, open, elsewhere } =
+        shop.registry.read(move |reader| Left::read(reader, &spec)).await?;
     let stays = |attempt: &Attempt| resumed && attempt.run.as_ref() == Some(&shop.run);
     let (kept, ended): (Vec<Attempt>, Vec<Attempt>) =
         attempts.into_iter().filter(|attempt| attempt.outcome.is_none()).partition(stays);
-    leases(shop, &kept).await?;
+    leases(shop, kept.iter().chain(&elsewhere)).await?;
     for run in &runs {
         shop.registry.charge_uncertain(&run.id).await?;
     }
     let executions: HashSet<&ExecutionId> = kept.iter().filter_map(|attempt| attempt.execution.as_ref()).collect();
-    for execution in open.iter().filter(|execution| !executions.contains(&execution.id)) {
-        shop.registry.cut_off(&execution.id, CUT_OFF).await?;
+    for execution in open.iter().filter(|execution| !executions.contains(execution)) {
+        shop.registry.cut_off(execution, CUT_OFF).await?;
     }
     for attempt in ended {
         end_attempt(shop, attempt, CUT_OFF).await?;
@@ -76,12 +88,15 @@ pub(crate) async fn reclaim(shop: &Arc<Workshop>, resumed: bool) -> Result<(), S
     Ok(())
 }
 
-/// Slots are free; a lock stays with an attempt that believes it has it.
-async fn leases(shop: &Workshop, kept: &[Attempt]) -> Result<(), ServiceError> {
-    let holders: HashSet<String> = kept.iter().map(|attempt| attempt.key.to_string()).collect();
+/// Slots are free; a lock stays with an attempt that believes it has it, as long from now as it was taken for.
+async fn leases(shop: &Workshop, kept: impl Iterator<Item = &Attempt>) -> Result<(), ServiceError> {
+    let holders: HashSet<String> = kept.map(|attempt| attempt.key.to_string()).collect();
     for lease in shop.registry.read(|reader| reader.leases(None)).await? {
         if lease.kind == LeaseKind::Slot || !holders.contains(&lease.holder) {
             shop.registry.release_lease(&lease.id).await?;
+        } else {
+            let ttl = lease.expires_at.duration_since(lease.acquired_at);
+            shop.registry.renew_lease(&lease.id, Duration::try_from(ttl).unwrap_or_default()).await?;
         }
     }
     Ok(())

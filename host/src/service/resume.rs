@@ -120,7 +120,9 @@ pub(crate) async fn spent(registry: &Registry, run: &RunId) -> Result<Amount, Se
     registry.charge_uncertain(run).await?;
     let id = run.clone();
     let spent = registry.read(move |reader| reader.cost(&id)).await?;
-    Ok(Amount { calls: spent.calls.saturating_add(spent.uncertain_sendings), ..Amount::of_call(&spent.cost) })
+    // One without an answer counts by its sendings.
+    let calls = spent.calls.saturating_sub(spent.unanswered_calls).saturating_add(spent.uncertain_sendings);
+    Ok(Amount { calls, ..Amount::of_call(&spent.cost) })
 }
 
 /// How a run was asked for, for its record.
@@ -206,9 +208,15 @@ async fn passed(shop: &Arc<Workshop>, attempt: Attempt) -> Result<Place, Service
         .mirror
         .objects(move |objects| {
             let history = objects.log(&tip, Some(&since), MAX_LOG_ENTRIES)?;
-            let merge = history.into_iter().find(|entry| entry.parents.get(1) == Some(&wanted));
+            let merge =
+                history.into_iter().find(|entry| entry.parents.get(1) == Some(&wanted)).map(|entry| entry.commit);
+            // Behind more commits than are looked at, it is merged all the same.
+            let merge = match merge {
+                None if objects.is_ancestor(&wanted, &tip)? => Some(tip),
+                merge => merge,
+            };
             let own = objects.log(&wanted, None, 1)?;
-            Ok((merge.map(|entry| entry.commit), own.into_iter().next().map(|entry| entry.message)))
+            Ok((merge, own.into_iter().next().map(|entry| entry.message)))
         })
         .await?;
     if let Some(merge) = merge {

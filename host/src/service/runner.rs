@@ -19,11 +19,13 @@ use super::workshop::Workshop;
 use super::{remains, slots};
 use crate::domain::assignment::{Assignment, Report};
 use crate::domain::call::Function;
+use crate::domain::dispatch;
 use crate::domain::event::{Body, Outcome, Subject};
 use crate::domain::id::{AttemptKey, CommitId, ExecutionId, Instance};
 use crate::plugin::capability::JournalError;
 use crate::plugin::{Ended, ExecutionContext, ExecutionError};
 use crate::registry::{ExecutionKind, Record};
+use crate::store::BlobError;
 use crate::workspace::{Rescue, Slot, TreeId, WorkspaceError};
 
 /// What an attempt has to work with.
@@ -84,6 +86,8 @@ struct Performed {
 enum End {
     Report(Report),
     Failed(ExecutionError),
+    /// As recorded, in these words.
+    FailedBefore(String),
     /// Its record cannot be gone on from; why.
     Lost(String),
 }
@@ -125,6 +129,11 @@ pub(crate) async fn attempt(shop: &Arc<Workshop>, mut work: Work) -> Result<Ran,
             summary = Some(report.summary);
         }
         End::Failed(error) => trouble = unfinished(shop, &work, &desk, (&base_tree, at), error, &mut judged).await?,
+        End::FailedBefore(reason) => {
+            let kept = judgement::keep_unfinished(shop, &work, &base_tree, at, &mut judged).await;
+            judged.blame(kept, &work)?;
+            judged.fail(reason);
+        }
         End::Lost(reason) => {
             shop.tell(&Progress::Warning { text: format!("{} begins anew: {reason}", work.attempt) });
             let kept = judgement::keep_unfinished(shop, &work, &base_tree, at, &mut judged).await;
@@ -133,7 +142,8 @@ pub(crate) async fn attempt(shop: &Arc<Workshop>, mut work: Work) -> Result<Ran,
         }
     }
     if let Some((_, reason)) = &mut judged.failure {
-        *reason = shop.mask.apply(reason);
+        // Whatever a spirit says of its failure, it fits into an event.
+        *reason = dispatch::bounded_reason(&shop.mask.apply(reason));
     }
     let took: Duration = shop.clock.elapsed().saturating_sub(begun_at);
     remains::finish(shop, &work, &desk, (execution, summary), &judged, took).await?;
@@ -214,7 +224,12 @@ async fn again(
         Ok(Some(Performed { execution: execution.id.clone(), at, end: End::Lost(reason) }))
     };
     let restored_to = match newest_tree(&record.calls) {
-        Some((sequence, tree)) => match slots::restore(shop, &work.slot, &tree).await {
+        Err(sequence) => {
+            arrival.arrived().await;
+            return lost(format!("no tree could hold what the command of call {sequence} left")).await;
+        }
+        Ok(None) => 0,
+        Ok(Some((sequence, tree))) => match slots::restore(shop, &work.slot, &tree).await {
             Ok(()) => sequence,
             Err(error @ ServiceError::Workspace(WorkspaceError::Objects { .. } | WorkspaceError::NotAnId { .. })) => {
                 arrival.arrived().await;
@@ -223,11 +238,13 @@ async fn again(
             }
             Err(error) => return Err(error),
         },
-        None => 0,
     };
     let seated = match shop.plugins.recorded(&execution, shop.registry.blobs()).await {
         Ok(seated) => seated,
-        Err(error @ (ServiceError::Component { .. } | ServiceError::Plugin(_))) => {
+        Err(
+            error @ (ServiceError::Component { source: BlobError::Missing { .. } | BlobError::Damaged { .. }, .. }
+            | ServiceError::Plugin(_)),
+        ) => {
             arrival.arrived().await;
             return lost(chain(&error)).await;
         }
@@ -266,6 +283,11 @@ async fn drive(
         Err(error @ ExecutionError::Journal { source: JournalError::Unwritable { .. }, .. }) => {
             return Err(ServiceError::Record(error.clone()));
         }
+        Err(ExecutionError::Journal { source: JournalError::TooLarge(_), .. }) => None,
+        // Its end is on record, and another machine or another day would not bring it about again.
+        Err(ExecutionError::Journal { source: JournalError::RecordEnds, .. }) if begun.failed_before().is_some() => {
+            None
+        }
         Err(error @ ExecutionError::Journal { .. }) => Some(chain(error)),
         result => begun.divergence(result).await,
     };
@@ -276,6 +298,9 @@ async fn drive(
     let end = match (lost, ended.result) {
         (Some(reason), _) => End::Lost(reason),
         (None, Ok(report)) => End::Report(report),
+        (None, Err(ExecutionError::Journal { source: JournalError::RecordEnds, .. })) => {
+            End::FailedBefore(begun.failed_before().unwrap_or_default())
+        }
         (None, Err(error)) => End::Failed(error),
     };
     Ok(Some(Performed { execution: begun.id().clone(), at, end }))

@@ -102,18 +102,19 @@ pub(crate) async fn restore(shop: &Workshop, slot: &Slot, tree: &str) -> Result<
 /// What was found in a slot when its attempt went on: when the record has led to the very same work tree, it
 /// need not be kept any more; otherwise it is told.
 pub(crate) async fn explain(shop: &Workshop, slot: &Slot, found: Rescue) {
-    if let Rescue::Commit { reference, commit } = &found {
-        let now = slot.snapshot().await.ok().map(|snapshot| snapshot.tree);
-        let (reference, commit) = (reference.clone(), commit.clone());
-        let explained = shop.mirror.objects(move |objects| {
-            let same = now.is_some_and(|now| objects.tree_of(&commit).is_ok_and(|tree| tree == now));
-            if same {
-                objects.delete_ref(&reference, &commit)?;
+    if let (Rescue::Commit { reference, commit }, Ok(now)) = (&found, slot.snapshot().await) {
+        let (reference, commit, tree) = (reference.clone(), commit.clone(), now.tree.clone());
+        let same =
+            shop.mirror.objects(move |objects| Ok((objects.tree_of(&commit)? == tree).then_some((reference, commit))));
+        if let Ok(Some((reference, commit))) = same.await {
+            // In this order: a tree that counts as saved has its ref.
+            let gone = match slot.forget_saved(&now.tree).await {
+                Ok(()) => shop.mirror.objects(move |objects| objects.delete_ref(&reference, &commit)).await,
+                Err(error) => Err(error),
+            };
+            if gone.is_ok() {
+                return;
             }
-            Ok(same)
-        });
-        if explained.await.unwrap_or(false) {
-            return;
         }
     }
     tell(shop, slot, Some(&found));

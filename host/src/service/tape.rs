@@ -78,12 +78,16 @@ pub(crate) const fn changes_files(function: Function) -> bool {
 }
 
 /// The newest work tree that a record has as a git tree, and the call after which it was taken.
-pub(crate) fn newest_tree(calls: &[CallRecord]) -> Option<(u64, String)> {
-    calls.iter().rev().find_map(|call| {
-        let tree = call.effect.as_ref()?.get("tree")?.as_str()?;
-        call.answer.as_ref()?;
-        Some((call.sequence, tree.to_owned()))
-    })
+///
+/// # Errors
+/// The number of a command that has run, and whose work tree no git tree could hold.
+pub(crate) fn newest_tree(calls: &[CallRecord]) -> Result<Option<(u64, String)>, u64> {
+    let has_run = |call: &&CallRecord| {
+        call.function == Function::CommandRun && call.answer.as_ref().is_some_and(|answer| answer.get("Ok").is_some())
+    };
+    let Some(newest) = calls.iter().rfind(has_run) else { return Ok(None) };
+    let tree = newest.effect.as_ref().and_then(|effect| effect["tree"].as_str());
+    tree.map(|tree| Some((newest.sequence, tree.to_owned()))).ok_or(newest.sequence)
 }
 
 #[cfg(test)]
@@ -140,7 +144,9 @@ mod tests {
             record(4, &write, Some(failed), None),
             record(5, &run, Some(done), Some(json!({ "tree": null }))),
         ];
-        assert_eq!(newest_tree(&calls), Some((2, "abc".to_owned())));
+        assert_eq!(newest_tree(&calls), Err(5), "an older tree has not what the last command did");
+        assert_eq!(newest_tree(&calls[..4]), Ok(Some((2, "abc".to_owned()))));
+        assert_eq!(newest_tree(&calls[..1]), Ok(None));
         let mut tape = Tape::new(calls, 2);
         let redone: Vec<bool> = [&write, &run, &write, &write, &run]
             .map(|call| matches!(tape.next(call), Ok(Played::Recorded(Recorded::Answered { redo: true, .. }))))

@@ -239,8 +239,8 @@ impl Slot {
         let wanted = tree.clone();
         self.place.mirror.objects(move |o| super::objects::find_tree(&o.open()?, &wanted).map(|_| ())).await?;
         let rescued = self.place.save_unsaved(now).await?;
+        // It stays unsaved: no ref need hold this tree.
         self.place.check_out(tree).await?;
-        self.place.remember(tree).await?;
         Ok(Prepared { rescued })
     }
 
@@ -261,6 +261,15 @@ impl Slot {
     pub async fn mark_saved(&self, tree: &TreeId) -> Result<(), WorkspaceError> {
         let _busy = self.place.busy.lock().await;
         self.place.remember(tree).await
+    }
+
+    /// Takes [`mark_saved`](Self::mark_saved) back: what had saved the tree is gone.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::Io`].
+    pub async fn forget_saved(&self, tree: &TreeId) -> Result<(), WorkspaceError> {
+        let _busy = self.place.busy.lock().await;
+        self.place.forget(tree).await
     }
 
     /// Cleans the slot back to the commit that it was prepared for, and gives it back.
@@ -352,6 +361,16 @@ impl Place {
             let mut lines: Vec<&str> = known.lines().filter(|l| *l != tree).collect();
             lines.push(&tree);
             let kept = &lines[lines.len().saturating_sub(MAX_SAVED)..];
+            write(&path, &kept.join("\n"))
+        })
+        .await
+    }
+
+    async fn forget(&self, tree: &TreeId) -> Result<(), WorkspaceError> {
+        let (path, tree) = (self.host.join("saved"), tree.to_string());
+        blocking(move || {
+            let known = fs::read_to_string(&path).unwrap_or_default();
+            let kept: Vec<&str> = known.lines().filter(|line| *line != tree).collect();
             write(&path, &kept.join("\n"))
         })
         .await

@@ -360,7 +360,7 @@ async fn life(dir: &Path, world: &Arc<World>, ops: &[Op], crash: Arc<Crash>) -> 
             (registry.begin_execution(new_execution()).await.unwrap(), Tape::default())
         }
         Some(record) => {
-            let restored = newest_tree(&record.calls);
+            let restored = newest_tree(&record.calls).unwrap();
             let (to, files) = match &restored {
                 Some((sequence, tree)) => {
                     (*sequence, world.trees.lock().unwrap()[tree.parse::<usize>().unwrap()].clone())

@@ -119,8 +119,13 @@ pub async fn at(options: ReplayOptions, moment: Moment) -> Result<Written, Servi
     let place = blocking(move || Place::make(into)).await?;
     let trees = KeptTrees::below(&archive.state.repositories());
     let (tree_after_call, tree) = match newest_tree(&record.calls) {
-        Some((sequence, tree)) => (sequence, TreeId::new(tree)?),
-        None => {
+        Ok(Some((sequence, tree))) => (sequence, TreeId::new(tree)?),
+        Err(sequence) => {
+            return Err(ServiceError::Usage(format!(
+                "no tree could hold what the command of call {sequence} left: name a call before it with --at"
+            )));
+        }
+        Ok(None) => {
             let trees = trees.clone();
             (0, blocking(move || Ok(trees.tree_of(&base)?)).await?)
         }
