@@ -87,7 +87,7 @@ fn damaged_records_and_components_are_named_and_the_rest_is_repeated() {
         (
             "a journal that is cut",
             Box::new(run(format!("DELETE FROM calls WHERE {calls} AND seq > 4"))),
-            "it has 4 calls and ended with".to_owned(),
+            "it has 4 calls and had".to_owned(),
         ),
         (
             "an input",
