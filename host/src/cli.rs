@@ -8,6 +8,7 @@ mod doctor;
 mod events;
 mod graph;
 mod init;
+mod issue;
 mod land;
 mod log;
 mod logs;
@@ -19,12 +20,14 @@ mod prune;
 mod replay;
 mod report;
 mod run;
+mod serve;
 mod show;
 mod spec;
 mod status;
 mod stop;
 mod style;
 mod table;
+mod task;
 mod tasks;
 mod words;
 
@@ -67,6 +70,9 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
         Command::Stop(args) => stop::run(args, out).await?,
         Command::Status(args) => status::run(args.query, out).await?,
         Command::Tasks(args) => tasks::run(args, out).await?,
+        Command::Task(command) => return task::run(command, out).await,
+        Command::Issue(command) => issue::run(command, out).await?,
+        Command::Serve(args) => serve::run(args).await?,
         Command::Show(args) => show::run(args, out).await?,
         Command::Logs(args) => logs::run(args, out).await?,
         Command::Events(args) => events::run(args, out).await?,

@@ -62,8 +62,8 @@ pub use records::{
     FindingRecord, Gate, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
 pub use reopen::CUT_OFF;
-pub use worker::{WorkerClaim, WorkerReport, WorkerResult};
 pub use tasks::{Boxes, Claim, MAX_TASKS, SpecContent};
+pub use worker::{WorkerClaim, WorkerReport, WorkerResult};
 
 use journal::Shared;
 use reader::Readers;

@@ -18,6 +18,7 @@ mod judgement;
 mod land;
 mod llm_access;
 mod necromancer;
+pub mod office;
 mod planning;
 mod plugins;
 mod policies;
