@@ -1,9 +1,12 @@
 //! The registry against real SQLite files in temporary directories.
 
 mod files;
+mod find;
+mod issues;
 mod journal;
 mod log;
 mod model;
+mod sync;
 mod tasks;
 
 use std::path::{Path, PathBuf};
@@ -128,6 +131,7 @@ fn define(text: &str, depends: &[&str]) -> TaskDefinition {
         skill: None,
         requirements: vec!["1.1".to_owned()],
         priority: 0,
+        metadata: std::collections::BTreeMap::new(),
         parent: None,
         container: false,
     }
@@ -144,7 +148,7 @@ fn assigned(text: &str) -> Assigned {
 
 fn claim(text: &str, expected_version: u64) -> Claim {
     Claim {
-        run: run(),
+        run: Some(run()),
         key: key(text),
         expected_version,
         assigned: assigned(text),

@@ -1,5 +1,6 @@
 //! Proof that the projections are what the log says: they are rebuilt from it and compared.
 
+use jiff::Timestamp;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -28,21 +29,35 @@ fn compare_now(conn: &Connection) -> Result<VerifyReport, RegistryError> {
     let rebuilt = scratch()?;
     let mut report = VerifyReport::default();
     rebuilt.execute_batch("BEGIN")?;
-    let mut last = (0, jiff::Timestamp::MIN);
-    for event in conn.prepare("SELECT * FROM events ORDER BY seq")?.query_and_then([], event_row)? {
-        let event = event?;
-        if event.sequence != last.0 + 1 || event.time < last.1 {
-            note(&mut report, format!("event {} does not follow event {}", event.sequence, last.0));
+    let mut last = (0, Timestamp::MIN);
+    report.events = replay(conn, &rebuilt, |sequence, time| {
+        if sequence != last.0 + 1 || time < last.1 {
+            note(&mut report, format!("event {sequence} does not follow event {}", last.0));
         }
-        last = (event.sequence, event.time);
-        apply(&rebuilt, &event)?;
-        report.events += 1;
-    }
+        last = (sequence, time);
+    })?;
     rebuilt.execute_batch("COMMIT")?;
     for (table, key) in PROJECTED {
         compare_table(conn, &rebuilt, (table, key), &mut report)?;
     }
     Ok(report)
+}
+
+/// Applies every event of `log` to the empty projections of `into`, and shows each one's number and time to
+/// `seen`. Gives how many there are.
+pub(super) fn replay(
+    log: &Connection,
+    into: &Connection,
+    mut seen: impl FnMut(u64, Timestamp),
+) -> Result<u64, RegistryError> {
+    let mut events = 0;
+    for event in log.prepare("SELECT * FROM events ORDER BY seq")?.query_and_then([], event_row)? {
+        let event = event?;
+        seen(event.sequence, event.time);
+        apply(into, &event)?;
+        events += 1;
+    }
+    Ok(events)
 }
 
 fn note(report: &mut VerifyReport, difference: String) {
@@ -101,8 +116,6 @@ pub(super) fn rebuild(tx: &Tx<'_>) -> Result<VerifyReport, RegistryError> {
     for (table, _) in PROJECTED {
         tx.conn.execute(&format!("DELETE FROM {table}"), [])?;
     }
-    for event in tx.conn.prepare("SELECT * FROM events ORDER BY seq")?.query_and_then([], event_row)? {
-        apply(tx.conn, &event?)?;
-    }
+    replay(tx.conn, tx.conn, |_, _| {})?;
     Ok(report)
 }
