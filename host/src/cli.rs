@@ -24,6 +24,7 @@ mod spec;
 mod status;
 mod stop;
 mod style;
+mod sync;
 mod table;
 mod tasks;
 mod words;
@@ -63,6 +64,7 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
             return spec::check(path, strict, json, out).await;
         }
         Command::Spec(SpecCommand::Tick { path, task, undo }) => spec::tick(path, task, undo).await?,
+        Command::Spec(SpecCommand::Sync(args)) => return sync::run(args, out).await,
         Command::Land(args) => land::run(args, out).await?,
         Command::Stop(args) => stop::run(args, out).await?,
         Command::Status(args) => status::run(args.query, out).await?,

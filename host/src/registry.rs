@@ -61,6 +61,7 @@ pub use records::{
     FindingRecord, Gate, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
 pub use reopen::CUT_OFF;
+pub(crate) use definition::facts_of;
 pub use tasks::{Boxes, Claim, MAX_TASKS, SpecContent};
 
 use journal::Shared;

@@ -1,5 +1,6 @@
 //! The command line's grammar: commands, flags, their help and examples.
 
+mod sync;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::domain::task::TaskState;
 
+pub(crate) use sync::SyncArgs;
 pub(crate) use upkeep::{PruneArgs, StopArgs};
 
 /// Turns a job description into reviewed, merged commits.
@@ -428,6 +430,8 @@ JSON: a list of objects with `spec`, `mode`, `tasks`, `boxes`, `diagnostics` (`f
         #[arg(long)]
         undo: bool,
     },
+    /// Bring the tasks.md of the checkout and the registry in step, both ways.
+    Sync(SyncArgs),
 }
 
 /// `artifact …`

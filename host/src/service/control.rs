@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::prune::PruneOptions;
+use super::specsync::{SpecPlace, Synced};
 use crate::domain::id::{RunId, SpecName};
 use crate::registry::PruneReport;
 
@@ -38,6 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long journals may take to be dropped.
 const PRUNE_PATIENCE: Duration = Duration::from_secs(3600);
 
+/// How long a sync of one file may take.
+const SYNC_PATIENCE: Duration = Duration::from_secs(600);
+
 /// What an owner can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
@@ -48,17 +52,20 @@ pub enum Command {
     Stop,
     /// To drop journals. Answered when that is done.
     Prune(PruneOptions),
+    /// To bring a tasks.md in step with the registry. Answered when that is done.
+    SpecSync(SpecPlace),
 }
 
 impl Command {
     /// The names of all commands.
-    const NAMES: &[&str] = &["status", "stop", "prune"];
+    const NAMES: &[&str] = &["status", "stop", "prune", "spec-sync"];
 
     /// How long its answer may take.
     const fn patience(&self) -> Duration {
         match self {
             Self::Status | Self::Stop => PATIENCE,
             Self::Prune(_) => PRUNE_PATIENCE,
+            Self::SpecSync(_) => SYNC_PATIENCE,
         }
     }
 }
@@ -73,6 +80,8 @@ pub enum Answer {
     Stop(OwnerStatus),
     /// To [`Command::Prune`]: what was dropped.
     Prune(PruneReport),
+    /// To [`Command::SpecSync`]: what was done.
+    SpecSync(Box<Synced>),
     /// To anything: it was not done.
     Refused(Refusal),
 }

@@ -88,6 +88,13 @@ impl Base {
         Some(Self { boxes: boxes.collect::<Option<_>>()? })
     }
 
+    /// Tasks that it has and `definitions` have not: taken out of the file.
+    #[must_use]
+    pub fn without(&self, definitions: &[TaskDefinition]) -> BTreeSet<TaskId> {
+        let there: BTreeSet<&TaskId> = definitions.iter().map(|definition| &definition.id).collect();
+        self.boxes.keys().filter(|id| !there.contains(id)).cloned().collect()
+    }
+
     /// Its bytes; equal bases have equal ones.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

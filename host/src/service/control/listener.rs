@@ -22,6 +22,7 @@ use crate::domain::id::{RunId, SpecName};
 use crate::registry::{PruneReport, Registry};
 use crate::service::error::chain;
 use crate::service::prune::{self, PruneOptions};
+use crate::service::specsync::{self, SpecPlace, Synced};
 use crate::service::state_dir::{StateDir, StateDirError, StateLock};
 
 /// The socket until it is private to its user and may have its name.
@@ -46,6 +47,7 @@ struct Desk {
     stop: watch::Sender<bool>,
     work: Mutex<Option<Work>>,
     pruning: Arc<tokio::sync::Mutex<()>>,
+    syncing: Arc<tokio::sync::Mutex<()>>,
     /// Kept by what goes on changing the state directory when nobody waits for it.
     lock: Weak<StateLock>,
 }
@@ -67,8 +69,8 @@ impl Owned {
         stop: &watch::Sender<bool>,
     ) -> Result<Self, StateDirError> {
         let lock = Arc::new(state.lock(now)?);
-        let (work, pruning) = (Mutex::default(), Arc::default());
-        let desk = Desk { since: now, stop: stop.clone(), work, pruning, lock: Arc::downgrade(&lock) };
+        let (work, pruning, syncing) = (Mutex::default(), Arc::default(), Arc::default());
+        let desk = Desk { since: now, stop: stop.clone(), work, pruning, syncing, lock: Arc::downgrade(&lock) };
         let desk = Arc::new(desk);
         let listening = match bind(state) {
             Ok((listener, folder)) => Some((tokio::spawn(serve(listener, Arc::clone(&desk))), folder)),
@@ -210,7 +212,26 @@ impl Desk {
                 Ok(report) => Answer::Prune(report),
                 Err(refusal) => Answer::Refused(refusal),
             },
+            Command::SpecSync(place) => match self.spec_sync(place.clone()).await {
+                Ok(synced) => Answer::SpecSync(Box::new(synced)),
+                Err(refusal) => Answer::Refused(refusal),
+            },
         }
+    }
+
+    /// One file at a time, and to its end also when the one who asked goes away.
+    async fn spec_sync(&self, place: SpecPlace) -> Result<Synced, Refusal> {
+        let (Some(Work { registry, .. }), Some(lock)) = (self.work().clone(), self.lock.upgrade()) else {
+            let message = "its work has not begun yet, or is over; ask again later";
+            return Err(Refusal::new(RefusalKind::Busy, message));
+        };
+        let one = Arc::clone(&self.syncing).lock_owned().await;
+        let task = tokio::spawn(async move {
+            let _kept = (one, lock);
+            specsync::while_owning(&registry, place, true).await
+        });
+        let failed = |reason: String| Refusal::new(RefusalKind::Failed, reason);
+        task.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(chain(&error)))
     }
 
     async fn prune(&self, options: PruneOptions) -> Result<PruneReport, Refusal> {
