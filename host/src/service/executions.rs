@@ -17,7 +17,9 @@ use crate::config::Uncertain;
 use crate::domain::id::{AttemptKey, ExecutionId, Instance, RunId, SpecName};
 use crate::plugin::capability::{Capabilities, Journal};
 use crate::plugin::{Ended, Engine, ExecutionContext, ExecutionError};
-use crate::registry::{Registry, Execution, ExecutionKind, ExecutionRecord, LocalContext, NewExecution, PolicyState, Record};
+use crate::registry::{
+    Execution, ExecutionKind, ExecutionRecord, LocalContext, NewExecution, PolicyState, Record, Registry,
+};
 
 /// Where and for what a component is invoked.
 #[derive(Clone)]

@@ -80,10 +80,7 @@ enum Way {
 ///
 /// # Errors
 /// [`EditError::Change`] with the error of `change`, and when the file cannot be replaced. Blocking.
-pub fn edit<E>(
-    path: &Path,
-    change: impl FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>,
-) -> Result<Outcome, EditError<E>> {
+pub fn edit<E>(path: &Path, change: impl FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>) -> Result<Outcome, EditError<E>> {
     edit_by(Way::Exchange, path, change)
 }
 

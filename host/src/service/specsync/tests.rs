@@ -183,7 +183,8 @@ async fn each_side_takes_from_the_other_what_is_the_other_s() {
     assert_eq!(checkout.text(), with(FILE, &[("1", 'x'), ("1.1", 'x'), ("1.2", 'x'), ("3", '-')]));
     assert_eq!(checkout.states()["2"], TaskState::Ready);
     // From the file to the registry: content, a tick, and a box that was cleared.
-    let version = |task: &str| checkout.reader().task(&TaskKey { spec: spec(), task: id(task) }).unwrap().unwrap().version;
+    let version =
+        |task: &str| checkout.reader().task(&TaskKey { spec: spec(), task: id(task) }).unwrap().unwrap().version;
     let (before, old) = (checkout.events().len(), version("3"));
     checkout.set(&[("1.1", ' '), ("2", 'x')]);
     checkout.write(checkout.text().replace(" d\n", " D\n"));
@@ -193,7 +194,12 @@ async fn each_side_takes_from_the_other_what_is_the_other_s() {
     assert_eq!(
         checkout.events()[before..],
         [
-            "TaskUpdated 2", "TaskCompleted 2", "TaskReopened 1.1", "TaskReady 1.1", "TaskReopened 1", "SpecSynced",
+            "TaskUpdated 2",
+            "TaskCompleted 2",
+            "TaskReopened 1.1",
+            "TaskReady 1.1",
+            "TaskReopened 1",
+            "SpecSynced",
             "SpecSynced"
         ]
     );

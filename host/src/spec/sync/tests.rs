@@ -39,7 +39,8 @@ impl World {
     }
 }
 
-const FILE: &str = "\u{feff}# P\r\n- [ ] 1. a\r\n  - [ ] 1.1 b\r\n  - [ ] 1.2 c\r\n  - [ ]* 1.3 d\n- [ ] 2. e\r- [ ] 3. f";
+const FILE: &str =
+    "\u{feff}# P\r\n- [ ] 1. a\r\n  - [ ] 1.1 b\r\n  - [ ] 1.2 c\r\n  - [ ]* 1.3 d\n- [ ] 2. e\r- [ ] 3. f";
 
 fn with(file: &str, boxes: &[(&str, char)]) -> String {
     boxes.iter().fold(file.to_owned(), |file, (task, state)| {
@@ -196,11 +197,11 @@ fn a_sync_that_was_cut_off_is_made_whole_by_the_next() {
 
 #[test]
 fn a_base_is_read_as_it_was_written_and_nothing_else_is_one() {
-    let base = Base::underway(FILE.as_bytes(), with(FILE, &[("2", 'x')]).as_bytes(), &states(&[
-        ("2", TaskState::Done),
-        ("10", TaskState::Done),
-        ("3", TaskState::Running),
-    ]));
+    let base = Base::underway(
+        FILE.as_bytes(),
+        with(FILE, &[("2", 'x')]).as_bytes(),
+        &states(&[("2", TaskState::Done), ("10", TaskState::Done), ("3", TaskState::Running)]),
+    );
     let bytes = base.to_bytes();
     assert_eq!(String::from_utf8_lossy(&bytes), r#"{"version":1,"boxes":{"2":"x ","3":" "}}"#);
     assert_eq!(Base::read(&bytes), Some(base));
