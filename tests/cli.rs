@@ -21,5 +21,7 @@ mod recorded;
 mod set_up;
 #[path = "cli/specs.rs"]
 mod specs;
+#[path = "cli/sync.rs"]
+mod sync;
 #[path = "cli/upkeep.rs"]
 mod upkeep;

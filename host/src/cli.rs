@@ -26,6 +26,7 @@ mod spec;
 mod status;
 mod stop;
 mod style;
+mod sync;
 mod table;
 mod task;
 mod tasks;
@@ -66,6 +67,7 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
             return spec::check(path, strict, json, out).await;
         }
         Command::Spec(SpecCommand::Tick { path, task, undo }) => spec::tick(path, task, undo).await?,
+        Command::Spec(SpecCommand::Sync(args)) => return sync::run(args, out).await,
         Command::Land(args) => land::run(args, out).await?,
         Command::Stop(args) => stop::run(args, out).await?,
         Command::Status(args) => status::run(args.query, out).await?,

@@ -65,6 +65,8 @@ pub use reopen::CUT_OFF;
 pub use tasks::{Boxes, Claim, MAX_TASKS, SpecContent};
 pub use worker::{WorkerClaim, WorkerReport, WorkerResult};
 
+pub(crate) use definition::facts_of;
+
 use journal::Shared;
 use reader::Readers;
 use tasks::Transition;

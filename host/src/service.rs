@@ -35,6 +35,7 @@ mod setup;
 mod slots;
 mod specbranch;
 mod specname;
+pub mod specsync;
 mod state_dir;
 mod tape;
 mod taskset;

@@ -1,6 +1,7 @@
 //! A writer that is killed at random moments, some hundred times: what it had said is written is there, in
 //! order, and the projections are what the log says.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 
@@ -43,8 +44,9 @@ fn write(state: &Path) {
 fn content(turn: usize) -> SpecContent {
     let priority = (turn % 5) as i32;
     let definitions = (1..=TASKS).map(|number| TaskDefinition { priority, ..task(number) });
-    let since = (1..=TASKS).map(|number| task(number).id);
-    SpecContent { definitions: definitions.collect(), boxes: Boxes::Since(since.collect()), place: None }
+    let opened = (1..=TASKS).map(|number| task(number).id).collect();
+    let boxes = Boxes::Since { opened, removed: BTreeSet::new() };
+    SpecContent { definitions: definitions.collect(), boxes, place: None }
 }
 
 async fn write_as(registry: Registry, writer: usize) {

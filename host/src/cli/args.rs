@@ -1,5 +1,6 @@
 //! The command line's grammar: commands, flags, their help and examples.
 
+mod sync;
 mod upkeep;
 mod work;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::domain::task::TaskState;
 
+pub(crate) use sync::SyncArgs;
 pub(crate) use upkeep::{PruneArgs, StopArgs};
 pub(crate) use work::{Held, IssueCommand, ServeArgs, TaskAt, TaskCommand};
 
@@ -438,6 +440,8 @@ JSON: a list of objects with `spec`, `mode`, `tasks`, `boxes`, `diagnostics` (`f
         #[arg(long)]
         undo: bool,
     },
+    /// Bring the tasks.md of the checkout and the registry in step, both ways.
+    Sync(SyncArgs),
 }
 
 /// `artifact …`

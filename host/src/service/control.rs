@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::office::{Change, Changed};
 use super::prune::PruneOptions;
+use super::specsync::{SpecPlace, Synced};
 use crate::domain::id::{RunId, SpecName};
 use crate::registry::PruneReport;
 
@@ -41,6 +42,9 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long journals may take to be dropped.
 const PRUNE_PATIENCE: Duration = Duration::from_secs(3600);
 
+/// How long a sync of one file may take.
+const SYNC_PATIENCE: Duration = Duration::from_secs(600);
+
 /// What an owner can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
@@ -53,11 +57,13 @@ pub enum Command {
     Prune(PruneOptions),
     /// To change the registry. Answered when that is durable.
     Change(Change),
+    /// To bring a tasks.md in step with the registry. Answered when that is done.
+    SpecSync(SpecPlace),
 }
 
 impl Command {
     /// The names of all commands.
-    const NAMES: &[&str] = &["status", "stop", "prune", "change"];
+    const NAMES: &[&str] = &["status", "stop", "prune", "change", "spec-sync"];
 
     /// How long its answer may take.
     const fn patience(&self) -> Duration {
@@ -65,6 +71,7 @@ impl Command {
             Self::Status | Self::Stop => PATIENCE,
             Self::Prune(_) => PRUNE_PATIENCE,
             Self::Change(_) => CHANGE_PATIENCE,
+            Self::SpecSync(_) => SYNC_PATIENCE,
         }
     }
 }
@@ -81,6 +88,8 @@ pub enum Answer {
     Prune(PruneReport),
     /// To [`Command::Change`]: what it came to.
     Changed(Changed),
+    /// To [`Command::SpecSync`]: what was done.
+    SpecSync(Box<Synced>),
     /// To anything: it was not done.
     Refused(Refusal),
 }

@@ -155,13 +155,6 @@ pub(crate) struct Wanted {
 }
 
 impl Components {
-    /// The built-in ones, when they are needed.
-    #[cfg(test)]
-    pub(crate) fn built_in() -> Self {
-        let (config, root) = (Config::default(), PathBuf::from("/"));
-        Self::Later(Arc::new(Wanted { config, root, cache: None, loaded: OnceCell::new() }))
-    }
-
     async fn get(&self, blobs: &BlobStore) -> Result<Arc<PluginSet>, ServiceError> {
         let wanted = match self {
             Self::Of(plugins) => return Ok(Arc::clone(plugins)),
@@ -187,6 +180,17 @@ impl std::fmt::Debug for Office {
 }
 
 impl Office {
+    /// With the built-in components and default settings, and nobody who listens.
+    #[cfg(test)]
+    pub(crate) fn quiet(run: Option<(RunId, SpecName)>, registry: Registry) -> Self {
+        let config = Config::default();
+        let (uncertain, max_attempts, root) = (config.llm.uncertain, config.run.max_attempts, PathBuf::from("/"));
+        let wanted = Wanted { config, root, cache: None, loaded: OnceCell::new() };
+        let observer = Arc::new(super::Silent);
+        let scene = Scene { registry, run: None, spec: None, uncertain, observer, stop: watch::channel(false).1 };
+        Self { run, scene, plugins: Components::Later(Arc::new(wanted)), max_attempts }
+    }
+
     /// The registry.
     pub(crate) fn registry(&self) -> &Registry {
         &self.scene.registry

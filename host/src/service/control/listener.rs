@@ -22,6 +22,7 @@ use crate::registry::{PruneReport, RegistryError};
 use crate::service::error::{ServiceError, chain};
 use crate::service::office::Office;
 use crate::service::prune::{self, PruneOptions};
+use crate::service::specsync::{self, SpecPlace, Synced};
 use crate::service::state_dir::{StateDir, StateDirError, StateLock};
 
 /// The socket until it is private to its user and may have its name.
@@ -46,6 +47,7 @@ struct Desk {
     stop: watch::Sender<bool>,
     work: Mutex<Option<Office>>,
     pruning: Arc<tokio::sync::Mutex<()>>,
+    syncing: Arc<tokio::sync::Mutex<()>>,
     /// Kept by what goes on changing the state directory when nobody waits for it.
     lock: Weak<StateLock>,
 }
@@ -59,8 +61,8 @@ impl Owned {
         stop: &watch::Sender<bool>,
     ) -> Result<Self, StateDirError> {
         let lock = Arc::new(state.lock(now)?);
-        let (work, pruning) = (Mutex::default(), Arc::default());
-        let desk = Desk { since: now, stop: stop.clone(), work, pruning, lock: Arc::downgrade(&lock) };
+        let (work, pruning, syncing) = (Mutex::default(), Arc::default(), Arc::default());
+        let desk = Desk { since: now, stop: stop.clone(), work, pruning, syncing, lock: Arc::downgrade(&lock) };
         let desk = Arc::new(desk);
         let listening = match bind(state) {
             Ok((listener, folder)) => Some((tokio::spawn(serve(listener, Arc::clone(&desk))), folder)),
@@ -214,7 +216,21 @@ impl Desk {
                     Err(refusal) => Answer::Refused(refusal),
                 }
             }
+            Command::SpecSync(place) => match self.spec_sync(place.clone()).await {
+                Ok(synced) => Answer::SpecSync(Box::new(synced)),
+                Err(refusal) => Answer::Refused(refusal),
+            },
         }
+    }
+
+    /// One file at a time, and to its end also when the one who asked goes away.
+    async fn spec_sync(&self, place: SpecPlace) -> Result<Synced, Refusal> {
+        let one = Arc::clone(&self.syncing).lock_owned().await;
+        self.kept(|office| async move {
+            let _one = one;
+            specsync::while_owning(office.registry(), place, true).await
+        })
+        .await
     }
 
     async fn prune(&self, options: PruneOptions) -> Result<PruneReport, Refusal> {

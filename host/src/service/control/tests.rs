@@ -11,10 +11,8 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::config::Uncertain;
 use crate::registry::{PruneReport, Registry};
-use crate::service::executions::Scene;
-use crate::service::office::{Components, Office};
+use crate::service::office::Office;
 use crate::service::records::ownership;
 use crate::service::state_dir::StateDir;
 use crate::store::BlobStore;
@@ -33,12 +31,6 @@ fn take(state: &StateDir) -> (Owned, watch::Receiver<bool>) {
 fn registry(state: &StateDir) -> Registry {
     let clock = Arc::new(ManualClock::at(NOW.parse().unwrap()));
     Registry::open(&state.registry(), clock, BlobStore::open(state.blobs()).unwrap()).unwrap()
-}
-
-fn office(run: Option<(RunId, SpecName)>, registry: Registry) -> Office {
-    let (uncertain, observer) = (Uncertain::Resend, Arc::new(crate::service::Silent));
-    let scene = Scene { registry, run: None, spec: None, uncertain, observer, stop: watch::channel(false).1 };
-    Office { run, scene, plugins: Components::built_in(), max_attempts: 3 }
 }
 
 /// Says something to the owner and gives what it says, on a thread of its own.
@@ -69,7 +61,7 @@ async fn the_owner_says_who_it_is_and_what_it_works_on() {
         OwnerStatus { pid: std::process::id(), since: NOW.parse().unwrap(), run: None, spec: None, stopping: false };
     assert_eq!(ask(&state, &Command::Status).await.unwrap(), Answer::Status(expected.clone()));
     let (run, spec) = (RunId::new("run-1").unwrap(), SpecName::new("shop").unwrap());
-    owned.works_in(office(Some((run.clone(), spec.clone())), registry(&state)));
+    owned.works_in(Office::quiet(Some((run.clone(), spec.clone())), registry(&state)));
     let Answer::Status(status) = ask(&state, &Command::Status).await.unwrap() else { panic!() };
     assert_eq!(status, OwnerStatus { run: Some(run.clone()), spec: Some(spec), ..expected });
     let seen = ownership(&state).await.unwrap();
@@ -242,7 +234,7 @@ async fn an_owner_that_works_drops_journals_when_it_is_asked() {
     let dir = tempfile::tempdir().unwrap();
     let state = state(&dir.path().join("state"));
     let (owned, _stopping) = take(&state);
-    owned.works_in(office(None, registry(&state)));
+    owned.works_in(Office::quiet(None, registry(&state)));
     let options = |older_than_s| Command::Prune(PruneOptions { older_than_s, keep_bytes: None });
     let asked = ask(&state, &options(Some(60))).await;
     assert_eq!(asked.unwrap(), Answer::Prune(PruneReport::default()));
