@@ -3,6 +3,7 @@
 
 mod alone;
 mod assignment;
+pub mod backlog;
 mod basefiles;
 mod capabilities;
 pub mod control;

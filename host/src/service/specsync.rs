@@ -236,6 +236,16 @@ fn choose(root: &Path, named: &[String], known: &[SpecName]) -> Result<Vec<SpecP
     chosen.into_iter().map(|spec| place(&root, &base, spec)).collect()
 }
 
+/// The tasks.md of one spec of a checkout.
+///
+/// # Errors
+/// When there is none, or it is outside of the checkout. Blocking.
+pub(crate) fn file(repository: &str, cwd: &Path, spec: SpecName) -> Result<SpecPlace, ServiceError> {
+    let root = root_of(Path::new(repository), cwd)?;
+    let mut places = choose(&root, &[spec.to_string()], &[])?;
+    places.pop().ok_or_else(|| ServiceError::Internal(format!("no file of the spec `{spec}`")))
+}
+
 /// Where a spec's file really is. A link may lead to another place of the checkout, and no further.
 fn place(root: &Path, base: &Path, spec: SpecName) -> Result<SpecPlace, ServiceError> {
     let shown = base.join(spec.as_str()).join(TASKS);
