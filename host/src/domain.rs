@@ -20,4 +20,5 @@ pub mod review;
 pub mod task;
 pub mod team;
 pub mod verdict;
+pub mod waits;
 pub mod work;

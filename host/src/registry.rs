@@ -23,6 +23,7 @@ mod schema;
 mod seal;
 mod tasks;
 mod verify;
+mod waiting;
 mod writer;
 
 #[cfg(test)]
@@ -32,7 +33,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::domain::event::{Body, Event, Subject};
@@ -44,7 +45,7 @@ use crate::store::{BlobStore, Ids};
 pub use body::{canonical, request_digest};
 pub use error::RegistryError;
 pub use journal::{Execution, NewExecution, PolicyState};
-pub use lease::{LeaseRequest, MAX_LEASE};
+pub use lease::{Expired, LeaseRequest, MAX_LEASE};
 pub use local::LocalContext;
 pub use prune::{PruneChoice, PruneReport, PrunedRun, shrink};
 pub use reader::Reader;
@@ -80,7 +81,7 @@ impl Registry {
         let writer = Writer::start(schema::open_writer(path)?, clock.clone())?;
         let readers = Arc::new(Readers::new(path, blobs.clone()));
         let ids = Ids::new(clock.clone());
-        let shared = Arc::new(Shared { writer, blobs, ids, clock, released: Notify::new() });
+        let shared = Arc::new(Shared { writer, blobs, ids, clock, waiting: Arc::default() });
         Ok(Self { shared, readers })
     }
 
@@ -205,7 +206,7 @@ impl Registry {
         let id = id.to_owned();
         let released = self.shared.writer.run(move |tx| lease::release(tx.conn, &id));
         let released = failpoint::awaiting("lease", "release", released).await;
-        self.shared.released.notify_waiters();
+        self.shared.waiting.changed.notify_waiters();
         released
     }
 
@@ -217,7 +218,7 @@ impl Registry {
         let holder = holder.to_owned();
         let released = self.shared.writer.run(move |tx| lease::release_of(tx.conn, &holder));
         let released = failpoint::awaiting("lease", "release-all", released).await;
-        self.shared.released.notify_waiters();
+        self.shared.waiting.changed.notify_waiters();
         released
     }
 

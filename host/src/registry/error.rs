@@ -10,6 +10,7 @@ use rusqlite::ErrorCode;
 use crate::domain::artifact::InvalidArtifact;
 use crate::domain::id::{ArtifactUri, AttemptKey, ExecutionId, RunId, TaskId, TaskKey};
 use crate::domain::task::TaskState;
+use crate::domain::waits::Wait;
 use crate::failpoint::DiskFull;
 use crate::store::BlobError;
 
@@ -130,6 +131,13 @@ pub enum RegistryError {
         /// Until when, if it is not renewed.
         expires_at: Timestamp,
     },
+    /// Waiting for the lock would never end: its holder waits, directly or not, for the one who asks.
+    #[error("waiting would never end: {}", circle_text(circle))]
+    Deadlock {
+        /// Who waits for which lock, beginning with the one who asked; each lock is held by the next, and the
+        /// last one by the first.
+        circle: Vec<Wait>,
+    },
     /// No such lease; it ran out and was taken, or was released.
     #[error("lease {0} is not held any more")]
     LostLease(String),
@@ -183,6 +191,15 @@ pub enum RegistryError {
     /// The registry is shutting down, or its writer has stopped.
     #[error("the registry is closed")]
     Closed,
+}
+
+fn circle_text(circle: &[Wait]) -> String {
+    let next = circle.iter().cycle().skip(1);
+    let steps = circle.iter().zip(next).map(|(wait, next)| match circle.len() {
+        1 => format!("{} has {} already", wait.holder, wait.lock),
+        _ => format!("{} waits for {}, which {} has", wait.holder, wait.lock, next.holder),
+    });
+    steps.collect::<Vec<_>>().join("; ")
 }
 
 fn arrows(path: &[TaskId]) -> String {

@@ -209,7 +209,17 @@ impl Reader {
 
     /// Rebuilds the projections from the log beside the live ones and compares every row.
     pub fn verify(&self) -> Result<VerifyReport, RegistryError> {
-        verify::compare(&self.conn)
+        self.verify_telling(&mut |_, _| {})
+    }
+
+    /// The same; `seen` is told how many events of how many were read.
+    pub fn verify_telling(&self, seen: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, RegistryError> {
+        verify::compare(&self.conn, seen)
+    }
+
+    /// What SQLite finds wrong with the database's pages, indices and constraints; empty when nothing is.
+    pub fn check_file(&self) -> Result<Vec<String>, RegistryError> {
+        verify::check_file(&self.conn)
     }
 }
 

@@ -409,11 +409,13 @@ pub struct VerifyReport {
     pub rows: u64,
     /// What differs, at most [`VerifyReport::MAX`] of them.
     pub differences: Vec<String>,
+    /// How many differ besides.
+    pub more: u64,
 }
 
 impl VerifyReport {
     /// Most differences that are listed.
-    pub const MAX: usize = 100;
+    pub const MAX: usize = 200;
 
     /// Whether the projections are what the log says.
     #[must_use]

@@ -46,6 +46,9 @@ CREATE TRIGGER events_have_no_gaps BEFORE INSERT ON events
     BEGIN SELECT RAISE(ABORT, 'the event log is append only and has no gaps'); END;
 ";
 
+/// The triggers of [`LOG`].
+pub(super) const LOG_TRIGGERS: [&str; 3] = ["events_never_change", "events_never_go", "events_have_no_gaps"];
+
 /// Tables that are functions of the log alone, with their primary keys.
 pub(super) const PROJECTED: [(&str, &str); 7] = [
     ("runs", "id"),

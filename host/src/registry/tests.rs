@@ -2,6 +2,7 @@
 
 mod files;
 mod journal;
+mod locks;
 mod log;
 mod model;
 mod tasks;
