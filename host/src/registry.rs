@@ -5,6 +5,7 @@
 //! Not here: the decisions themselves (`domain`), and whatever happens outside the database.
 
 mod append;
+mod backup;
 mod body;
 mod definition;
 mod error;
@@ -42,6 +43,7 @@ use crate::domain::task::{Task, TaskDefinition};
 use crate::failpoint;
 use crate::store::{BlobStore, Ids};
 
+pub use backup::{BackedUp, BackupError, BackupStep, Checked, OnStep, Restored, back_up, check_backup, restore};
 pub use body::{canonical, request_digest};
 pub use error::RegistryError;
 pub use journal::{Execution, NewExecution, PolicyState};
@@ -51,7 +53,7 @@ pub use prune::{PruneChoice, PruneReport, PrunedRun, shrink};
 pub use reader::Reader;
 pub use records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
-    FindingRecord, Gate, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
+    FindingRecord, Gate, HeldLock, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
 pub use reopen::CUT_OFF;
 pub use tasks::{Claim, MAX_TASKS};
@@ -218,6 +220,18 @@ impl Registry {
         let holder = holder.to_owned();
         let released = self.shared.writer.run(move |tx| lease::release_of(tx.conn, &holder));
         let released = failpoint::awaiting("lease", "release-all", released).await;
+        self.shared.waiting.changed.notify_waiters();
+        released
+    }
+
+    /// Gives back the lock of this name, which is `<workspace>/<name>`. One whose holder is at work only with
+    /// `force`. `None` when nobody has it.
+    ///
+    /// # Errors
+    /// [`RegistryError::Held`] names the holder that is at work.
+    pub async fn release_lock(&self, name: &str, force: bool) -> Result<Option<Lease>, RegistryError> {
+        let name = name.to_owned();
+        let released = self.shared.writer.run(move |tx| lease::release_lock(tx.conn, &name, force)).await;
         self.shared.waiting.changed.notify_waiters();
         released
     }

@@ -37,6 +37,7 @@ mod specname;
 mod state_dir;
 mod tape;
 mod taskset;
+pub mod vault;
 mod workshop;
 
 pub use alone::go_on_alone;

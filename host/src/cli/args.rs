@@ -1,5 +1,6 @@
 //! The command line's grammar: commands, flags, their help and examples.
 
+mod registry;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::domain::task::TaskState;
 
+pub(crate) use registry::{AtArgs, LockCommand, RegistryCommand};
 pub(crate) use upkeep::{PruneArgs, StopArgs};
 
 /// Turns a job description into reviewed, merged commits.
@@ -99,6 +101,12 @@ pub(crate) enum Command {
     Plugin(PluginCommand),
     /// Drop the journals of runs that are over, by age or size, and what nothing names any more.
     Prune(PruneArgs),
+    /// Prove the registry, mend it, save it and restore it.
+    #[command(subcommand)]
+    Registry(RegistryCommand),
+    /// List locks of spirits, or give one back.
+    #[command(subcommand)]
+    Lock(LockCommand),
     /// Check git, key, model, gate and disk.
     Doctor(DoctorArgs),
     /// Write a commented `necro.toml`.

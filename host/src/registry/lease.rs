@@ -13,7 +13,7 @@ use rusqlite::{Connection, Row};
 use crate::domain::id::TaskId;
 
 use super::error::RegistryError;
-use super::records::{Lease, LeaseKind};
+use super::records::{HeldLock, Lease, LeaseKind};
 use super::rows::{Columns, time_text};
 use super::writer::Tx;
 
@@ -109,6 +109,25 @@ pub(super) fn renew(tx: &Tx<'_>, id: &str, ttl: Duration) -> Result<Lease, Regis
 /// Gives it back. False when it was not held any more.
 pub(super) fn release(conn: &Connection, id: &str) -> Result<bool, RegistryError> {
     Ok(conn.prepare_cached("DELETE FROM leases WHERE id = ?1")?.execute([id])? > 0)
+}
+
+/// Gives a lock back by its name. Gives what it was.
+pub(super) fn release_lock(conn: &Connection, name: &str, force: bool) -> Result<Option<Lease>, RegistryError> {
+    let Some(held) = by_name(conn, LeaseKind::Lock, name)? else { return Ok(None) };
+    if !force && is_at_work(conn, &held.holder)? {
+        return Err(RegistryError::Held { name: held.name, holder: held.holder, expires_at: held.expires_at });
+    }
+    release(conn, &held.id)?;
+    Ok(Some(held))
+}
+
+/// All locks, and what is known of their holders at `now`.
+pub(super) fn locks(conn: &Connection, now: Timestamp) -> Result<Vec<HeldLock>, RegistryError> {
+    let known = |lease: Lease| {
+        let (expired, at_work) = (lease.expires_at <= now, is_at_work(conn, &lease.holder)?);
+        Ok(HeldLock { lease, expired, at_work })
+    };
+    all(conn, Some(LeaseKind::Lock))?.into_iter().map(known).collect()
 }
 
 /// Gives back all that `holder` has.

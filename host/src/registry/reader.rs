@@ -16,7 +16,7 @@ use crate::store::BlobStore;
 use super::error::RegistryError;
 use super::records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
-    FindingRecord, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
+    FindingRecord, HeldLock, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
 use super::{lease, query, schema, verify};
 
@@ -195,6 +195,11 @@ impl Reader {
     /// Leases of a kind, or all, by name.
     pub fn leases(&self, kind: Option<LeaseKind>) -> Result<Vec<Lease>, RegistryError> {
         lease::all(&self.conn, kind)
+    }
+
+    /// All locks by name, and what is known of their holders at `now`.
+    pub fn locks(&self, now: Timestamp) -> Result<Vec<HeldLock>, RegistryError> {
+        lease::locks(&self.conn, now)
     }
 
     /// Leases that have run out at `now` and were not given back.

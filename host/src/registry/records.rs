@@ -389,6 +389,18 @@ pub struct Lease {
     pub expires_at: Timestamp,
 }
 
+/// A lock that somebody has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeldLock {
+    /// It.
+    #[serde(flatten)]
+    pub lease: Lease,
+    /// Its time is over.
+    pub expired: bool,
+    /// Its holder is an attempt that is at work, or can be gone on with: nobody takes the lock from it.
+    pub at_work: bool,
+}
+
 /// A Spirit Protocol message as it was delivered, or waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MessageRecord {

@@ -403,7 +403,8 @@ pub(super) fn scratch() -> Result<Connection, RegistryError> {
     Ok(conn)
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, RegistryError> {
+/// Opens a database of whatever kind, as it is.
+pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, RegistryError> {
     let cannot = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::CannotOpen) => {
             RegistryError::CannotOpen { path: path.to_owned(), reason: error.to_string() }

@@ -1,5 +1,6 @@
 //! The registry against real SQLite files in temporary directories.
 
+mod backup;
 mod files;
 mod journal;
 mod locks;

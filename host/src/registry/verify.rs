@@ -153,7 +153,7 @@ fn compare_table(
     // The columns of this program's schema, the keys first and in their order.
     let keys: Vec<&str> = key.split(", ").collect();
     let shape = rebuilt.prepare(&format!("SELECT * FROM {table}"))?;
-    let others = shape.column_names().into_iter().filter(|column| !keys.contains(column)).map(str::to_owned);
+    let others = shape.column_names().filter(|column| !keys.contains(column)).map(str::to_owned);
     let columns: Vec<String> = keys.iter().map(|&key| key.to_owned()).chain(others).collect();
     let sql = format!("SELECT {} FROM {table} ORDER BY {key}", columns.join(", "));
     let (mut live, mut rebuilt) = (live.prepare(&sql)?, rebuilt.prepare(&sql)?);

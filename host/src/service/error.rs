@@ -13,7 +13,7 @@ use crate::domain::id::InvalidId;
 use crate::llm::config::LlmConfigError;
 use crate::plugin::capability::JournalError;
 use crate::plugin::{EngineError, ExecutionError, LoadError};
-use crate::registry::RegistryError;
+use crate::registry::{BackupError, RegistryError};
 use crate::sandbox::SandboxError;
 use crate::store::BlobError;
 use crate::workspace::{GitError, LandError, SourceError, WorkspaceError};
@@ -51,6 +51,8 @@ pub enum ServiceError {
     Land(#[from] LandError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     #[error(transparent)]
     Blob(#[from] BlobError),
     #[error(transparent)]
@@ -134,6 +136,12 @@ impl ServiceError {
                 StateDirError::Missing { .. } | StateDirError::Held { .. } | StateDirError::Refused { .. },
             )
             | Self::Control(ControlError::Nobody { .. })
+            | Self::Backup(
+                BackupError::Exists { .. }
+                | BackupError::NotABackup { .. }
+                | BackupError::Newer { .. }
+                | BackupError::Occupied { .. },
+            )
             | Self::Config(_)
             | Self::Source(_)
             | Self::Plugin(_)
@@ -149,7 +157,12 @@ impl ServiceError {
             | Self::Engine(_)
             | Self::Io { .. } => Trouble::Environment,
             Self::Workspace(WorkspaceError::DiskFull { .. } | WorkspaceError::Git(GitError::DiskFull { .. }))
-            | Self::Registry(RegistryError::Full | RegistryError::ReadOnly) => Trouble::Environment,
+            | Self::Registry(RegistryError::Full | RegistryError::ReadOnly)
+            | Self::Backup(
+                BackupError::Registry(RegistryError::Full | RegistryError::ReadOnly)
+                | BackupError::Blob(_)
+                | BackupError::Io { .. },
+            ) => Trouble::Environment,
             Self::Interrupted => Trouble::Interrupted,
             Self::Record(ExecutionError::Journal { source: JournalError::Unwritable { full: true, .. }, .. }) => {
                 Trouble::Environment
@@ -160,6 +173,7 @@ impl ServiceError {
             | Self::Workspace(_)
             | Self::Land(_)
             | Self::Registry(_)
+            | Self::Backup(_)
             | Self::Host(_)
             | Self::Internal(_) => Trouble::Work,
         }
