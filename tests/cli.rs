@@ -23,3 +23,5 @@ mod set_up;
 mod specs;
 #[path = "cli/upkeep.rs"]
 mod upkeep;
+#[path = "cli/vault.rs"]
+mod vault;

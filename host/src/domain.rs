@@ -10,6 +10,7 @@ pub mod event;
 pub mod excerpt;
 pub mod graph;
 pub mod id;
+pub mod issue;
 pub mod judges;
 pub mod llm;
 pub mod mask;

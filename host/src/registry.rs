@@ -7,8 +7,12 @@
 mod append;
 mod backup;
 mod body;
+mod conditions;
 mod definition;
 mod error;
+mod filter;
+mod find;
+mod issues;
 mod journal;
 mod lease;
 mod local;
@@ -23,6 +27,7 @@ mod rows;
 mod schema;
 mod seal;
 mod tasks;
+mod upcast;
 mod verify;
 mod waiting;
 mod writer;
@@ -38,14 +43,17 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::domain::event::{Body, Event, Subject};
-use crate::domain::id::{RunId, SpecName, TaskKey};
-use crate::domain::task::{Task, TaskDefinition};
+use crate::domain::id::{IssueId, RunId, SpecName, TaskKey};
+use crate::domain::issue::{Issue, NewIssue};
+use crate::domain::task::{Attributes, Task, TaskDefinition};
 use crate::failpoint;
 use crate::store::{BlobStore, Ids};
 
 pub use backup::{BackedUp, BackupError, BackupStep, Checked, OnStep, Restored, back_up, check_backup, restore};
 pub use body::{canonical, request_digest};
 pub use error::RegistryError;
+pub use filter::{Cursor, TaskFilter, TaskSort};
+pub use issues::Routed;
 pub use journal::{Execution, NewExecution, PolicyState};
 pub use lease::{Expired, LeaseRequest, MAX_LEASE};
 pub use local::LocalContext;
@@ -56,7 +64,7 @@ pub use records::{
     FindingRecord, Gate, HeldLock, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
 pub use reopen::CUT_OFF;
-pub use tasks::{Claim, MAX_TASKS};
+pub use tasks::{Boxes, Claim, MAX_TASKS, SpecContent};
 
 use journal::Shared;
 use reader::Readers;
@@ -143,9 +151,75 @@ impl Registry {
         spec: &SpecName,
         definitions: Vec<TaskDefinition>,
     ) -> Result<Vec<Task>, RegistryError> {
-        let (run, spec) = (run.clone(), spec.clone());
-        let created = self.shared.writer.run(move |tx| tasks::create(tx, &run, &spec, &definitions));
-        failpoint::awaiting("registry", "create-tasks", created).await
+        self.sync(run, spec, SpecContent { definitions, boxes: Boxes::AsTheyAre, place: None }).await
+    }
+
+    /// As [`create_tasks`](Self::create_tasks), for a file that is edited beside the registry: there an open
+    /// box says nothing unless it was ticked before. Records the base of the next sync as well, when it is
+    /// another one.
+    ///
+    /// # Errors
+    /// Those of [`create_tasks`](Self::create_tasks).
+    pub async fn sync<'r>(
+        &self,
+        run: impl Into<Option<&'r RunId>>,
+        spec: &SpecName,
+        content: SpecContent,
+    ) -> Result<Vec<Task>, RegistryError> {
+        let (run, spec) = (run.into().cloned(), spec.clone());
+        let synced = self.shared.writer.run(move |tx| tasks::sync(tx, run.as_ref(), &spec, &content));
+        failpoint::awaiting("registry", "create-tasks", synced).await
+    }
+
+    /// Sets attributes of a task, over what its file says now and later. What says nothing new is no event
+    /// and no version.
+    ///
+    /// # Errors
+    /// [`RegistryError::Conflict`], [`RegistryError::UnknownTask`], [`RegistryError::InvalidAttributes`].
+    pub async fn set_task(
+        &self,
+        key: &TaskKey,
+        expected_version: u64,
+        attributes: Attributes,
+    ) -> Result<Task, RegistryError> {
+        let key = key.clone();
+        let set = self.shared.writer.run(move |tx| tasks::set(tx, None, &key, expected_version, attributes));
+        failpoint::awaiting("registry", "set-task", set).await
+    }
+
+    /// Puts an issue at the end of the backlog.
+    ///
+    /// # Errors
+    /// [`RegistryError::InvalidIssue`].
+    pub async fn add_issue(&self, issue: NewIssue) -> Result<Issue, RegistryError> {
+        failpoint::awaiting("issue", "add", self.shared.writer.run(move |tx| issues::add(tx, issue))).await
+    }
+
+    /// Records whose work an issue is. It may be routed again, as long as it is no task.
+    ///
+    /// # Errors
+    /// [`RegistryError::UnknownIssue`], [`RegistryError::SettledIssue`].
+    pub async fn route_issue(&self, id: &IssueId, routed: Routed) -> Result<Issue, RegistryError> {
+        let id = id.clone();
+        failpoint::awaiting("issue", "route", self.shared.writer.run(move |tx| issues::route(tx, &id, routed))).await
+    }
+
+    /// Records which task an issue became. The task exists already.
+    ///
+    /// # Errors
+    /// [`RegistryError::UnknownIssue`], [`RegistryError::SettledIssue`], [`RegistryError::UnknownTask`].
+    pub async fn take_issue(&self, id: &IssueId, task: &TaskKey) -> Result<Issue, RegistryError> {
+        let (id, task) = (id.clone(), task.clone());
+        failpoint::awaiting("issue", "take", self.shared.writer.run(move |tx| issues::take(tx, &id, &task))).await
+    }
+
+    /// Takes an issue out of the backlog without making a task of it.
+    ///
+    /// # Errors
+    /// [`RegistryError::UnknownIssue`], [`RegistryError::SettledIssue`].
+    pub async fn close_issue(&self, id: &IssueId, reason: String) -> Result<Issue, RegistryError> {
+        let id = id.clone();
+        failpoint::awaiting("issue", "close", self.shared.writer.run(move |tx| issues::close(tx, &id, reason))).await
     }
 
     /// Claims a ready task: compare-and-set to running, one attempt more. The attempt's number is
@@ -168,16 +242,16 @@ impl Registry {
     /// [`RegistryError::Conflict`], [`RegistryError::IllegalTransition`],
     /// [`RegistryError::UnknownTask`], [`RegistryError::UnknownAttempt`],
     /// [`RegistryError::WrongEvent`].
-    pub async fn transition(
+    pub async fn transition<'r>(
         &self,
-        run: &RunId,
+        run: impl Into<Option<&'r RunId>>,
         key: &TaskKey,
         expected_version: u64,
         attempt: Option<u32>,
         body: Body,
     ) -> Result<Task, RegistryError> {
         let what = body.name();
-        let change = Transition { run: run.clone(), key: key.clone(), expected_version, attempt, body };
+        let change = Transition { run: run.into().cloned(), key: key.clone(), expected_version, attempt, body };
         failpoint::awaiting("transition", what, self.shared.writer.run(move |tx| tasks::transition(tx, change))).await
     }
 

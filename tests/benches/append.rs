@@ -114,6 +114,7 @@ fn definition() -> Result<TaskDefinition> {
         skill: None,
         requirements: Vec::new(),
         priority: 0,
+        metadata: std::collections::BTreeMap::new(),
         parent: None,
         container: false,
     })

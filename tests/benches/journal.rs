@@ -279,6 +279,7 @@ async fn context(registry: &Registry) -> Result<LocalContext> {
         skill: None,
         requirements: Vec::new(),
         priority: 0,
+        metadata: std::collections::BTreeMap::new(),
         parent: None,
         container: false,
     };

@@ -200,6 +200,7 @@ impl Recorder {
             skill: (!skill.is_empty()).then(|| skill.to_owned()),
             requirements: vec!["1.1".to_owned()],
             priority: 0,
+            metadata: std::collections::BTreeMap::new(),
             parent: None,
             container,
         };
@@ -222,7 +223,7 @@ impl Recorder {
             runner: format!("runner-{attempt}"),
         };
         let claim = Claim {
-            run: self.run.clone(),
+            run: Some(self.run.clone()),
             key: key("1"),
             expected_version: task.version,
             assigned,

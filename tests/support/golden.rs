@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The releases whose state directories are kept; each has run the demo to its end.
-pub(crate) const RELEASES: &[&str] = &["0.1.0"];
+/// The releases whose state directories are kept; each has run the demo to its end. One that was never
+/// released, but had a schema of its own, is named after it.
+pub(crate) const RELEASES: &[&str] = &["0.1.0", "0.1.0-schema-2"];
 
 /// Name of the spec that the demo makes.
 pub(crate) const SPEC: &str = "spellbook-search";

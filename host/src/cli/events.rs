@@ -7,6 +7,7 @@ use super::table::{Cell, Table};
 use super::{open, out, words};
 use crate::domain::event::{Body, Event, TaskChange};
 use crate::domain::id::{Instance, SpecName};
+use crate::domain::task::Attributes;
 use crate::registry::EventFilter;
 use crate::service::ServiceError;
 
@@ -116,6 +117,11 @@ fn what(body: &Body) -> String {
         Body::SlotAllocated { slot, holder } | Body::SlotReleased { slot, holder } => format!("{slot} for {holder}"),
         Body::PROpened { url } => url.clone(),
         Body::PRMerged { url, commit } => format!("{url} as {}", words::short(commit)),
+        Body::SpecSynced { place, .. } => format!("in step with {place}"),
+        Body::IssueAdded { issue, title, priority, .. } => format!("{issue} ({priority}): {title}"),
+        Body::IssueRouted { issue, instance, reason, .. } => format!("{issue} to {instance}: {reason}"),
+        Body::IssueTaken { issue } => format!("was {issue}"),
+        Body::IssueClosed { issue, reason } => format!("{issue}: {reason}"),
     }
 }
 
@@ -134,6 +140,13 @@ fn change_in_words(change: &TaskChange) -> String {
                 "gate of the {stage}: {}",
                 if checks.is_empty() { "nothing to run".to_owned() } else { checks.join(", ") }
             )
+        }
+        TaskChange::AttributesSet { attributes } => {
+            let Attributes { priority, skill, metadata } = attributes;
+            let own = priority.map(|priority| format!("priority {priority}")).into_iter();
+            let own = own.chain(skill.iter().map(|skill| format!("skill {skill}")));
+            let all = own.chain(metadata.iter().map(|(key, value)| format!("{key} = {value}")));
+            format!("set: {}", all.collect::<Vec<_>>().join(", "))
         }
         TaskChange::DefinitionChanged { facts } => format!("the spec changed: {}", facts.title),
     }

@@ -4,12 +4,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::call::Cost;
-use super::id::{AttemptKey, CommitId, Digest, ExecutionId, Instance, RunId, SlotId, SpecName, TaskId};
+use super::id::{
+    AttemptKey, CommitId, Digest, ExecutionId, Instance, IssueId, Role, RunId, SlotId, SpecName, TaskId, TaskKey,
+};
+use super::issue::Urgency;
 use super::review::{Check, Finding};
-use super::task::{ArtifactRef, Facts, TaskState};
+use super::task::{ArtifactRef, Attributes, Facts, TaskState};
 
-/// Version of the bodies written today.
-pub const BODY_VERSION: u32 = 1;
+/// Version of the bodies written today. Older ones are brought to it when they are read.
+pub const BODY_VERSION: u32 = 2;
 
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,11 +53,23 @@ impl Subject {
         Self { run: Some(run.clone()), ..Self::default() }
     }
 
-    /// About an attempt of a task in a run.
+    /// About a spec, outside of any run.
     #[must_use]
-    pub fn attempt(run: &RunId, key: &AttemptKey) -> Self {
+    pub fn spec(spec: &SpecName) -> Self {
+        Self { spec: Some(spec.clone()), ..Self::default() }
+    }
+
+    /// About a task, in a run or outside of any.
+    #[must_use]
+    pub fn task<'r>(run: impl Into<Option<&'r RunId>>, key: &TaskKey) -> Self {
+        Self { run: run.into().cloned(), spec: Some(key.spec.clone()), task: Some(key.task.clone()), attempt: None }
+    }
+
+    /// About an attempt of a task, in a run or, when a worker makes it, outside of any.
+    #[must_use]
+    pub fn attempt<'r>(run: impl Into<Option<&'r RunId>>, key: &AttemptKey) -> Self {
         Self {
-            run: Some(run.clone()),
+            run: run.into().cloned(),
             spec: Some(key.key.spec.clone()),
             task: Some(key.key.task.clone()),
             attempt: Some(key.attempt),
@@ -117,7 +132,7 @@ pub enum Body {
         /// Component digests by kind and name, such as `routing/least-busy`.
         plugins: std::collections::BTreeMap<String, Digest>,
         /// What the operator asked for, so that the run can be gone on with.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         options: Option<RunRequest>,
     },
     /// A run that was cut off, or stopped, goes on.
@@ -216,7 +231,6 @@ pub enum Body {
         /// Files it changed, the first of them.
         files: Vec<String>,
         /// How many it changed besides.
-        #[serde(default)]
         more_files: u64,
         /// What it cost.
         cost: Cost,
@@ -280,6 +294,51 @@ pub enum Body {
         /// The merge.
         commit: CommitId,
     },
+    /// A checkout's tasks.md and the registry say the same.
+    SpecSynced {
+        /// Where the file is.
+        place: String,
+        /// Its bytes in the blob store: the third side of the next sync.
+        base: Digest,
+    },
+    /// Something came into the backlog.
+    IssueAdded {
+        /// Its number.
+        issue: IssueId,
+        /// One line.
+        title: String,
+        /// More about it.
+        text: String,
+        /// What it is filed under.
+        labels: Vec<String>,
+        /// How much it matters.
+        priority: Urgency,
+    },
+    /// It is known whose work it is.
+    IssueRouted {
+        /// Its number.
+        issue: IssueId,
+        /// The role.
+        role: Role,
+        /// Who of that role.
+        instance: Instance,
+        /// Why.
+        reason: String,
+        /// The routing decision's execution.
+        routing: Option<ExecutionId>,
+    },
+    /// It became the task that this event is about.
+    IssueTaken {
+        /// Its number.
+        issue: IssueId,
+    },
+    /// It left the backlog without becoming a task.
+    IssueClosed {
+        /// Its number.
+        issue: IssueId,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What changed about a task besides its state.
@@ -290,6 +349,11 @@ pub enum TaskChange {
     DefinitionChanged {
         /// What it says.
         facts: Facts,
+    },
+    /// An operator said something else about it.
+    AttributesSet {
+        /// What.
+        attributes: Attributes,
     },
     /// An artifact was stored.
     ArtifactAdded {
@@ -346,6 +410,11 @@ impl Body {
             Self::SlotReleased { .. } => "SlotReleased",
             Self::PROpened { .. } => "PROpened",
             Self::PRMerged { .. } => "PRMerged",
+            Self::SpecSynced { .. } => "SpecSynced",
+            Self::IssueAdded { .. } => "IssueAdded",
+            Self::IssueRouted { .. } => "IssueRouted",
+            Self::IssueTaken { .. } => "IssueTaken",
+            Self::IssueClosed { .. } => "IssueClosed",
         }
     }
 }

@@ -120,6 +120,15 @@ fn task_id(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+fn issue(text: &str) -> Result<(), &'static str> {
+    let number = text.strip_prefix("ISSUE-").and_then(|digits| digits.parse::<u32>().ok()).filter(|number| *number > 0);
+    if number.is_some_and(|number| format!("ISSUE-{number:03}") == text) {
+        Ok(())
+    } else {
+        Err("an issue's id is ISSUE- and a number of three digits or more, such as ISSUE-001")
+    }
+}
+
 fn sha256_hex(text: &str) -> Result<(), &'static str> {
     if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
         Ok(())
@@ -191,6 +200,24 @@ string_id! {
     /// An artifact's opaque address: `artifact:<uuid>`.
     ArtifactUri, "artifact URI", opaque
 }
+string_id! {
+    /// An entry of the backlog: `ISSUE-` and a number of three digits or more, such as `ISSUE-001`.
+    IssueId, "issue id", issue
+}
+
+impl IssueId {
+    /// The `number`-th issue, from 1.
+    #[must_use]
+    pub fn numbered(number: u32) -> Self {
+        Self(format!("ISSUE-{:03}", number.max(1)))
+    }
+
+    /// Its number, from 1.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.0.strip_prefix("ISSUE-").and_then(|digits| digits.parse().ok()).unwrap_or(1)
+    }
+}
 
 impl TaskId {
     /// The id without its last part: `2.1` → `2`.
@@ -206,20 +233,32 @@ impl TaskId {
         self.0.starts_with("0.")
     }
 
-    fn sort_key(&self) -> Vec<(u64, &str)> {
-        self.0
-            .split('.')
-            .map(|part| {
-                let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
-                (part[..end].parse().unwrap_or(u64::MAX), part)
-            })
-            .collect()
+    /// A text that sorts by its bytes as ids sort naturally: for tables, which know no other order.
+    #[must_use]
+    pub fn ordinal(&self) -> String {
+        let mut key = String::with_capacity(2 * self.0.len() + 4);
+        for (number, part) in self.parts() {
+            let digits = number.to_string();
+            // A longer number is a larger one; the part itself tells 1 from 01 and 1a.
+            key.push(char::from(b'a' + u8::try_from(digits.len()).unwrap_or(20)));
+            key.push_str(&digits);
+            key.push_str(part);
+            key.push('.');
+        }
+        key
+    }
+
+    fn parts(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.0.split('.').map(|part| {
+            let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+            (part[..end].parse().unwrap_or(u64::MAX), part)
+        })
     }
 }
 
 impl Ord for TaskId {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.sort_key().cmp(&other.sort_key())
+        self.parts().cmp(other.parts())
     }
 }
 
@@ -245,6 +284,18 @@ macro_rules! text_order {
     )*};
 }
 text_order!(RunId, SpecName, ExecutionId, Digest, CommitId, Role, Instance, SlotId, ArtifactUri);
+
+impl Ord for IssueId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.number().cmp(&other.number())
+    }
+}
+
+impl PartialOrd for IssueId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Instance {
     /// The `number`-th spirit of `role`, from 1.
@@ -309,6 +360,30 @@ mod tests {
         ids.sort();
         let sorted: Vec<&str> = ids.iter().map(TaskId::as_str).collect();
         assert_eq!(sorted, ["2", "2.2", "2.2a", "2.10", "10"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn ordinals_sort_as_ids_do(
+            a in "[0-9]{1,3}(\\.[0-9]{1,22}){0,3}[a-c]?",
+            b in "[0-9]{1,3}(\\.[0-9]{1,22}){0,3}[a-c]?",
+        ) {
+            let (a, b) = (TaskId::new(a), TaskId::new(b));
+            if let (Ok(a), Ok(b)) = (a, b) {
+                proptest::prop_assert_eq!(a.cmp(&b), a.ordinal().cmp(&b.ordinal()));
+            }
+        }
+    }
+
+    #[test]
+    fn issues_are_numbered_from_one() {
+        for good in ["ISSUE-001", "ISSUE-999", "ISSUE-1000"] {
+            assert_eq!(IssueId::numbered(IssueId::new(good).unwrap().number()).as_str(), good);
+        }
+        for bad in ["ISSUE-000", "ISSUE-1", "ISSUE-0001", "issue-001", "001", "ISSUE-", "ISSUE-99999999999"] {
+            assert!(IssueId::new(bad).is_err(), "{bad}");
+        }
+        assert!(IssueId::numbered(999) < IssueId::numbered(1000));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Tasks, their states, and the one table of allowed transitions (readings A6).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::id::{Digest, Instance, SlotId, TaskId, TaskKey};
@@ -39,18 +41,36 @@ impl TaskState {
         }
     }
 
-    /// Whether a task may go from `self` to `to`. Staying is no transition: claiming a running task is
-    /// the double claim that this table exists to refuse (readings B1).
-    #[must_use]
-    pub const fn may_become(self, to: Self) -> bool {
+    /// The one table of transitions: from, to, and when. Staying is none of them: claiming a running task
+    /// is the double claim that the table exists to refuse (readings B1). `ARCHITECTURE.md` shows it.
+    pub const TRANSITIONS: &'static [(Self, Self, &'static str)] = {
         use TaskState::{Blocked, Cancelled, Done, Failed, Ready, Running};
-        matches!(
-            (self, to),
-            (Ready, Running | Blocked | Done | Cancelled)
-                | (Running, Ready | Blocked | Done | Failed | Cancelled)
-                | (Blocked, Ready | Done | Cancelled)
-                | (Done | Failed | Cancelled, Ready | Blocked)
-        )
+        &[
+            (Ready, Running, "claimed by an attempt or a worker"),
+            (Ready, Blocked, "something that it needs was re-opened"),
+            (Ready, Done, "ticked in tasks.md, or all of its sub-tasks are done"),
+            (Ready, Cancelled, "given up, or taken out of tasks.md"),
+            (Running, Ready, "the attempt ended without success and another is left, or was given back"),
+            (Running, Blocked, "the same, and something that it needs was re-opened meanwhile"),
+            (Running, Done, "merged, or reported as done by a worker"),
+            (Running, Failed, "every attempt is used up"),
+            (Running, Cancelled, "given up by a person"),
+            (Blocked, Ready, "the last thing that it needs is done"),
+            (Blocked, Done, "ticked in tasks.md, or all of its sub-tasks are done"),
+            (Blocked, Cancelled, "given up, or taken out of tasks.md"),
+            (Done, Ready, "re-opened"),
+            (Done, Blocked, "re-opened, and something that it needs is not done"),
+            (Failed, Ready, "retried"),
+            (Failed, Blocked, "retried, and something that it needs is not done"),
+            (Cancelled, Ready, "taken up again"),
+            (Cancelled, Blocked, "taken up again, and something that it needs is not done"),
+        ]
+    };
+
+    /// Whether a task may go from `self` to `to`, by [`Self::TRANSITIONS`].
+    #[must_use]
+    pub fn may_become(self, to: Self) -> bool {
+        Self::TRANSITIONS.iter().any(|(from, into, _)| (*from, *into) == (self, to))
     }
 
     /// Whether nothing will happen to the task any more without a person.
@@ -94,6 +114,8 @@ pub struct TaskDefinition {
     pub requirements: Vec<String>,
     /// Larger is more urgent.
     pub priority: i32,
+    /// What else the file says of it, by key: fields that nothing here gives a meaning to.
+    pub metadata: BTreeMap<String, String>,
     /// The task this one is a part of.
     pub parent: Option<TaskId>,
     /// True when it only groups its children: it is done when they are and never runs itself.
@@ -106,9 +128,11 @@ pub struct Task {
     /// Spec and number.
     #[serde(flatten)]
     pub key: TaskKey,
-    /// What the spec says.
+    /// What the spec says, and what an operator set instead.
     #[serde(flatten)]
     pub definition: Facts,
+    /// What of it an operator set; it outlasts what the file says.
+    pub set: Attributes,
     /// Where it stands.
     pub state: TaskState,
     /// Goes up with every change; claims and updates name the version they saw.
@@ -144,8 +168,60 @@ pub struct Facts {
     pub requirements: Vec<String>,
     /// Larger is more urgent.
     pub priority: i32,
+    /// What else is known of it, by key.
+    pub metadata: BTreeMap<String, String>,
     /// Only groups its children.
     pub container: bool,
+}
+
+/// What an operator says of a task, whatever the file says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    /// Larger is more urgent; absent: as the file says.
+    pub priority: Option<i32>,
+    /// The role that works on it; absent: as the file says.
+    pub skill: Option<String>,
+    /// More metadata, and other values of it.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Attributes {
+    /// Most entries of [`Self::metadata`].
+    pub const MAX_METADATA: usize = 100;
+    /// Longest key or value, in bytes.
+    pub const MAX_TEXT: usize = 4096;
+
+    /// These, with `later` over them.
+    #[must_use]
+    pub fn and(mut self, later: Self) -> Self {
+        self.priority = later.priority.or(self.priority);
+        self.skill = later.skill.or(self.skill);
+        self.metadata.extend(later.metadata);
+        self
+    }
+
+    /// What `facts` are with these over them.
+    #[must_use]
+    pub fn over(&self, mut facts: Facts) -> Facts {
+        facts.priority = self.priority.unwrap_or(facts.priority);
+        facts.skill = self.skill.clone().or(facts.skill);
+        facts.metadata.extend(self.metadata.clone());
+        facts
+    }
+
+    /// Why they are too much to keep; none when they are not.
+    #[must_use]
+    pub fn excess(&self) -> Option<String> {
+        if self.metadata.len() > Self::MAX_METADATA {
+            return Some(format!("{} keys of metadata; there may be {}", self.metadata.len(), Self::MAX_METADATA));
+        }
+        let texts = self.metadata.iter().flat_map(|(key, value)| [key, value]).chain(&self.skill);
+        let longest = texts.map(String::len).max().unwrap_or(0);
+        if longest > Self::MAX_TEXT {
+            return Some(format!("a text of {longest} bytes; a key or value may have {}", Self::MAX_TEXT));
+        }
+        self.metadata.keys().any(String::is_empty).then(|| "a key of metadata is empty".to_owned())
+    }
 }
 
 /// Who works on a running task.

@@ -222,6 +222,7 @@ pub(crate) fn task_info(task: Task) -> wit::registry::TaskInfo {
     let Task {
         key,
         definition,
+        set: _,
         state,
         version: _,
         attempts: _,
@@ -231,7 +232,8 @@ pub(crate) fn task_info(task: Task) -> wit::registry::TaskInfo {
         created_at: _,
         updated_at: _,
     } = task;
-    let Facts { title, text, optional, depends, skill, requirements: _, priority: _, container: _ } = definition;
+    let Facts { title, text, optional, depends, skill, requirements: _, priority: _, metadata: _, container: _ } =
+        definition;
     wit::registry::TaskInfo {
         id: key.task.into(),
         title,

@@ -51,6 +51,11 @@ fn check(conn: &Connection, subject: &Subject, body: &Body) -> Result<(), Regist
             known_task(conn, subject).map(|_| ())
         }
         Body::TaskUpdated { change: TaskChange::DefinitionChanged { .. } } => Err(wrong(body.name(), "create_tasks")),
+        Body::TaskUpdated { change: TaskChange::AttributesSet { .. } } => Err(wrong(body.name(), "set_task")),
+        Body::SpecSynced { .. } => Err(wrong(body.name(), "sync")),
+        Body::IssueAdded { .. } | Body::IssueRouted { .. } | Body::IssueTaken { .. } | Body::IssueClosed { .. } => {
+            Err(wrong(body.name(), "the method for issues"))
+        }
         Body::TaskUpdated { change: TaskChange::ArtifactAdded { artifact } } => {
             known_task(conn, subject)?;
             let uri = ArtifactUri::new(artifact.uri.clone()).map_err(|e| RegistryError::Damaged(e.to_string()))?;

@@ -220,8 +220,11 @@ pub fn back_up(
         _ => Path::new("."),
     };
     fs::create_dir_all(folder).map_err(io(folder))?;
+    clear_left(folder).map_err(io(folder))?;
     // Private to its user, and gone again when this fails.
     let begun = tempfile::Builder::new().prefix(BEGUN).tempdir_in(folder).map_err(io(folder))?;
+    // Whoever clears up after killed processes leaves it alone.
+    let _at_work = File::open(begun.path()).and_then(|lock| lock.lock().map(|()| lock)).map_err(io(begun.path()))?;
     let mut tries = 0;
     let (newest_event, copied) = loop {
         tries += 1;
@@ -260,6 +263,19 @@ pub fn back_up(
         linked: copied.linked,
         missing: manifest.missing,
     })
+}
+
+/// Removes what backups left in `folder` whose processes were killed: nobody holds its lock any more.
+fn clear_left(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)?.flatten() {
+        let is_left = entry.file_name().as_encoded_bytes().starts_with(BEGUN.as_bytes())
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && File::open(entry.path()).is_ok_and(|lock| lock.try_lock().is_ok());
+        if is_left {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies the database as it is at one moment. The moment is held by a transaction that only reads, so that
@@ -357,10 +373,10 @@ fn copy_blobs(
     Ok(copied)
 }
 
-/// Digests that are blobs for certain: artifacts, jobs, and bodies that are too large for the database.
+/// Digests that are blobs for certain: artifacts, jobs, files in step, and bodies too large for the database.
 pub(super) fn needed(conn: &Connection) -> Result<HashSet<Digest>, RegistryError> {
     let sql = "SELECT digest FROM artifacts UNION SELECT job FROM runs WHERE job IS NOT NULL
-               UNION SELECT digest FROM bodies WHERE content IS NULL";
+               UNION SELECT base FROM places UNION SELECT digest FROM bodies WHERE content IS NULL";
     let digests: Vec<String> = conn.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     Ok(digests.into_iter().filter_map(|digest| Digest::new(digest).ok()).collect())
 }

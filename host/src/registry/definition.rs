@@ -37,6 +37,7 @@ pub(super) fn facts_of(definitions: &[TaskDefinition]) -> Result<BTreeMap<TaskId
             skill: definition.skill.clone(),
             requirements: definition.requirements.clone(),
             priority: definition.priority,
+            metadata: definition.metadata.clone(),
             container: definition.container,
         };
         if facts.insert(definition.id.clone(), kept).is_some() {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rusqlite::ErrorCode;
 
 use crate::domain::artifact::InvalidArtifact;
-use crate::domain::id::{ArtifactUri, AttemptKey, ExecutionId, RunId, TaskId, TaskKey};
+use crate::domain::id::{ArtifactUri, AttemptKey, ExecutionId, IssueId, RunId, TaskId, TaskKey};
 use crate::domain::task::TaskState;
 use crate::domain::waits::Wait;
 use crate::failpoint::DiskFull;
@@ -109,6 +109,26 @@ pub enum RegistryError {
         /// run, task or attempt.
         missing: &'static str,
     },
+    /// A page cannot begin there.
+    #[error("there is no such place to go on from: name one that an answer in the same order gave")]
+    ForeignCursor,
+    /// No such issue.
+    #[error("issue {0} does not exist")]
+    UnknownIssue(IssueId),
+    /// An issue cannot be recorded like this.
+    #[error("the issue is refused: {0}")]
+    InvalidIssue(String),
+    /// The issue is a task already, or closed.
+    #[error("issue {issue} is settled: {how}")]
+    SettledIssue {
+        /// The issue.
+        issue: IssueId,
+        /// What became of it.
+        how: String,
+    },
+    /// Attributes that cannot be kept.
+    #[error("the attributes are refused: {0}")]
+    InvalidAttributes(String),
     /// More than the registry takes at once.
     #[error("{what} has {found} {unit}; the limit is {limit}")]
     TooLarge {

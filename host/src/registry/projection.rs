@@ -6,7 +6,7 @@ use rusqlite::{Connection, Params};
 use crate::domain::call::Cost;
 use crate::domain::event::{Body, Event, TaskChange};
 use crate::domain::id::{ArtifactUri, CommitId, Digest, ExecutionId, RunId, SpecName, TaskId};
-use crate::domain::task::{ArtifactRef, Facts, TaskState};
+use crate::domain::task::{ArtifactRef, Attributes, Facts, TaskState};
 
 use super::error::RegistryError;
 use super::records::Gate;
@@ -55,6 +55,19 @@ pub(super) fn apply(conn: &Connection, event: &Event) -> Result<(), RegistryErro
                 )?;
             }
             Ok(())
+        }
+        Body::SpecSynced { place, base } => {
+            let spec = event.subject.spec.as_ref();
+            let spec = spec.ok_or(RegistryError::IncompleteSubject { event: event.body.name(), missing: "spec" })?;
+            one(
+                conn,
+                "INSERT INTO places (spec, place, base, seq) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (spec, place) DO UPDATE SET base = excluded.base, seq = excluded.seq",
+                (spec.as_str(), place, base.as_str(), event.sequence),
+            )
+        }
+        Body::IssueAdded { .. } | Body::IssueRouted { .. } | Body::IssueTaken { .. } | Body::IssueClosed { .. } => {
+            issue(conn, event)
         }
         Body::SlotAllocated { .. } | Body::SlotReleased { .. } | Body::PROpened { .. } | Body::PRMerged { .. } => {
             Ok(())
@@ -147,12 +160,12 @@ fn run(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
 
 fn create(conn: &Connection, event: &Event, facts: &Facts, state: TaskState) -> Result<(), RegistryError> {
     let (spec, task) = task_of(event)?;
-    let Facts { title, text, optional, depends, skill, requirements, priority, container } = facts;
+    let Facts { title, text, optional, depends, skill, requirements, priority, metadata, container } = facts;
     one(
         conn,
         "INSERT INTO tasks (spec, task, title, text, optional, depends, skill, requirements, priority, container,
-                            state, version, attempts, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 1, 0, ?12, ?12)",
+                            state, version, attempts, created_at, updated_at, metadata, attributes, ordinal)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 1, 0, ?12, ?12, ?13, ?14, ?15)",
         (
             spec.as_str(),
             task.as_str(),
@@ -166,6 +179,9 @@ fn create(conn: &Connection, event: &Event, facts: &Facts, state: TaskState) -> 
             container,
             state.as_str(),
             time_text(event.time),
+            json_text(metadata)?,
+            json_text(&Attributes::default())?,
+            task.ordinal(),
         ),
     )?;
     depend(conn, spec, task, depends)
@@ -188,6 +204,7 @@ fn update(conn: &Connection, event: &Event, change: &TaskChange) -> Result<(), R
     let task = subject.task.as_ref().map(TaskId::as_str);
     match change {
         TaskChange::DefinitionChanged { facts } => redefine(conn, event, facts),
+        TaskChange::AttributesSet { attributes } => set(conn, event, attributes),
         TaskChange::ArtifactAdded { artifact } => {
             let ArtifactRef { uri, kind, name, media_type, size_bytes, digest, created_at } = artifact;
             one(
@@ -229,11 +246,11 @@ fn update(conn: &Connection, event: &Event, change: &TaskChange) -> Result<(), R
 
 fn redefine(conn: &Connection, event: &Event, facts: &Facts) -> Result<(), RegistryError> {
     let (spec, task) = task_of(event)?;
-    let Facts { title, text, optional, depends, skill, requirements, priority, container } = facts;
+    let Facts { title, text, optional, depends, skill, requirements, priority, metadata, container } = facts;
     one(
         conn,
         "UPDATE tasks SET title = ?3, text = ?4, optional = ?5, depends = ?6, skill = ?7, requirements = ?8,
-                          priority = ?9, container = ?10, version = version + 1, updated_at = ?11
+                          priority = ?9, container = ?10, version = version + 1, updated_at = ?11, metadata = ?12
          WHERE spec = ?1 AND task = ?2",
         (
             spec.as_str(),
@@ -247,11 +264,76 @@ fn redefine(conn: &Connection, event: &Event, facts: &Facts) -> Result<(), Regis
             priority,
             container,
             time_text(event.time),
+            json_text(metadata)?,
         ),
     )?;
     conn.prepare_cached("DELETE FROM dependencies WHERE spec = ?1 AND task = ?2")?
         .execute((spec.as_str(), task.as_str()))?;
     depend(conn, spec, task, depends)
+}
+
+/// What an operator set goes over what the file says, now and after later changes of the file.
+fn set(conn: &Connection, event: &Event, attributes: &Attributes) -> Result<(), RegistryError> {
+    let (spec, task) = task_of(event)?;
+    let Attributes { priority, skill, metadata } = attributes;
+    one(
+        conn,
+        "UPDATE tasks SET priority = coalesce(?3, priority), skill = coalesce(?4, skill),
+                          metadata = json_patch(metadata, ?5), attributes = json_patch(attributes, ?6),
+                          version = version + 1, updated_at = ?7
+         WHERE spec = ?1 AND task = ?2",
+        (
+            spec.as_str(),
+            task.as_str(),
+            priority,
+            skill,
+            json_text(metadata)?,
+            json_text(&patch(attributes)?)?,
+            time_text(event.time),
+        ),
+    )
+}
+
+/// The attributes as a JSON merge patch: what is absent in them changes nothing.
+fn patch(attributes: &Attributes) -> Result<serde_json::Value, RegistryError> {
+    let mut patch = serde_json::to_value(attributes).map_err(|e| RegistryError::Database(e.to_string()))?;
+    if let Some(patch) = patch.as_object_mut() {
+        patch.retain(|_, value| !value.is_null());
+    }
+    Ok(patch)
+}
+
+fn issue(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
+    let time = time_text(event.time);
+    match &event.body {
+        Body::IssueAdded { issue, title, text, labels, priority } => one(
+            conn,
+            "INSERT INTO issues (number, title, text, labels, priority, version, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?6)",
+            (issue.number(), title, text, json_text(labels)?, priority.as_str(), time),
+        ),
+        Body::IssueRouted { issue, role, instance, reason, routing } => one(
+            conn,
+            "UPDATE issues SET role = ?2, instance = ?3, reason = ?4, routing = ?5,
+                               version = version + 1, updated_at = ?6
+             WHERE number = ?1",
+            (issue.number(), role.as_str(), instance.as_str(), reason, routing.as_ref().map(ExecutionId::as_str), time),
+        ),
+        Body::IssueTaken { issue } => {
+            let (spec, task) = task_of(event)?;
+            one(
+                conn,
+                "UPDATE issues SET spec = ?2, task = ?3, version = version + 1, updated_at = ?4 WHERE number = ?1",
+                (issue.number(), spec.as_str(), task.as_str(), time),
+            )
+        }
+        Body::IssueClosed { issue, reason } => one(
+            conn,
+            "UPDATE issues SET closed = 1, reason = ?2, version = version + 1, updated_at = ?3 WHERE number = ?1",
+            (issue.number(), reason, time),
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// A new state. Whoever held the task holds it no more; what it failed on stays until it is done.

@@ -3,17 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use crate::domain::call::{Cost, Function};
-use crate::domain::event::{BODY_VERSION, Body, Event, Outcome, Subject};
+use crate::domain::event::{BODY_VERSION, Event, Outcome, Subject};
 use crate::domain::id::{ArtifactUri, AttemptKey, ExecutionId, Instance, RunId, SpecName, TaskId, TaskKey};
 use crate::domain::review::{Finding, Severity};
-use crate::domain::task::{ArtifactRef, Assigned, Facts, Task, TaskState};
+use crate::domain::task::ArtifactRef;
 use crate::store::{BlobError, BlobStore};
 
 use super::body::restore;
+use super::conditions::Conditions;
 use super::error::RegistryError;
 use super::parts::StoredParts;
 use super::records::{
@@ -21,7 +21,7 @@ use super::records::{
     FindingRecord, MessageRecord, Note, Record, Run,
 };
 use super::rows::Columns;
-use super::seal;
+use super::{seal, upcast};
 
 type Answer<T> = Result<T, RegistryError>;
 
@@ -67,68 +67,6 @@ fn run_row(row: &Row<'_>) -> Answer<Run> {
         reason: row.get("reason")?,
         resumed: row.get("resumed")?,
         options: row.json_or_null("options")?,
-    })
-}
-
-pub(super) fn specs(conn: &Connection) -> Answer<Vec<SpecName>> {
-    conn.prepare_cached("SELECT DISTINCT spec FROM tasks ORDER BY spec")?
-        .query_and_then([], |row| row.id("spec"))?
-        .collect()
-}
-
-pub(super) fn tasks(conn: &Connection, spec: &SpecName) -> Answer<Vec<Task>> {
-    let mut tasks: Vec<Task> = conn
-        .prepare_cached("SELECT * FROM tasks WHERE spec = ?1")?
-        .query_and_then([spec.as_str()], task_row)?
-        .collect::<Answer<_>>()?;
-    tasks.sort_by(|a, b| a.key.cmp(&b.key));
-    Ok(tasks)
-}
-
-pub(super) fn task(conn: &Connection, key: &TaskKey) -> Answer<Option<Task>> {
-    conn.prepare_cached("SELECT * FROM tasks WHERE spec = ?1 AND task = ?2")?
-        .query_and_then((key.spec.as_str(), key.task.as_str()), task_row)?
-        .next()
-        .transpose()
-}
-
-pub(super) fn ready(conn: &Connection, spec: &SpecName) -> Answer<Vec<Task>> {
-    let mut tasks: Vec<Task> = conn
-        .prepare_cached("SELECT * FROM tasks WHERE spec = ?1 AND state = 'ready'")?
-        .query_and_then([spec.as_str()], task_row)?
-        .collect::<Answer<_>>()?;
-    tasks.sort_by(|a, b| b.definition.priority.cmp(&a.definition.priority).then_with(|| a.key.task.cmp(&b.key.task)));
-    Ok(tasks)
-}
-
-fn task_row(row: &Row<'_>) -> Answer<Task> {
-    let state: TaskState = row.id("state")?;
-    let assigned = match row.id_or_null::<Instance>("instance")? {
-        None => None,
-        Some(instance) => {
-            Some(Assigned { instance, slot: row.id("slot")?, branch: row.get("branch")?, runner: row.get("runner")? })
-        }
-    };
-    Ok(Task {
-        key: TaskKey { spec: row.id("spec")?, task: row.id("task")? },
-        definition: Facts {
-            title: row.get("title")?,
-            text: row.get("text")?,
-            optional: row.get("optional")?,
-            depends: row.json("depends")?,
-            skill: row.get("skill")?,
-            requirements: row.json("requirements")?,
-            priority: row.get("priority")?,
-            container: row.get("container")?,
-        },
-        state,
-        version: row.get("version")?,
-        attempts: row.get("attempts")?,
-        assigned,
-        last_failure: row.get("last_failure")?,
-        merged_commit: row.get("merged_commit")?,
-        created_at: row.time("created_at")?,
-        updated_at: row.time("updated_at")?,
     })
 }
 
@@ -246,30 +184,6 @@ fn artifact_row(row: &Row<'_>) -> Answer<ArtifactRecord> {
     })
 }
 
-/// Conditions of a query whose filter is known only now.
-#[derive(Default)]
-struct Conditions {
-    sql: Vec<String>,
-    values: Vec<Sql>,
-}
-
-impl Conditions {
-    fn add(&mut self, condition: &str, value: Option<impl Into<Sql>>) {
-        if let Some(value) = value {
-            self.sql.push(condition.to_owned());
-            self.values.push(value.into());
-        }
-    }
-
-    fn text(&mut self, condition: &str, value: Option<&str>) {
-        self.add(condition, value.map(str::to_owned));
-    }
-
-    fn clause(&self) -> String {
-        if self.sql.is_empty() { String::new() } else { format!(" WHERE {}", self.sql.join(" AND ")) }
-    }
-}
-
 pub(super) fn events(conn: &Connection, filter: &EventFilter) -> Answer<Vec<Event>> {
     let EventFilter { after, limit, run, spec, task, attempt, kinds } = filter;
     let mut only = Conditions::default();
@@ -278,10 +192,7 @@ pub(super) fn events(conn: &Connection, filter: &EventFilter) -> Answer<Vec<Even
     only.text("spec = ?", spec.as_ref().map(SpecName::as_str));
     only.text("task = ?", task.as_ref().map(TaskId::as_str));
     only.add("attempt = ?", *attempt);
-    if !kinds.is_empty() {
-        only.sql.push(format!("kind IN ({})", vec!["?"; kinds.len()].join(", ")));
-        only.values.extend(kinds.iter().cloned().map(Sql::from));
-    }
+    only.one_of("kind", kinds.iter().map(String::as_str));
     let limit = if *limit == 0 { EventFilter::MAX } else { (*limit).min(EventFilter::MAX) };
     let sql = format!("SELECT * FROM events{} ORDER BY seq LIMIT {limit}", only.clause());
     conn.prepare_cached(&sql)?.query_and_then(params_from_iter(only.values), event_row)?.collect()
@@ -289,12 +200,13 @@ pub(super) fn events(conn: &Connection, filter: &EventFilter) -> Answer<Vec<Even
 
 pub(super) fn event_row(row: &Row<'_>) -> Answer<Event> {
     let version: u32 = row.get("body_version")?;
-    if version != BODY_VERSION {
-        // Upcasters of older versions go here, as soon as there are any.
-        return Err(RegistryError::Damaged(format!("an event body has version {version}")));
-    }
+    let sequence = row.get("seq")?;
+    let body = match version {
+        BODY_VERSION => row.json("body")?,
+        older => upcast::body(older, row.json("body")?, sequence)?,
+    };
     Ok(Event {
-        sequence: row.get("seq")?,
+        sequence,
         time: row.time("time")?,
         subject: Subject {
             run: row.id_or_null("run")?,
@@ -302,7 +214,7 @@ pub(super) fn event_row(row: &Row<'_>) -> Answer<Event> {
             task: row.id_or_null("task")?,
             attempt: row.get("attempt")?,
         },
-        body: row.json::<Body>("body")?,
+        body,
     })
 }
 

@@ -9,16 +9,18 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use crate::domain::event::Event;
-use crate::domain::id::{ArtifactUri, ExecutionId, Instance, RunId, SpecName, TaskKey};
+use crate::domain::id::{ArtifactUri, Digest, ExecutionId, Instance, IssueId, RunId, SpecName, TaskId, TaskKey};
+use crate::domain::issue::Issue;
 use crate::domain::task::Task;
 use crate::store::BlobStore;
 
 use super::error::RegistryError;
+use super::filter::{Cursor, TaskFilter};
 use super::records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
     FindingRecord, HeldLock, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
-use super::{lease, query, schema, verify};
+use super::{find, issues, lease, query, schema, verify};
 
 /// Readers at the same time; others wait.
 const READERS: usize = 4;
@@ -69,22 +71,53 @@ impl Reader {
 
     /// Specs that have tasks, by name.
     pub fn specs(&self) -> Result<Vec<SpecName>, RegistryError> {
-        query::specs(&self.conn)
+        find::specs(&self.conn)
     }
 
     /// Tasks of a spec in natural order.
     pub fn tasks(&self, spec: &SpecName) -> Result<Vec<Task>, RegistryError> {
-        query::tasks(&self.conn, spec)
+        find::tasks(&self.conn, spec)
     }
 
     /// One task.
     pub fn task(&self, key: &TaskKey) -> Result<Option<Task>, RegistryError> {
-        query::task(&self.conn, key)
+        find::task(&self.conn, key)
     }
 
     /// Tasks that may be claimed: by priority, then in natural order.
     pub fn ready(&self, spec: &SpecName) -> Result<Vec<Task>, RegistryError> {
-        query::ready(&self.conn, spec)
+        find::ready(&self.conn, spec, TaskFilter::MAX)
+    }
+
+    /// The first `limit` of them.
+    pub fn first_ready(&self, spec: &SpecName, limit: u32) -> Result<Vec<Task>, RegistryError> {
+        find::ready(&self.conn, spec, limit)
+    }
+
+    /// Their ids alone, in the same order.
+    pub fn ready_ids(&self, spec: &SpecName) -> Result<Vec<TaskId>, RegistryError> {
+        find::ready_ids(&self.conn, spec, TaskFilter::MAX)
+    }
+
+    /// A page of the tasks that `filter` says, each with the place from which an answer goes on after it.
+    pub fn find_tasks(&self, filter: &TaskFilter) -> Result<Vec<(Task, Cursor)>, RegistryError> {
+        find::find(&self.conn, filter)
+    }
+
+    /// Digest of the bytes that the file at `place` had when it and the registry said the same for the last
+    /// time.
+    pub fn base(&self, spec: &SpecName, place: &str) -> Result<Option<Digest>, RegistryError> {
+        find::base(&self.conn, spec, place)
+    }
+
+    /// One issue of the backlog.
+    pub fn issue(&self, id: &IssueId) -> Result<Option<Issue>, RegistryError> {
+        issues::one(&self.conn, id)
+    }
+
+    /// Issues of the backlog, oldest first, at most 10,000 after number `after`.
+    pub fn issues(&self, after: u32) -> Result<Vec<Issue>, RegistryError> {
+        issues::all(&self.conn, after)
     }
 
     /// Attempts at a task, oldest first.

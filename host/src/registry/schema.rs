@@ -8,10 +8,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::RegistryError;
+use super::verify;
 use crate::failpoint::{self, Side};
 
 /// Number of the schema that this program writes.
-pub(super) const SCHEMA_VERSION: i64 = 2;
+pub(super) const SCHEMA_VERSION: i64 = 3;
 /// The oldest schema that can be upgraded.
 const OLDEST_VERSION: i64 = 1;
 /// "necr": marks a file as a registry.
@@ -37,6 +38,7 @@ CREATE TABLE events (
     body TEXT NOT NULL
 ) STRICT;
 CREATE INDEX events_of_task ON events (spec, task, seq) WHERE spec IS NOT NULL;
+CREATE INDEX events_of_kind ON events (kind, seq);
 CREATE TRIGGER events_never_change BEFORE UPDATE ON events
     BEGIN SELECT RAISE(ABORT, 'the event log is append only'); END;
 CREATE TRIGGER events_never_go BEFORE DELETE ON events
@@ -50,7 +52,7 @@ CREATE TRIGGER events_have_no_gaps BEFORE INSERT ON events
 pub(super) const LOG_TRIGGERS: [&str; 3] = ["events_never_change", "events_never_go", "events_have_no_gaps"];
 
 /// Tables that are functions of the log alone, with their primary keys.
-pub(super) const PROJECTED: [(&str, &str); 7] = [
+pub(super) const PROJECTED: [(&str, &str); 9] = [
     ("runs", "id"),
     ("tasks", "spec, task"),
     ("dependencies", "spec, task, needs"),
@@ -58,6 +60,8 @@ pub(super) const PROJECTED: [(&str, &str); 7] = [
     ("artifacts", "uri"),
     ("findings", "seq, position"),
     ("notes", "seq"),
+    ("issues", "number"),
+    ("places", "spec, place"),
 ];
 
 /// What [`PROJECTED`] names.
@@ -95,6 +99,9 @@ CREATE TABLE tasks (
     skill TEXT,
     requirements TEXT NOT NULL,
     priority INTEGER NOT NULL,
+    metadata TEXT NOT NULL,
+    attributes TEXT NOT NULL,
+    ordinal TEXT NOT NULL,
     container INTEGER NOT NULL,
     state TEXT NOT NULL,
     version INTEGER NOT NULL,
@@ -109,7 +116,8 @@ CREATE TABLE tasks (
     updated_at TEXT NOT NULL,
     PRIMARY KEY (spec, task)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX tasks_ready ON tasks (spec, task) WHERE state = 'ready';
+CREATE INDEX tasks_ready ON tasks (spec, priority DESC, ordinal, task) WHERE state = 'ready';
+CREATE INDEX tasks_in_order ON tasks (spec, ordinal);
 CREATE TABLE dependencies (
     spec TEXT NOT NULL,
     task TEXT NOT NULL,
@@ -186,6 +194,30 @@ CREATE TABLE notes (
     text TEXT NOT NULL
 ) STRICT;
 CREATE INDEX notes_of_task ON notes (spec, task, seq);
+CREATE TABLE issues (
+    number INTEGER PRIMARY KEY,
+    title TEXT NOT NULL,
+    text TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    priority TEXT NOT NULL,
+    role TEXT,
+    instance TEXT,
+    reason TEXT,
+    routing TEXT,
+    spec TEXT,
+    task TEXT,
+    closed INTEGER NOT NULL DEFAULT 0,
+    version INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE places (
+    spec TEXT NOT NULL,
+    place TEXT NOT NULL,
+    base TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (spec, place)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Executions, and under their numbers the calls of each.
@@ -269,11 +301,9 @@ CREATE TABLE charges (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// From schema 1 to 2, before the new tables are made: runs that go on, and room for the checksums of the
-/// journal. Columns are added at the end of their tables, where a new database has them, too.
+/// From schema 1 to 2, before the new tables are made: room for the checksums of the journal. Columns are
+/// added at the end of their tables, where a new database has them, too.
 const FROM_1: &str = "
-ALTER TABLE runs ADD COLUMN resumed INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE runs ADD COLUMN options TEXT;
 ALTER TABLE executions ADD COLUMN sum TEXT;
 ALTER TABLE executions ADD COLUMN end_sum TEXT;
 ALTER TABLE executions ADD COLUMN calls INTEGER;
@@ -295,6 +325,11 @@ INSERT INTO lists SELECT digest, previous, item FROM old_lists;
 DROP TABLE old_calls;
 DROP TABLE old_bodies;
 DROP TABLE old_lists;
+";
+
+/// From schema 2 to 3, besides the projections, which are made anew from the log.
+const INTO_3: &str = "
+CREATE INDEX events_of_kind ON events (kind, seq);
 ";
 
 /// What the name of a database begins with that is being made.
@@ -376,13 +411,25 @@ fn upgrade(conn: &Connection, found: i64) -> Result<(), RegistryError> {
     if found == SCHEMA_VERSION {
         return Ok(());
     }
-    let steps = format!(
-        "BEGIN IMMEDIATE; {FROM_1} {JOURNAL} {INTO_2} {CHARGES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-    );
-    conn.execute_batch(&steps).inspect_err(|_| {
+    upgrade_from(conn, found).inspect_err(|_| {
         // Nothing was changed when even this fails: the database is as it was found when it is opened again.
         let _ = conn.execute_batch("ROLLBACK");
-    })?;
+    })
+}
+
+fn upgrade_from(conn: &Connection, found: i64) -> Result<(), RegistryError> {
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    if found < 2 {
+        conn.execute_batch(&[FROM_1, JOURNAL, INTO_2, CHARGES].concat())?;
+    }
+    conn.execute_batch(INTO_3)?;
+    // Projections are functions of the log: whatever their tables looked like, they are made anew.
+    for (table, _) in PROJECTED {
+        conn.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
+    }
+    conn.execute_batch(PROJECTIONS)?;
+    verify::replay(conn, conn, |_, _| {})?;
+    conn.execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"))?;
     Ok(())
 }
 

@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::Connection;
 
 use crate::domain::event::{Body, Subject, TaskChange};
-use crate::domain::id::{AttemptKey, ExecutionId, RunId, SpecName, TaskId, TaskKey};
+use crate::domain::id::{AttemptKey, Digest, ExecutionId, RunId, SpecName, TaskId, TaskKey};
 use crate::domain::release::{Cause, Graph, Need, Node, Step, TaskMap, open_needs, settle};
-use crate::domain::task::{Assigned, Facts, Task, TaskDefinition, TaskState};
+use crate::domain::task::{Assigned, Attributes, Facts, Task, TaskDefinition, TaskState};
 
 use super::definition::facts_of;
 use super::error::RegistryError;
-use super::query;
+use super::find;
 use super::rows::Columns;
 use super::writer::Tx;
 
@@ -26,8 +26,8 @@ const CHILDREN_DONE: &str = "all sub-tasks are done";
 /// A claim of a ready task for one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The run.
-    pub run: RunId,
+    /// The run; absent when a worker claims outside of any.
+    pub run: Option<RunId>,
     /// The task.
     pub key: TaskKey,
     /// The version that the caller has seen.
@@ -53,13 +53,13 @@ pub(super) fn claim(tx: &mut Tx<'_>, claim: Claim) -> Result<Task, RegistryError
     let Assigned { instance, slot, branch, runner } = assigned;
     let attempt = AttemptKey { key: key.clone(), attempt: task.attempts + 1 };
     let body = Body::TaskAssigned { instance, slot, branch, runner, reason, scheduling, routing };
-    tx.append(Subject::attempt(&run, &attempt), body)?;
-    query::task(tx.conn, &key)?.ok_or(RegistryError::UnknownTask(key))
+    tx.append(Subject::attempt(run.as_ref(), &attempt), body)?;
+    find::task(tx.conn, &key)?.ok_or(RegistryError::UnknownTask(key))
 }
 
 /// A change of state that is no claim.
 pub(super) struct Transition {
-    pub(super) run: RunId,
+    pub(super) run: Option<RunId>,
     pub(super) key: TaskKey,
     pub(super) expected_version: u64,
     pub(super) attempt: Option<u32>,
@@ -91,22 +91,23 @@ pub(super) fn transition(tx: &mut Tx<'_>, change: Transition) -> Result<Task, Re
         return Err(RegistryError::IllegalTransition { task: key, from, to: TaskState::Ready });
     }
     allow(&task, to)?;
-    let subject = Subject { attempt, ..about(&run, &key.spec, &key.task) };
+    let run = run.as_ref();
+    let subject = Subject { attempt, ..Subject::task(run, &key) };
     tx.append(subject, body)?;
     let graph = Stored { conn: tx.conn, spec: &key.spec };
     if reopens {
         // Reopened means blocked, until a look at its dependencies says that it is ready.
         let steps = settle(&graph, [key.task.clone()], Cause::Progress)?;
-        record(tx, &run, &key.spec, steps)?;
+        record(tx, run, &key.spec, steps)?;
     }
     let now_done = graph_state(tx.conn, &key)? == TaskState::Done;
     if (from == TaskState::Done) != now_done {
         let graph = Stored { conn: tx.conn, spec: &key.spec };
         let cause = if now_done { Cause::Progress } else { Cause::Reopening };
         let steps = settle(&graph, graph.dependents(&key.task)?, cause)?;
-        record(tx, &run, &key.spec, steps)?;
+        record(tx, run, &key.spec, steps)?;
     }
-    query::task(tx.conn, &key)?.ok_or(RegistryError::UnknownTask(key))
+    find::task(tx.conn, &key)?.ok_or(RegistryError::UnknownTask(key))
 }
 
 fn graph_state(conn: &Connection, key: &TaskKey) -> Result<TaskState, RegistryError> {
@@ -134,7 +135,12 @@ pub(super) const fn state_after(body: &Body) -> Option<TaskState> {
         | Body::SlotAllocated { .. }
         | Body::SlotReleased { .. }
         | Body::PROpened { .. }
-        | Body::PRMerged { .. } => None,
+        | Body::PRMerged { .. }
+        | Body::SpecSynced { .. }
+        | Body::IssueAdded { .. }
+        | Body::IssueRouted { .. }
+        | Body::IssueTaken { .. }
+        | Body::IssueClosed { .. } => None,
     }
 }
 
@@ -143,7 +149,7 @@ pub(super) const fn wrong(event: &'static str, instead: &'static str) -> Registr
 }
 
 fn expect(conn: &Connection, key: &TaskKey, expected: u64) -> Result<Task, RegistryError> {
-    let task = query::task(conn, key)?.ok_or_else(|| RegistryError::UnknownTask(key.clone()))?;
+    let task = find::task(conn, key)?.ok_or_else(|| RegistryError::UnknownTask(key.clone()))?;
     if task.version == expected {
         Ok(task)
     } else {
@@ -220,7 +226,7 @@ impl Graph for Stored<'_> {
 }
 
 /// Records consequences as events.
-fn record(tx: &mut Tx<'_>, run: &RunId, spec: &SpecName, steps: Vec<Step>) -> Result<(), RegistryError> {
+fn record(tx: &mut Tx<'_>, run: Option<&RunId>, spec: &SpecName, steps: Vec<Step>) -> Result<(), RegistryError> {
     for step in steps {
         let (task, body) = match step {
             Step::Ready(task) => (task, Body::TaskReady { from: TaskState::Blocked, last_failure: None }),
@@ -237,22 +243,72 @@ fn record(tx: &mut Tx<'_>, run: &RunId, spec: &SpecName, steps: Vec<Step>) -> Re
     Ok(())
 }
 
-fn about(run: &RunId, spec: &SpecName, task: &TaskId) -> Subject {
-    Subject { run: Some(run.clone()), spec: Some(spec.clone()), task: Some(task.clone()), attempt: None }
+fn about(run: Option<&RunId>, spec: &SpecName, task: &TaskId) -> Subject {
+    Subject::task(run, &TaskKey { spec: spec.clone(), task: task.clone() })
+}
+
+/// What an operator says of a task. Saying again what was said is no event.
+pub(super) fn set(
+    tx: &mut Tx<'_>,
+    run: Option<&RunId>,
+    key: &TaskKey,
+    expected_version: u64,
+    attributes: Attributes,
+) -> Result<Task, RegistryError> {
+    let task = expect(tx.conn, key, expected_version)?;
+    let after = task.set.clone().and(attributes.clone());
+    if let Some(excess) = after.excess() {
+        return Err(RegistryError::InvalidAttributes(excess));
+    }
+    if after == task.set {
+        return Ok(task);
+    }
+    let change = TaskChange::AttributesSet { attributes };
+    tx.append(Subject::task(run, key), Body::TaskUpdated { change })?;
+    find::task(tx.conn, key)?.ok_or_else(|| RegistryError::UnknownTask(key.clone()))
+}
+
+/// What an open box means for a task that is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Boxes {
+    /// The file is the registry's own copy on the spec branch, where the host alone ticks: an open box
+    /// says that the task is to be done again.
+    AsTheyAre,
+    /// The file is edited beside the registry: a box was cleared only when it was ticked before. These
+    /// were, when file and registry said the same for the last time.
+    Since(BTreeSet<TaskId>),
+}
+
+/// What a spec's file says, and how it is to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecContent {
+    /// Its tasks.
+    pub definitions: Vec<TaskDefinition>,
+    /// What an open box means.
+    pub boxes: Boxes,
+    /// Where the file is, and the digest of the bytes that it has, or will have, when both sides say the
+    /// same: the base of the next sync. The bytes are in the blob store already.
+    pub place: Option<(String, Digest)>,
 }
 
 /// Brings the registry to what the spec's file says (readings A8): content from the file, "ticked" =
 /// done, a box that is open although its task was done = to be done again, and every other state from
 /// the registry. Definitions that say nothing new are no event.
-pub(super) fn create(
+pub(super) fn sync(
     tx: &mut Tx<'_>,
-    run: &RunId,
+    run: Option<&RunId>,
     spec: &SpecName,
-    definitions: &[TaskDefinition],
+    content: &SpecContent,
 ) -> Result<Vec<Task>, RegistryError> {
-    let facts = facts_of(definitions)?;
+    let SpecContent { definitions, boxes, place } = content;
+    let mut facts = facts_of(definitions)?;
     let existing: BTreeMap<TaskId, Task> =
-        query::tasks(tx.conn, spec)?.into_iter().map(|task| (task.key.task.clone(), task)).collect();
+        find::tasks(tx.conn, spec)?.into_iter().map(|task| (task.key.task.clone(), task)).collect();
+    for (id, facts) in &mut facts {
+        if let Some(task) = existing.get(id) {
+            *facts = task.set.over(facts.clone());
+        }
+    }
     let ticked: BTreeSet<&TaskId> = definitions.iter().filter(|d| d.done).map(|d| &d.id).collect();
     let gone: Vec<&Task> = existing.values().filter(|task| !facts.contains_key(&task.key.task)).collect();
     if let Some(task) = gone.iter().find(|task| task.state == TaskState::Running) {
@@ -262,7 +318,11 @@ pub(super) fn create(
     let is_open = |task: &&Task| {
         let id = &task.key.task;
         // One that was taken out of the file and stands there again is to be done as well.
-        let is_over = matches!(task.state, TaskState::Done | TaskState::Cancelled);
+        let is_over = match (boxes, task.state) {
+            (_, TaskState::Cancelled) | (Boxes::AsTheyAre, TaskState::Done) => true,
+            (Boxes::Since(ticked), TaskState::Done) => ticked.contains(id),
+            _ => false,
+        };
         is_over && !ticked.contains(id) && facts.get(id).is_some_and(|facts| !facts.container)
     };
     let opened: BTreeSet<&TaskId> = existing.values().filter(is_open).map(|task| &task.key.task).collect();
@@ -307,7 +367,13 @@ pub(super) fn create(
         let steps = settle(&graph, above, Cause::Reopening)?;
         record(tx, run, spec, steps)?;
     }
-    query::tasks(tx.conn, spec)
+    if let Some((place, base)) = place
+        && find::base(tx.conn, spec, place)?.as_ref() != Some(base)
+    {
+        let subject = Subject { run: run.cloned(), ..Subject::spec(spec) };
+        tx.append(subject, Body::SpecSynced { place: place.clone(), base: base.clone() })?;
+    }
+    find::tasks(tx.conn, spec)
 }
 
 /// What the new definitions mean for states.

@@ -2,10 +2,13 @@
 
 mod backup;
 mod files;
+mod find;
+mod issues;
 mod journal;
 mod locks;
 mod log;
 mod model;
+mod sync;
 mod tasks;
 
 use std::path::{Path, PathBuf};
@@ -130,6 +133,7 @@ fn define(text: &str, depends: &[&str]) -> TaskDefinition {
         skill: None,
         requirements: vec!["1.1".to_owned()],
         priority: 0,
+        metadata: std::collections::BTreeMap::new(),
         parent: None,
         container: false,
     }
@@ -146,7 +150,7 @@ fn assigned(text: &str) -> Assigned {
 
 fn claim(text: &str, expected_version: u64) -> Claim {
     Claim {
-        run: run(),
+        run: Some(run()),
         key: key(text),
         expected_version,
         assigned: assigned(text),

@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 
+use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, Rows};
 
@@ -45,7 +46,7 @@ fn compare_now(conn: &Connection, seen: OnEvents<'_>) -> Result<VerifyReport, Re
     let mut report = VerifyReport::default();
     check_triggers(conn, &mut report)?;
     rebuilt.execute_batch("BEGIN")?;
-    replay(conn, &rebuilt, &mut report, seen)?;
+    replay_noting(conn, &rebuilt, &mut report, seen)?;
     rebuilt.execute_batch("COMMIT")?;
     for (table, key) in PROJECTED {
         compare_table(conn, &rebuilt, (table, key), &mut report)?;
@@ -81,8 +82,32 @@ fn check_triggers(conn: &Connection, report: &mut VerifyReport) -> Result<(), Re
     Ok(())
 }
 
+/// Applies every event of `log` to the empty projections of `into`, and shows each one's number and time to
+/// `seen`. Gives how many there are.
+///
+/// # Errors
+/// [`RegistryError::Damaged`] when one of them is missing, cannot be read or cannot be applied.
+pub(super) fn replay(
+    log: &Connection,
+    into: &Connection,
+    mut seen: impl FnMut(u64, Timestamp),
+) -> Result<u64, RegistryError> {
+    let mut events = 0;
+    for event in log.prepare("SELECT * FROM events ORDER BY seq")?.query_and_then([], event_row)? {
+        let event = event?;
+        if event.sequence != events + 1 {
+            let missing = format!("event {} is missing from the log, so that nothing can be made of it", events + 1);
+            return Err(RegistryError::Damaged(missing));
+        }
+        seen(event.sequence, event.time);
+        apply(into, &event)?;
+        events += 1;
+    }
+    Ok(events)
+}
+
 /// Applies every event that can be read to `rebuilt`. What is missing, out of order or unreadable is noted.
-fn replay(
+fn replay_noting(
     conn: &Connection,
     rebuilt: &Connection,
     report: &mut VerifyReport,
@@ -92,7 +117,7 @@ fn replay(
         conn.query_row("SELECT max(seq) FROM events", [], |row| row.get(0)).optional()?.flatten().unwrap_or(0);
     let mut statement = conn.prepare("SELECT * FROM events ORDER BY seq")?;
     let mut rows = statement.query([])?;
-    let mut last = (0, jiff::Timestamp::MIN);
+    let mut last = (0, Timestamp::MIN);
     while let Some(row) = rows.next()? {
         let sequence: u64 = row.get("seq")?;
         match sequence.checked_sub(last.0) {
@@ -244,15 +269,6 @@ pub(super) fn rebuild(tx: &Tx<'_>) -> Result<VerifyReport, RegistryError> {
     for (table, _) in PROJECTED {
         tx.conn.execute(&format!("DELETE FROM {table}"), [])?;
     }
-    let mut last = 0;
-    for event in tx.conn.prepare("SELECT * FROM events ORDER BY seq")?.query_and_then([], event_row)? {
-        let event = event?;
-        if event.sequence != last + 1 {
-            let missing = format!("event {} is missing from the log, so that nothing can be made of it", last + 1);
-            return Err(RegistryError::Damaged(missing));
-        }
-        last = event.sequence;
-        apply(tx.conn, &event)?;
-    }
+    replay(tx.conn, tx.conn, |_, _| {})?;
     Ok(report)
 }

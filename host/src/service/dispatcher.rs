@@ -218,7 +218,7 @@ impl Dispatcher {
         let branch = self.branch_of(task, &instance).await?;
         let lent = slots::lend(&self.shop, &self.pool, &attempt).await?;
         let claim = Claim {
-            run: self.shop.run.clone(),
+            run: Some(self.shop.run.clone()),
             key: task.key.clone(),
             expected_version: task.version,
             assigned: Assigned {

@@ -1,5 +1,7 @@
 //! Metadata lines under a task: `_Key: value_`, `_Key:_ value`, `**Key:** value` and their relatives.
 
+use std::collections::BTreeMap;
+
 use super::line::{Document, indent, number};
 use super::refs;
 
@@ -19,6 +21,13 @@ pub struct Field {
     /// Line, from 1.
     pub line: u32,
 }
+
+/// Most unknown fields of a task that are kept as its metadata.
+const MAX_METADATA: usize = 32;
+/// Longest key of one, in bytes.
+const MAX_KEY_BYTES: usize = 64;
+/// Longest value of one, in bytes.
+const MAX_VALUE_BYTES: usize = 1024;
 
 /// Metadata of one task.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -350,6 +359,15 @@ impl Fields {
     }
 
     /// The priority as a number: `critical` 20, `high` 10, `medium` 0, `low` -10, `P0` … `P3` the same;
+    /// The fields that have no meaning here, by key; of a key that stands there twice the last one. They are
+    /// bounded: what is more or longer stands in the text all the same.
+    #[must_use]
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        let fits = |field: &&Field| field.key.len() <= MAX_KEY_BYTES && field.value.len() <= MAX_VALUE_BYTES;
+        let kept = self.other.iter().filter(fits).take(MAX_METADATA);
+        kept.map(|field| (field.key.clone(), field.value.clone())).collect()
+    }
+
     /// a number stands for itself. `None`: absent or none of these.
     #[must_use]
     pub fn priority_number(&self) -> Option<i32> {

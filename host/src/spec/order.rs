@@ -394,6 +394,7 @@ impl<'f> Net<'f> {
                 skill: item.fields.role(),
                 requirements: requirements.filter(names_some).collect(),
                 priority: item.fields.priority_number().unwrap_or(0),
+                metadata: item.fields.metadata(),
                 parent: self.parent[at].map(|parent| self.items[parent].id.clone()),
                 container: self.container[at],
             });

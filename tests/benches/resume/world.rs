@@ -276,11 +276,13 @@ impl Tasks for Host {
             skill: None,
             requirements: Vec::new(),
             priority: 0,
+            metadata: std::collections::BTreeMap::new(),
             container: false,
         };
         Ok(Task {
             key,
             definition,
+            set: necro_host::domain::task::Attributes::default(),
             state: TaskState::Running,
             version: 3,
             attempts: 1,

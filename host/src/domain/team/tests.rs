@@ -80,6 +80,7 @@ fn task(id: &str, depends: &[&str], skill: Option<&str>) -> TaskDefinition {
         skill: skill.map(str::to_owned),
         requirements: Vec::new(),
         priority: 0,
+        metadata: std::collections::BTreeMap::new(),
         parent: None,
         container: false,
     }

@@ -175,7 +175,8 @@ impl<'a> Marks<'a> {
 
     /// What is no journal.
     fn others(&mut self) -> Answer<()> {
-        let sql = "SELECT digest FROM artifacts UNION SELECT job FROM runs WHERE job IS NOT NULL";
+        let sql = "SELECT digest FROM artifacts UNION SELECT job FROM runs WHERE job IS NOT NULL
+                   UNION SELECT base FROM places";
         let mut statement = self.conn.prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {

@@ -24,7 +24,10 @@ fn a_newer_schema_is_refused_by_name() {
     conn.pragma_update(None, "user_version", schema::SCHEMA_VERSION + 1).unwrap();
     drop(conn);
     let refused = open(dir.path(), &clock).unwrap_err();
-    assert!(matches!(refused, RegistryError::Newer { found: 3, supported: 2 }), "{refused}");
+    assert!(
+        matches!(refused, RegistryError::Newer { found, supported: schema::SCHEMA_VERSION } if found == schema::SCHEMA_VERSION + 1),
+        "{refused}"
+    );
     let blobs = BlobStore::open(dir.path().join("blobs")).unwrap();
     assert!(matches!(Reader::open(&database(dir.path()), blobs), Err(RegistryError::Newer { .. })));
 }

@@ -255,6 +255,7 @@ async fn claimed(registry: &Registry) {
         skill: None,
         requirements: vec![],
         priority: 0,
+        metadata: std::collections::BTreeMap::new(),
         parent: None,
         container: false,
     };
@@ -266,7 +267,7 @@ async fn claimed(registry: &Registry) {
         runner: "runner".to_owned(),
     };
     let (expected_version, reason) = (tasks[0].version, String::new());
-    let claim = Claim { run, key, expected_version, assigned, reason, scheduling: None, routing: None };
+    let claim = Claim { run: Some(run), key, expected_version, assigned, reason, scheduling: None, routing: None };
     registry.claim(claim).await.unwrap();
 }
 
