@@ -7,6 +7,7 @@ pub mod budget;
 pub mod call;
 pub mod dispatch;
 pub mod event;
+pub mod exchange;
 pub mod excerpt;
 pub mod graph;
 pub mod id;

@@ -10,7 +10,7 @@ mod restore;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::id::Digest;
-use crate::failpoint::{self, Side};
+use crate::failpoint::{self, DiskFull, Side};
 use crate::store::{BlobError, BlobStore, hex};
 
 use super::error::RegistryError;
@@ -189,6 +189,12 @@ pub enum BackupError {
     },
 }
 
+impl From<DiskFull> for BackupError {
+    fn from(full: DiskFull) -> Self {
+        Self::Registry(full.into())
+    }
+}
+
 impl From<rusqlite::Error> for BackupError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Registry(error.into())
@@ -197,7 +203,10 @@ impl From<rusqlite::Error> for BackupError {
 
 pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
     let path = path.to_owned();
-    move |source| BackupError::Io { path, source }
+    move |source| match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => BackupError::Registry(RegistryError::Full),
+        _ => BackupError::Io { path, source },
+    }
 }
 
 /// Makes a backup of the registry in `database` and of the blobs that it names, at `destination`, which must
@@ -222,7 +231,8 @@ pub fn back_up(
     fs::create_dir_all(folder).map_err(io(folder))?;
     clear_left(folder).map_err(io(folder))?;
     // Private to its user, and gone again when this fails.
-    let begun = tempfile::Builder::new().prefix(BEGUN).tempdir_in(folder).map_err(io(folder))?;
+    let private = fs::Permissions::from_mode(0o700);
+    let begun = tempfile::Builder::new().prefix(BEGUN).permissions(private).tempdir_in(folder).map_err(io(folder))?;
     // Whoever clears up after killed processes leaves it alone.
     let _at_work = File::open(begun.path()).and_then(|lock| lock.lock().map(|()| lock)).map_err(io(begun.path()))?;
     let mut tries = 0;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rusqlite::ErrorCode;
 
 use crate::domain::artifact::InvalidArtifact;
-use crate::domain::id::{ArtifactUri, AttemptKey, ExecutionId, IssueId, RunId, TaskId, TaskKey};
+use crate::domain::id::{ArtifactUri, AttemptKey, ExecutionId, IssueId, RunId, SpecName, TaskId, TaskKey};
 use crate::domain::task::TaskState;
 use crate::domain::waits::Wait;
 use crate::failpoint::DiskFull;
@@ -86,6 +86,9 @@ pub enum RegistryError {
         /// What it names.
         missing: TaskId,
     },
+    /// The spec is known already: nothing is brought in over it.
+    #[error("the spec {0} is in the registry already")]
+    SpecExists(SpecName),
     /// Two tasks with one number.
     #[error("task {0} is defined twice")]
     DuplicateTask(TaskId),

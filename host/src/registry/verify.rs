@@ -93,12 +93,14 @@ pub(super) fn replay(
     mut seen: impl FnMut(u64, Timestamp),
 ) -> Result<u64, RegistryError> {
     let mut events = 0;
-    for event in log.prepare("SELECT * FROM events ORDER BY seq")?.query_and_then([], event_row)? {
-        let event = event?;
-        if event.sequence != events + 1 {
+    let mut statement = log.prepare("SELECT * FROM events ORDER BY seq")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if row.get::<_, u64>("seq")? != events + 1 {
             let missing = format!("event {} is missing from the log, so that nothing can be made of it", events + 1);
             return Err(RegistryError::Damaged(missing));
         }
+        let event = event_row(row)?;
         seen(event.sequence, event.time);
         apply(into, &event)?;
         events += 1;

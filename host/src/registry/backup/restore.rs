@@ -24,7 +24,7 @@ use super::{BLOBS, BackupError, BackupStep, Checked, DATABASE, OnStep, file_sum,
 
 /// Name of the database that is put together.
 const NEW: &str = "registry.db.restoring";
-/// What SQLite puts beside a database.
+/// What SQLite puts beside a database; the last one it makes anew.
 const BESIDE: [&str; 3] = ["-wal", "-journal", "-shm"];
 /// Names that are tried for the old database.
 const MAX_NAMES: u32 = 100;
@@ -74,7 +74,7 @@ pub fn restore(
     }
     let folder = database.parent().unwrap_or(Path::new("."));
     let new = folder.join(NEW);
-    copy(&backup.join(DATABASE), &new)?;
+    failpoint::writing("restore", "database", || copy(&backup.join(DATABASE), &new))?;
     let copied = file_sum(folder, NEW)?;
     if (copied.size_bytes, &copied.sha256) != (manifest.database.size_bytes, &manifest.database.sha256) {
         let problems = vec![format!("{DATABASE}: it changed while it was copied")];
@@ -104,13 +104,13 @@ fn has_content(database: &Path) -> bool {
 
 /// Copies a file, private to its user, and makes it durable. What an earlier restore left there is replaced.
 fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
-    failpoint::writing("restore", "database", || -> io::Result<()> {
+    let copied = || -> io::Result<()> {
         let mut source = fs::File::open(from)?;
         let mut target = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
         io::copy(&mut source, &mut target)?;
         target.sync_all()
-    })
-    .map_err(fail(to))
+    };
+    copied().map_err(fail(to))
 }
 
 fn drop_leases(database: &Path) -> Result<u64, BackupError> {
@@ -139,13 +139,14 @@ fn exchange(new: &Path, database: &Path, now: Timestamp) -> Result<Option<PathBu
     let folder = database.parent().unwrap_or(Path::new("."));
     let mut kept = None;
     if fs::symlink_metadata(database).is_ok() {
-        // What is still in its write-ahead log goes into the file; a damaged one stays in its parts.
+        kept = Some(keep(database, now)?);
+        sync(folder).map_err(fail(folder))?;
+        // What is still in its write-ahead log goes into the file, so that it is whole until it is replaced. One
+        // that is damaged is kept in its parts already.
         if let Ok(old) = schema::connect(database, OpenFlags::SQLITE_OPEN_READ_WRITE) {
             let _ = old.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
             let _ = old.close();
         }
-        kept = Some(keep(database, now)?);
-        sync(folder).map_err(fail(folder))?;
         for suffix in BESIDE {
             // They belong to the old database: beside the new one they would damage it.
             match fs::remove_file(beside(database, suffix)) {
@@ -161,7 +162,7 @@ fn exchange(new: &Path, database: &Path, now: Timestamp) -> Result<Option<PathBu
     Ok(kept)
 }
 
-/// Gives the old database, and what stands beside it, a second name.
+/// Gives the old database a second name, and copies what stands beside it to the same.
 fn keep(database: &Path, now: Timestamp) -> Result<PathBuf, BackupError> {
     let stamp = now.strftime("%Y%m%dT%H%M%SZ");
     for number in 1..=MAX_NAMES {
@@ -175,11 +176,10 @@ fn keep(database: &Path, now: Timestamp) -> Result<PathBuf, BackupError> {
             }
             Ok(()) => {}
         }
-        for suffix in BESIDE {
+        for suffix in &BESIDE[..2] {
             let part = beside(database, suffix);
             if fs::metadata(&part).is_ok_and(|found| found.len() > 0) {
-                let second = beside(&kept, suffix);
-                fs::copy(&part, &second).map_err(fail(&second))?;
+                copy(&part, &beside(&kept, suffix))?;
             }
         }
         return Ok(kept);

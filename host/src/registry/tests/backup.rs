@@ -27,7 +27,7 @@ impl Fixture {
     async fn artifact(&self, text: &str) -> Digest {
         let digest = self.blobs().put(text.as_bytes()).unwrap();
         let artifact = ArtifactRef {
-            uri: format!("artifact:{text}"),
+            uri: format!("artifact:{digest}"),
             kind: "log".to_owned(),
             name: "log.txt".to_owned(),
             media_type: "text/plain".to_owned(),
