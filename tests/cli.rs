@@ -7,6 +7,8 @@
 mod bad_input;
 #[path = "cli/earlier.rs"]
 mod earlier;
+#[path = "cli/exchange.rs"]
+mod exchange;
 #[path = "support/golden.rs"]
 mod golden;
 #[path = "support/guests.rs"]

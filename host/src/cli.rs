@@ -6,6 +6,7 @@ mod completions;
 mod display;
 mod doctor;
 mod events;
+mod exchange;
 mod graph;
 mod init;
 mod land;

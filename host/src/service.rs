@@ -10,6 +10,7 @@ pub mod demo;
 mod dispatcher;
 mod doctor;
 mod error;
+pub mod exchange;
 mod executions;
 mod gate;
 mod integration;

@@ -31,6 +31,8 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("registry rebuild", &["JSON:"]),
     ("registry backup", &["--copy", "Examples:", "JSON:"]),
     ("registry restore", &["--force", "Examples:", "JSON:"]),
+    ("registry export", &["--spec", "Examples:", "JSON:"]),
+    ("registry import", &["--skip-damaged", "--utc-offset", "Examples:", "JSON:"]),
     ("lock ls", &["JSON:"]),
     ("lock release", &["--force", "Example:", "JSON:"]),
     ("doctor", &["--llm", "JSON:"]),

@@ -11,11 +11,12 @@ use super::args::{AtArgs, LockCommand, RegistryCommand};
 use super::report::WORK_FAILED;
 use super::style::Style;
 use super::table::{Cell, Table};
-use super::{open, out, words};
+use super::{exchange, open, out, words};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::id::Digest;
 use crate::registry::{BackedUp, BackupStep, Checked, HeldLock, Restored, VerifyReport};
 use crate::service::ServiceError;
+use crate::service::exchange::ImportOptions;
 use crate::service::vault::{self, At, OnStep, Verified};
 
 /// Runs `registry`.
@@ -25,6 +26,11 @@ pub(crate) async fn run(command: RegistryCommand, style: Style) -> Result<ExitCo
         RegistryCommand::Verify { backup: None, at } => return verify(at, style).await,
         RegistryCommand::Rebuild { at } => rebuild(at, style).await?,
         RegistryCommand::Backup { to, copy, at } => back_up(to, copy, at, style).await?,
+        RegistryCommand::Export { dir, spec, at } => exchange::export(dir, spec, at, style).await?,
+        RegistryCommand::Import { dir, spec, skip_damaged, utc_offset, at } => {
+            let options = ImportOptions { skip_damaged, offset: utc_offset };
+            exchange::import(dir, spec, options, at, style).await?;
+        }
         RegistryCommand::Restore { backup, force, at } => restore(backup, force, at, style).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -54,11 +60,11 @@ pub(crate) async fn lock(command: LockCommand, style: Style) -> Result<(), Servi
     }
 }
 
-fn clock() -> Arc<dyn Clock> {
+pub(super) fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::default())
 }
 
-fn place(at: &AtArgs) -> Result<At, ServiceError> {
+pub(super) fn place(at: &AtArgs) -> Result<At, ServiceError> {
     Ok(At { repository: at.place.repo.clone(), cwd: open::cwd()?, state: at.place.state.clone() })
 }
 

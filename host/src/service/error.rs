@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::control::ControlError;
+use super::exchange::ExchangeError;
 use super::state_dir::StateDirError;
 use crate::artifact::ArtifactError;
 use crate::config::ConfigError;
@@ -53,6 +54,8 @@ pub enum ServiceError {
     Registry(#[from] RegistryError),
     #[error(transparent)]
     Backup(#[from] BackupError),
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
     #[error(transparent)]
     Blob(#[from] BlobError),
     #[error(transparent)]
@@ -142,6 +145,7 @@ impl ServiceError {
                 | BackupError::Newer { .. }
                 | BackupError::Occupied { .. },
             )
+            | Self::Exchange(ExchangeError::Nothing { .. } | ExchangeError::Exists { .. })
             | Self::Config(_)
             | Self::Source(_)
             | Self::Plugin(_)
@@ -174,6 +178,7 @@ impl ServiceError {
             | Self::Land(_)
             | Self::Registry(_)
             | Self::Backup(_)
+            | Self::Exchange(_)
             | Self::Host(_)
             | Self::Internal(_) => Trouble::Work,
         }

@@ -87,6 +87,60 @@ database is; null when there was none)."
         #[command(flatten)]
         at: AtArgs,
     },
+    /// Write task sets and events as files in the form of the Python original.
+    #[command(
+        after_help = "Writes `tasksets/<spec>/taskset.json` and `events/<spec>/events.jsonl`, one event a line, the oldest \
+first. What was imported comes out as it came in. Existing files are never replaced. Works while a run goes \
+on.
+
+Examples:
+  necro-host registry export /tmp/registry
+  necro-host registry export /tmp/registry --spec login-ui
+
+JSON: an object with `path` and `specs` (a list of `spec`, `tasks`, `events`)."
+    )]
+    Export {
+        /// The folder.
+        dir: PathBuf,
+        /// Only this spec [default: all].
+        #[arg(long, value_name = "NAME")]
+        spec: Option<String>,
+        /// What and where.
+        #[command(flatten)]
+        at: AtArgs,
+    },
+    /// Bring in task sets and events from files in the form of the Python original.
+    #[command(
+        after_help = "Reads `tasksets/<spec>/taskset.json`, and of `events/<spec>/` first events.jsonl.1, events.jsonl.2 … and then \
+events.jsonl. All of it is recorded, with the times that it has, or nothing. A spec that is in the registry \
+already, unknown dependencies, circles, and states that nobody knows are refused. A task that was running \
+is ready here, because nobody here works on it, and a blocked one whose needs are done is ready, too. No \
+run may go on meanwhile.
+
+Examples:
+  necro-host registry import ~/.necrocode/registry
+  necro-host registry import .kiro/registry --spec login-ui --utc-offset +09:00
+
+JSON: an object with `specs` (a list of `spec`, `tasks`, `events`, `adjusted`: `task`, `was`, `is`, `why`), \
+`damaged` (lines that were left out, at most 100) and `damaged_lines`."
+    )]
+    Import {
+        /// The folder.
+        dir: PathBuf,
+        /// Only this spec [default: all].
+        #[arg(long, value_name = "NAME")]
+        spec: Option<String>,
+        /// Leave out lines of events that are damaged, and say which.
+        #[arg(long)]
+        skip_damaged: bool,
+        /// The offset of times that name none, such as +09:00.
+        #[arg(long, value_name = "OFFSET", default_value = "+00:00", allow_hyphen_values = true,
+              value_parser = crate::cli::exchange::offset)]
+        utc_offset: jiff::tz::Offset,
+        /// What and where.
+        #[command(flatten)]
+        at: AtArgs,
+    },
 }
 
 /// `lock …`
