@@ -5,6 +5,8 @@
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/damage.rs"]
+mod damage;
 #[path = "cli/earlier.rs"]
 mod earlier;
 #[path = "cli/exchange.rs"]

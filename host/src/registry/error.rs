@@ -248,6 +248,10 @@ impl From<DiskFull> for RegistryError {
 impl From<rusqlite::Error> for RegistryError {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::Error;
+        // Every statement is ours: one that does not fit finds other tables than we have made.
+        if let Error::SqlInputError { msg, .. } = &error {
+            return Self::Damaged(format!("its tables are not what they should be: {msg}"));
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::ReadOnly) => Self::ReadOnly,

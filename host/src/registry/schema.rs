@@ -379,6 +379,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, RegistryError> {
     if conn.is_readonly(rusqlite::MAIN_DB)? {
         return Err(RegistryError::ReadOnly);
     }
+    refuse_cut(path, &conn)?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     upgrade(&conn, found)?;
@@ -391,6 +392,9 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, RegistryError> {
     let open = |path: &Path, flags: OpenFlags| {
         let conn = connect(path, flags)?;
         let found = recognise(&conn)?;
+        if is_alone(path) {
+            refuse_cut(path, &conn)?;
+        }
         if found == SCHEMA_VERSION { Ok(conn) } else { upgraded_copy(&conn, found) }
     };
     let conn = match open(path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
@@ -502,6 +506,17 @@ fn make(path: &Path) -> Result<(), RegistryError> {
         // Another process was faster; its database is as good.
         Err(_) if path.exists() => Ok(()),
         Err(e) => Err(failed(e.error)),
+    }
+}
+
+/// Refuses a file that ends within a page, which SQLite takes for one that ends with zeros.
+fn refuse_cut(path: &Path, conn: &Connection) -> Result<(), RegistryError> {
+    let page: u64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    match fs::metadata(path) {
+        Ok(found) if found.len() % page.max(1) != 0 => {
+            Err(RegistryError::Damaged(format!("{} ends in the middle of a page", path.display())))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The registry against real SQLite files in temporary directories.
 
 mod backup;
+mod damage;
 mod files;
 mod find;
 mod issues;
