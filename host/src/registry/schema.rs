@@ -374,25 +374,30 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, RegistryError> {
         Ok(_) => {}
         Err(_) => create(path)?,
     }
+    let alone = is_alone(path);
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let found = recognise(&conn)?;
     if conn.is_readonly(rusqlite::MAIN_DB)? {
         return Err(RegistryError::ReadOnly);
     }
-    refuse_cut(path, &conn)?;
+    if alone {
+        refuse_cut(path, &conn)?;
+    }
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     upgrade(&conn, found)?;
     conn.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(conn)
 }
 
 /// Opens an existing database for reading only.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, RegistryError> {
     let open = |path: &Path, flags: OpenFlags| {
+        let alone = is_alone(path);
         let conn = connect(path, flags)?;
         let found = recognise(&conn)?;
-        if is_alone(path) {
+        if alone {
             refuse_cut(path, &conn)?;
         }
         if found == SCHEMA_VERSION { Ok(conn) } else { upgraded_copy(&conn, found) }
@@ -465,6 +470,8 @@ pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Regis
     let conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(cannot)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // What turns out to be damaged is closed as it was found.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     // The first read finds out whether this is a database at all.
     conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(cannot)?;
