@@ -25,6 +25,8 @@ mod recorded;
 mod set_up;
 #[path = "cli/specs.rs"]
 mod specs;
+#[path = "cli/sync.rs"]
+mod sync;
 #[path = "cli/upkeep.rs"]
 mod upkeep;
 #[path = "cli/vault.rs"]

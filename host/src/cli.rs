@@ -9,6 +9,7 @@ mod events;
 mod exchange;
 mod graph;
 mod init;
+mod issue;
 mod land;
 mod log;
 mod logs;
@@ -21,12 +22,15 @@ mod registry;
 mod replay;
 mod report;
 mod run;
+mod serve;
 mod show;
 mod spec;
 mod status;
 mod stop;
 mod style;
+mod sync;
 mod table;
+mod task;
 mod tasks;
 mod words;
 
@@ -65,10 +69,14 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
             return spec::check(path, strict, json, out).await;
         }
         Command::Spec(SpecCommand::Tick { path, task, undo }) => spec::tick(path, task, undo).await?,
+        Command::Spec(SpecCommand::Sync(args)) => return sync::run(args, out).await,
         Command::Land(args) => land::run(args, out).await?,
         Command::Stop(args) => stop::run(args, out).await?,
         Command::Status(args) => status::run(args.query, out).await?,
         Command::Tasks(args) => tasks::run(args, out).await?,
+        Command::Task(command) => return task::run(command, out).await,
+        Command::Issue(command) => issue::run(command, out).await?,
+        Command::Serve(args) => serve::run(args).await?,
         Command::Show(args) => show::run(args, out).await?,
         Command::Logs(args) => logs::run(args, out).await?,
         Command::Events(args) => events::run(args, out).await?,

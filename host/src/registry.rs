@@ -31,6 +31,7 @@ mod tasks;
 mod upcast;
 mod verify;
 mod waiting;
+mod worker;
 mod writer;
 
 #[cfg(test)]
@@ -67,6 +68,9 @@ pub use records::{
 };
 pub use reopen::CUT_OFF;
 pub use tasks::{Boxes, Claim, MAX_TASKS, SpecContent};
+pub use worker::{WorkerClaim, WorkerReport, WorkerResult};
+
+pub(crate) use definition::facts_of;
 
 use journal::Shared;
 use reader::Readers;
@@ -232,6 +236,24 @@ impl Registry {
     /// it is not ready, [`RegistryError::Container`], [`RegistryError::UnknownTask`].
     pub async fn claim(&self, claim: Claim) -> Result<Task, RegistryError> {
         failpoint::awaiting("registry", "claim", self.shared.writer.run(move |tx| tasks::claim(tx, claim))).await
+    }
+
+    /// Gives a worker the most urgent ready task that it asks for, or the one that it names; none when
+    /// nothing of that kind is ready.
+    ///
+    /// # Errors
+    /// For a task that is named, those of [`claim`](Self::claim); [`RegistryError::InvalidWorker`].
+    pub async fn claim_next(&self, wanted: WorkerClaim) -> Result<Option<Task>, RegistryError> {
+        let claimed = self.shared.writer.run(move |tx| worker::claim_next(tx, &wanted));
+        failpoint::awaiting("registry", "claim-next", claimed).await
+    }
+
+    /// Records what a worker says of its claim: the end of the attempt, and what that means for the task.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotTheirs`] when it does not hold the attempt any more; [`RegistryError::UnknownTask`].
+    pub async fn report(&self, report: WorkerReport) -> Result<Task, RegistryError> {
+        failpoint::awaiting("registry", "report", self.shared.writer.run(move |tx| worker::report(tx, report))).await
     }
 
     /// Changes a task's state by `TaskReady`, `TaskBlocked`, `TaskCompleted`, `TaskFailed`,

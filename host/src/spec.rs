@@ -1,4 +1,5 @@
-//! Kiro spec files: read, check, tick, write. Text in, text out; only `folder` touches a disk.
+//! Kiro spec files: read, check, tick, write. Text in, text out; only `folder` and `replace`
+//! touch a disk.
 //!
 //! Nothing here refuses a file that people really write: what cannot be used is reported as a
 //! [`Diagnostic`] with its line, and the rest is read. Bytes that are not changed on purpose stay as
@@ -15,9 +16,11 @@ mod line;
 mod meta;
 pub mod order;
 mod refs;
+pub mod replace;
 pub mod report;
 pub mod requirements;
 pub mod steering;
+pub mod sync;
 pub mod tasks;
 pub mod tick;
 pub mod write;

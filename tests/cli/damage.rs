@@ -44,7 +44,11 @@ fn what_is_wrong_with_a_database_is_said_and_not_a_byte_is_changed() {
         ("cut", whole[..whole.len() / 2].to_vec(), ["the registry is damaged", ""]),
         ("a few bytes", whole[..40].to_vec(), ["the registry is damaged", ""]),
         ("empty", Vec::new(), ["the registry is damaged", ""]),
-        ("text", b"not a database, but a text of some length that says nothing".to_vec(), ["the registry is damaged", ""]),
+        (
+            "text",
+            b"not a database, but a text of some length that says nothing".to_vec(),
+            ["the registry is damaged", ""],
+        ),
     ] {
         for args in COMMANDS {
             fs::write(&path, &bytes).unwrap();

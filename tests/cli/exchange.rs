@@ -88,12 +88,17 @@ fn full() -> (Value, Vec<Value>) {
 fn what_comes_in_goes_out_the_same() {
     let place = new();
     let (set, events) = full();
-    write(&place, "login", &set, &[
-        ("events.jsonl", &events[4..]),
-        ("events.jsonl.10", &events[3..4]),
-        ("events.jsonl.2", &events[1..3]),
-        ("events.jsonl.1", &events[..1]),
-    ]);
+    write(
+        &place,
+        "login",
+        &set,
+        &[
+            ("events.jsonl", &events[4..]),
+            ("events.jsonl.10", &events[3..4]),
+            ("events.jsonl.2", &events[1..3]),
+            ("events.jsonl.1", &events[..1]),
+        ],
+    );
     let text = place.run("r", &IMPORT).done();
     assert_eq!(text, "imported: login  5 tasks, 6 events\n");
     place.run("r", &["registry", "verify"]).done();
@@ -183,7 +188,8 @@ fn states_are_what_they_mean_here() {
     assert_eq!(tasks[0]["created_at"], "2025-12-01T00:00:00.000001Z", "by the clock that was named");
     place.run("r", &["registry", "export", "../out"]).done();
     let (set, events) = files(&place, "out", "login");
-    let states: Vec<&str> = set["tasks"].as_array().unwrap().iter().map(|task| task["state"].as_str().unwrap()).collect();
+    let states: Vec<&str> =
+        set["tasks"].as_array().unwrap().iter().map(|task| task["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["ready", "done", "ready", "blocked", "blocked"]);
     let ends = events.iter().map(|event| (event["event_type"].clone(), event["details"]["success"].clone()));
     let expected = [true, false].map(|success| (json!("RunnerFinished"), json!(success)));
@@ -216,7 +222,9 @@ fn what_cannot_be_brought_in_is_named_and_leaves_nothing() {
     }
     let place = new();
     place.run("r", &IMPORT).refused(2, &["python` has no task sets", "tasksets/<spec>/taskset.json"]);
-    place.run("r", &["registry", "import", "../python", "--spec", "../../x"]).refused(2, &["`../../x` is not a spec name"]);
+    place
+        .run("r", &["registry", "import", "../python", "--spec", "../../x"])
+        .refused(2, &["`../../x` is not a spec name"]);
     place.write("python/tasksets/login/taskset.json", "{\"spec_name\": ");
     place.run("r", &IMPORT).refused(1, &["taskset.json", "it is no JSON"]);
     assert!(!place.path("r/.necro").exists(), "nothing was made");
@@ -229,7 +237,9 @@ fn one_spec_that_cannot_be_brought_in_keeps_the_others_out() {
     write(&place, "beta", &set("beta", vec![task("1", "ready", &["9"])]), &[]);
     place.run("r", &IMPORT).refused(1, &["task 1 depends on 9"]);
     place.run("r", &["registry", "import", "../python", "--spec", "alpha"]).done();
-    place.run("r", &["registry", "import", "../python", "--spec", "alpha"]).refused(1, &["the spec alpha is in the registry"]);
+    place
+        .run("r", &["registry", "import", "../python", "--spec", "alpha"])
+        .refused(1, &["the spec alpha is in the registry"]);
     write(&place, "beta", &set("beta", vec![task("1", "ready", &[])]), &[]);
     place.run("r", &IMPORT).refused(1, &["the spec alpha is in the registry already"]);
     let specs = place.run("r", &["registry", "export", "../out", "--json"]).json();

@@ -19,6 +19,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("graph", &["mermaid", "dot", "JSON:"]),
     ("spec check", &["--strict", "JSON:"]),
     ("spec tick", &["--undo"]),
+    ("spec sync", &["--dry-run", "--state", "Examples:", "JSON:"]),
     ("artifact ls", &["--task", "JSON:"]),
     ("artifact get", &["--output"]),
     ("plugin ls", &["JSON:"]),

@@ -105,11 +105,9 @@ fn what_only_reads_works_beside_an_owner_and_the_rest_names_it() {
     place.run("r", &["lock", "ls"]).done();
     let before = files(&place);
     let saved = saved.to_str().unwrap();
-    for args in [
-        &["registry", "rebuild"][..],
-        &["registry", "restore", saved, "--force"],
-        &["lock", "release", "shop/x"],
-    ] {
+    for args in
+        [&["registry", "rebuild"][..], &["registry", "restore", saved, "--force"], &["lock", "release", "shop/x"]]
+    {
         place.run("r", args).refused(2, &["in use by process 1 since 2026-11-22", "necro-host stop"]);
     }
     assert!(files(&place) == before, "something was changed");
@@ -247,7 +245,10 @@ fn locks_are_listed_and_given_back_unless_somebody_can_go_on_with_them() {
         ),
     );
     let table = place.run("r", &["lock", "ls"]).done();
-    assert!(table.contains("shop/schema  shop/1#2") && table.contains("its time is over, but its holder is not"), "{table}");
+    assert!(
+        table.contains("shop/schema  shop/1#2") && table.contains("its time is over, but its holder is not"),
+        "{table}"
+    );
     assert!(table.contains("shop/api") && table.contains("the next who asks gets it"), "{table}");
     let list = json(&place, &["lock", "ls"]);
     let found = |name: &str| list.as_array().unwrap().iter().find(|lock| lock["name"] == name).unwrap().clone();

@@ -1,7 +1,9 @@
 //! The command line's grammar: commands, flags, their help and examples.
 
 mod registry;
+mod sync;
 mod upkeep;
+mod work;
 
 use std::path::PathBuf;
 
@@ -11,7 +13,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::domain::task::TaskState;
 
 pub(crate) use registry::{AtArgs, LockCommand, RegistryCommand};
+pub(crate) use sync::SyncArgs;
 pub(crate) use upkeep::{PruneArgs, StopArgs};
+pub(crate) use work::{Held, IssueCommand, ServeArgs, TaskAt, TaskCommand};
 
 /// Turns a job description into reviewed, merged commits.
 #[derive(Debug, Parser)]
@@ -80,6 +84,14 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// List tasks.
     Tasks(TasksArgs),
+    /// Set a task's attributes; claim a task for a worker outside the host, and report it.
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Keep a backlog: add issues, list them, route them, make tasks of them.
+    #[command(subcommand)]
+    Issue(IssueCommand),
+    /// Own the state directory without a run, and make the changes that workers and people ask for.
+    Serve(ServeArgs),
     /// Show one task: why it was routed there, attempts, findings, diff, gate output, conversation.
     Show(ShowArgs),
     /// Show what spirits do, from the journal.
@@ -436,6 +448,8 @@ JSON: a list of objects with `spec`, `mode`, `tasks`, `boxes`, `diagnostics` (`f
         #[arg(long)]
         undo: bool,
     },
+    /// Bring the tasks.md of the checkout and the registry in step, both ways.
+    Sync(SyncArgs),
 }
 
 /// `artifact …`

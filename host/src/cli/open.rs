@@ -69,11 +69,19 @@ impl Records {
     pub(crate) fn spec(&self, named: Option<&str>) -> Result<SpecName, ServiceError> {
         let runs = self.reader.runs()?;
         let Some(named) = named else {
-            return runs
-                .into_iter()
-                .rev()
-                .find_map(|run| run.spec)
-                .ok_or_else(|| ServiceError::Usage(format!("nothing was run yet in {}", self.state.root().display())));
+            if let Some(spec) = runs.into_iter().rev().find_map(|run| run.spec) {
+                return Ok(spec);
+            }
+            let known = self.reader.specs()?;
+            let here = self.state.root().display();
+            return match known.as_slice() {
+                [only] => Ok(only.clone()),
+                [] => Err(ServiceError::Usage(format!("nothing was run yet in {here}"))),
+                _ => Err(ServiceError::Usage(format!(
+                    "say which spec with --spec; there are: {}",
+                    words::listing(known)
+                ))),
+            };
         };
         let mut known = self.reader.specs()?;
         known.extend(runs.into_iter().filter_map(|run| run.spec));

@@ -1,6 +1,5 @@
 //! `spec check` and `spec tick`: Kiro specs on disk, without a run.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,6 +9,7 @@ use super::{neutral, open, out, words};
 use crate::domain::id::TaskId;
 use crate::service::{ServiceError, root_of};
 use crate::spec::folder::{self, SpecFiles};
+use crate::spec::replace::{EditError, Outcome, edit};
 use crate::spec::report::{SpecReport, report};
 use crate::spec::{Rules, Severity, TaskFile, TickError, TickState, tick as change};
 
@@ -163,24 +163,31 @@ fn tick_file(path: &Path, task: &TaskId, undo: bool) -> Result<String, ServiceEr
     if !path.is_file() {
         return Err(ServiceError::Usage(format!("there is no `{}`", path.display())));
     }
-    let before = std::fs::read(&path).map_err(|source| fail(&path, source))?;
     let to = if undo { TickState::Open } else { TickState::Done };
-    let after = match change(&before, task, to) {
-        Ok(after) => after,
-        Err(TickError::Already { .. }) => {
-            let how = if undo { "open" } else { "ticked" };
-            return Ok(format!(
-                "{task} is {how} already in {}; nothing was changed\n",
-                neutral::line(&path.display().to_string())
-            ));
+    let mut before = Vec::new();
+    let edited = edit(&path, |bytes| {
+        before = bytes.to_owned();
+        match change(bytes, task, to) {
+            Ok(after) => Ok(Some(after)),
+            Err(TickError::Already { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
-        Err(error @ TickError::Unknown { .. }) => {
+    });
+    let shown = neutral::line(&path.display().to_string());
+    let after = match edited {
+        Ok(Outcome { written: true, bytes }) => bytes,
+        Ok(Outcome { written: false, .. }) => {
+            let how = if undo { "open" } else { "ticked" };
+            return Ok(format!("{task} is {how} already in {shown}; nothing was changed\n"));
+        }
+        Err(EditError::Change(error @ TickError::Unknown { .. })) => {
             let known = TaskFile::read(&before).items.into_iter().map(|item| item.id);
             return Err(ServiceError::Usage(format!("{error}; there are: {}", words::listing(known))));
         }
-        Err(error) => return Err(ServiceError::Usage(error.to_string())),
+        Err(EditError::Change(error)) => return Err(ServiceError::Usage(error.to_string())),
+        Err(EditError::Io { path, source }) => return Err(fail(&path, source)),
+        Err(error) => return Err(fail(&path, std::io::Error::other(error.to_string()))),
     };
-    replace(&path, &after).map_err(|source| fail(&path, source))?;
     let states = |bytes: &[u8]| TaskFile::read(bytes).items.into_iter().map(|item| (item.id, item.state));
     let changed: Vec<String> = states(&before)
         .zip(states(&after))
@@ -188,18 +195,5 @@ fn tick_file(path: &Path, task: &TaskId, undo: bool) -> Result<String, ServiceEr
         .map(|(_, (id, _))| id.to_string())
         .collect();
     let how = if undo { "cleared" } else { "ticked" };
-    Ok(format!("{how} {} in {}\n", changed.join(", "), neutral::line(&path.display().to_string())))
-}
-
-/// Puts the whole new file in the place of the old one, with its permissions, or changes nothing.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    // A link stays a link: what it leads to is replaced.
-    let path = path.canonicalize()?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".tasks-").tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().set_permissions(path.metadata()?.permissions())?;
-    file.as_file().sync_all()?;
-    file.persist(&path).map_err(|error| error.error)?;
-    Ok(())
+    Ok(format!("{how} {} in {shown}\n", changed.join(", ")))
 }

@@ -6,9 +6,9 @@ mod write;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
-use jiff::Timestamp;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
@@ -189,7 +189,9 @@ impl Read<'_> {
     fn number(&mut self, name: &str) -> Result<Option<i64>, Unreadable> {
         match self.take(name) {
             None => Ok(None),
-            Some(value) => value.as_i64().map(Some).ok_or_else(|| self.wrong(name, format!("{value} is no whole number"))),
+            Some(value) => {
+                value.as_i64().map(Some).ok_or_else(|| self.wrong(name, format!("{value} is no whole number")))
+            }
         }
     }
 
@@ -327,7 +329,10 @@ pub fn read_event(line: &[u8], offset: Offset) -> Result<ImportedEvent, Unreadab
     let value: Value = serde_json::from_slice(line).map_err(|error| Unreadable::NoJson(error.to_string()))?;
     let Value::Object(mut line) = value else { return Err(wrong("the line", "it is no object")) };
     let text = |name: &str| {
-        line.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| wrong(name, "it is missing, or no text"))
+        line.get(name)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .ok_or_else(|| wrong(name, "it is missing, or no text"))
     };
     let (named, at) = (text("event_type")?, text("timestamp")?);
     let at = time(&at, offset).map_err(|reason| wrong("timestamp", reason))?;

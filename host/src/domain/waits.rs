@@ -100,8 +100,7 @@ mod tests {
     fn leads(lock: u8, holder: u8, waits: &[(u8, u8)], held: &BTreeMap<u8, u8>, depth: usize) -> bool {
         let Some(&at) = held.get(&lock) else { return false };
         at == holder
-            || (depth > 0
-                && waits.iter().any(|&(who, next)| who == at && leads(next, holder, waits, held, depth - 1)))
+            || (depth > 0 && waits.iter().any(|&(who, next)| who == at && leads(next, holder, waits, held, depth - 1)))
     }
 
     proptest! {

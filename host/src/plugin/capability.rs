@@ -93,8 +93,9 @@ pub trait Artifacts: Send + Sync {
 
 /// `log`, and the host's own view of what a guest does.
 pub trait Log: Send + Sync {
-    /// A call begins, of whatever interface; or a repeated execution was answered from its record.
-    fn called(&self, _call: &CallRequest, _recalled: bool) {}
+    /// A call begins, of whatever interface; or a repeated execution was answered from its record, with
+    /// `recalled`, which has the form `{"Ok": answer}` or `{"Err": error}`.
+    fn called(&self, _call: &CallRequest, _recalled: Option<&serde_json::Value>) {}
     /// One record; `level` is trace, debug, info, warn or error.
     fn emit(&self, level: &str, message: &str, fields: &[(String, String)]);
 }

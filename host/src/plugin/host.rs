@@ -111,7 +111,11 @@ impl Guest {
     async fn recall<T: DeserializeOwned>(&mut self, call: &CallRequest) -> Result<Recall<T>, CallError> {
         let recorded = self.journal.recorded(call).await.map_err(Stop::from)?;
         if let Some(log) = &self.capabilities.log {
-            log.called(call, matches!(recorded, Recorded::Answered { .. }));
+            let answer = match &recorded {
+                Recorded::Answered { answer, .. } => Some(answer),
+                Recorded::New | Recorded::Begun { .. } => None,
+            };
+            log.called(call, answer);
         }
         match recorded {
             Recorded::New => Ok(Recall::Open(None)),

@@ -12,7 +12,7 @@ use super::tasks::MAX_TASKS;
 
 /// What the registry will keep of each definition. Containers depend on their children, whether the
 /// definition says so or not; dependencies are sorted and named once.
-pub(super) fn facts_of(definitions: &[TaskDefinition]) -> Result<BTreeMap<TaskId, Facts>, RegistryError> {
+pub(crate) fn facts_of(definitions: &[TaskDefinition]) -> Result<BTreeMap<TaskId, Facts>, RegistryError> {
     if definitions.len() > MAX_TASKS {
         let (found, limit) = (definitions.len() as u64, MAX_TASKS as u64);
         return Err(RegistryError::TooLarge { what: "the spec", found, limit, unit: "tasks" });

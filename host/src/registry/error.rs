@@ -129,6 +129,24 @@ pub enum RegistryError {
         /// What became of it.
         how: String,
     },
+    /// A worker's name that cannot be kept.
+    #[error("a worker's name has 1 to 200 bytes and no control characters")]
+    InvalidWorker,
+    /// The worker does not hold the attempt, or not any more.
+    #[error(
+        "worker {worker} does not hold {attempt}: the task is {state}{}; nothing was recorded",
+        .holder.as_ref().map(|holder| format!(", held by {holder}")).unwrap_or_default()
+    )]
+    NotTheirs {
+        /// The attempt that it reports.
+        attempt: AttemptKey,
+        /// Who reports.
+        worker: String,
+        /// Where the task stands.
+        state: TaskState,
+        /// Who holds it, and which attempt it is.
+        holder: Option<String>,
+    },
     /// Attributes that cannot be kept.
     #[error("the attributes are refused: {0}")]
     InvalidAttributes(String),

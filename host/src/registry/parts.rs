@@ -51,6 +51,9 @@ pub(super) fn insert_whole(conn: &Connection, parts: &Parts) -> Result<(), Regis
 }
 
 fn insert_up_to(conn: &Connection, parts: &Parts, row_bytes: usize) -> Result<(), RegistryError> {
+    if parts.bodies.is_empty() && parts.lists.is_empty() {
+        return Ok(());
+    }
     if is_watched(conn)? {
         name_all(conn, parts)?;
     }

@@ -271,15 +271,38 @@ pub(super) fn set(
     find::task(tx.conn, key)?.ok_or_else(|| RegistryError::UnknownTask(key.clone()))
 }
 
-/// What an open box means for a task that is done.
+/// What a file says by what it leaves out: open boxes of tasks that are done, and tasks that it has not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Boxes {
     /// The file is the registry's own copy on the spec branch, where the host alone ticks: an open box
-    /// says that the task is to be done again.
+    /// says that the task is to be done again, and a task that is not there was taken out.
     AsTheyAre,
-    /// The file is edited beside the registry: a box was cleared only when it was ticked before. These
-    /// were, when file and registry said the same for the last time.
-    Since(BTreeSet<TaskId>),
+    /// The file is edited beside the registry, which may know better: only what a person did since both
+    /// said the same for the last time counts.
+    Since {
+        /// Un-ticked, or put in again.
+        opened: BTreeSet<TaskId>,
+        /// Taken out.
+        removed: BTreeSet<TaskId>,
+    },
+}
+
+impl Boxes {
+    /// Whether the open box of a task that is done or cancelled says that it is to be done again.
+    fn opens(&self, task: &TaskId) -> bool {
+        match self {
+            Self::AsTheyAre => true,
+            Self::Since { opened, .. } => opened.contains(task),
+        }
+    }
+
+    /// Whether a task that is not in the file was taken out of it.
+    fn removes(&self, task: &TaskId) -> bool {
+        match self {
+            Self::AsTheyAre => true,
+            Self::Since { removed, .. } => removed.contains(task),
+        }
+    }
 }
 
 /// What a spec's file says, and how it is to be read.
@@ -287,7 +310,7 @@ pub enum Boxes {
 pub struct SpecContent {
     /// Its tasks.
     pub definitions: Vec<TaskDefinition>,
-    /// What an open box means.
+    /// What it says by what it leaves out.
     pub boxes: Boxes,
     /// Where the file is, and the digest of the bytes that it has, or will have, when both sides say the
     /// same: the base of the next sync. The bytes are in the blob store already.
@@ -313,7 +336,8 @@ pub(super) fn sync(
         }
     }
     let ticked: BTreeSet<&TaskId> = definitions.iter().filter(|d| d.done).map(|d| &d.id).collect();
-    let gone: Vec<&Task> = existing.values().filter(|task| !facts.contains_key(&task.key.task)).collect();
+    let absent = existing.values().filter(|task| !facts.contains_key(&task.key.task));
+    let gone: Vec<&Task> = absent.filter(|task| boxes.removes(&task.key.task)).collect();
     if let Some(task) = gone.iter().find(|task| task.state == TaskState::Running) {
         return Err(RegistryError::Running(task.key.clone()));
     }
@@ -321,11 +345,7 @@ pub(super) fn sync(
     let is_open = |task: &&Task| {
         let id = &task.key.task;
         // One that was taken out of the file and stands there again is to be done as well.
-        let is_over = match (boxes, task.state) {
-            (_, TaskState::Cancelled) | (Boxes::AsTheyAre, TaskState::Done) => true,
-            (Boxes::Since(ticked), TaskState::Done) => ticked.contains(id),
-            _ => false,
-        };
+        let is_over = matches!(task.state, TaskState::Done | TaskState::Cancelled) && boxes.opens(id);
         is_over && !ticked.contains(id) && facts.get(id).is_some_and(|facts| !facts.container)
     };
     let opened: BTreeSet<&TaskId> = existing.values().filter(is_open).map(|task| &task.key.task).collect();
@@ -412,6 +432,11 @@ impl Plan {
                 seeds.insert(id.clone());
             }
             map.insert(id.clone(), state, (facts.container, facts.optional), facts.depends.clone());
+        }
+        // What the file does not have may wait for what it has.
+        for (id, task) in existing.iter().filter(|(id, _)| !facts.contains_key(*id)) {
+            let Facts { container, optional, depends, .. } = &task.definition;
+            map.insert(id.clone(), task.state, (*container, *optional), depends.clone());
         }
         let broken = |id: TaskId| RegistryError::Damaged(format!("task {id} is missing"));
         for id in ticked.iter().filter(|id| existing.get(**id).is_some_and(|t| t.state != TaskState::Done)) {

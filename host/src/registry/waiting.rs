@@ -94,8 +94,7 @@ impl Seat {
     ) -> Result<(), RegistryError> {
         let mut list = self.waiting.forget_the_gone();
         let is_own = |alive: &Weak<()>| Weak::ptr_eq(alive, &self.alive);
-        let others: Vec<Wait> =
-            list.iter().filter(|(alive, _)| !is_own(alive)).map(|(_, wait)| wait.clone()).collect();
+        let others: Vec<Wait> = list.iter().filter(|(alive, _)| !is_own(alive)).map(|(_, wait)| wait.clone()).collect();
         if let Some(circle) = circle(&wait, &others, holder_of)? {
             list.retain(|(alive, _)| !is_own(alive));
             return Err(RegistryError::Deadlock { circle });

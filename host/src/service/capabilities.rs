@@ -49,6 +49,11 @@ pub(crate) struct Desk {
     recalled: std::sync::Mutex<BTreeSet<String>>,
 }
 
+/// The value behind a lock. What a thread that panicked left of these is still what it says.
+fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// Bytes of an attempt's log.
 const MAX_LOG_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of one of its lines; of a longer one the middle is left out.
@@ -131,25 +136,25 @@ impl Desk {
 
     /// The attempt's log so far.
     pub(crate) fn log_text(&self) -> String {
-        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).text.clone()
+        locked(&self.log).text.clone()
     }
 
     /// Files that the spirit wrote with its tools and that are still there, or would be.
     pub(crate) async fn written(&self) -> Result<Vec<String>, HostError> {
-        let written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let recalled = self.recalled.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let written = locked(&self.written).clone();
+        let recalled = locked(&self.recalled).clone();
         let present = self.files.present(written.into_iter().collect()).await?;
         Ok(recalled.into_iter().chain(present).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     fn wrote(&self, paths: impl Iterator<Item = String>) {
-        self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(paths);
+        locked(&self.written).extend(paths);
     }
 
     /// Adds a line to the attempt's log.
     pub(crate) fn note(&self, line: &str) {
         let line = self.shop.mask.apply(line);
-        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(&line);
+        locked(&self.log).push(&line);
     }
 
     /// Tells what the spirit does at the moment, and keeps it in the attempt's log.
@@ -355,23 +360,21 @@ impl Artifacts for Desk {
 }
 
 impl Log for Desk {
-    fn called(&self, call: &CallRequest, recalled: bool) {
+    fn called(&self, call: &CallRequest, recalled: Option<&serde_json::Value>) {
         match words(call) {
-            Some(text) if recalled => self.note(&text),
+            Some(text) if recalled.is_some() => self.note(&text),
             Some(text) => self.says(text),
             None => {}
         }
         if call.function == Function::WorkspaceRemove {
             let path = call.arguments["path"].as_str().unwrap_or_default();
-            self.recalled.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(path);
+            locked(&self.recalled).remove(path);
         }
-        if !recalled {
-            return;
+        let Some(answer) = recalled else { return };
+        // A write that was refused has left no file.
+        if answer.get("Ok").is_some() {
+            locked(&self.recalled).extend(paths(call).map(ToOwned::to_owned));
         }
-        self.recalled
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .extend(paths(call).map(ToOwned::to_owned));
         if call.function == Function::LogEmit
             && let Ok(Emitted { level, message, fields }) = serde_json::from_value(call.arguments.clone())
         {

@@ -16,7 +16,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::office::{Change, Changed};
 use super::prune::PruneOptions;
+use super::specsync::{SpecPlace, Synced};
 use crate::domain::id::{RunId, SpecName};
 use crate::registry::PruneReport;
 
@@ -35,8 +37,13 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 const MAX_CONNECTIONS: usize = 16;
 /// How long one side waits until the other has sent its line, or has taken it.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a change may take, a decision of a policy and a wait for the disk included.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long journals may take to be dropped.
 const PRUNE_PATIENCE: Duration = Duration::from_secs(3600);
+
+/// How long a sync of one file may take.
+const SYNC_PATIENCE: Duration = Duration::from_secs(600);
 
 /// What an owner can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,17 +55,23 @@ pub enum Command {
     Stop,
     /// To drop journals. Answered when that is done.
     Prune(PruneOptions),
+    /// To change the registry. Answered when that is durable.
+    Change(Change),
+    /// To bring a tasks.md in step with the registry. Answered when that is done.
+    SpecSync(SpecPlace),
 }
 
 impl Command {
     /// The names of all commands.
-    const NAMES: &[&str] = &["status", "stop", "prune"];
+    const NAMES: &[&str] = &["status", "stop", "prune", "change", "spec-sync"];
 
     /// How long its answer may take.
     const fn patience(&self) -> Duration {
         match self {
             Self::Status | Self::Stop => PATIENCE,
             Self::Prune(_) => PRUNE_PATIENCE,
+            Self::Change(_) => CHANGE_PATIENCE,
+            Self::SpecSync(_) => SYNC_PATIENCE,
         }
     }
 }
@@ -73,6 +86,10 @@ pub enum Answer {
     Stop(OwnerStatus),
     /// To [`Command::Prune`]: what was dropped.
     Prune(PruneReport),
+    /// To [`Command::Change`]: what it came to.
+    Changed(Changed),
+    /// To [`Command::SpecSync`]: what was done.
+    SpecSync(Box<Synced>),
     /// To anything: it was not done.
     Refused(Refusal),
 }
@@ -114,6 +131,10 @@ pub enum RefusalKind {
     UnknownCommand,
     /// It cannot be done now.
     Busy,
+    /// It makes no sense as things are: somebody was faster, or the state does not allow it.
+    Conflict,
+    /// There is no such thing.
+    Unknown,
     /// It was tried and did not work.
     Failed,
 }
@@ -136,6 +157,8 @@ pub enum ControlError {
         holder: String,
         /// What came instead of an answer.
         reason: String,
+        /// It was asked, and may have heard it.
+        asked: bool,
     },
     /// It was told to stop and is still there.
     #[error("{holder} was told to stop and is still there after {waited_s} s")]
@@ -148,6 +171,19 @@ pub enum ControlError {
     /// It did not do it.
     #[error("the owner of the state directory refused: {0}")]
     Refused(Refusal),
+}
+
+impl ControlError {
+    /// Whether the owner can have done nothing of what it was asked, and may do it when it is asked again.
+    #[must_use]
+    pub const fn was_not_heard(&self) -> bool {
+        match self {
+            Self::Nobody { .. } => true,
+            Self::NoAnswer { asked, .. } => !*asked,
+            Self::Refused(refusal) => matches!(refusal.kind, RefusalKind::Busy),
+            Self::StillThere { .. } => false,
+        }
+    }
 }
 
 impl Refusal {

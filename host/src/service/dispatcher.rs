@@ -208,7 +208,10 @@ impl Dispatcher {
         let price = |_: &Role| self.shop.gateway.routes().get("default")?.price.map(|price| price.output_microusd);
         let candidates = dispatch::candidates(&self.team, self.running.values(), &last, 1, &price);
         let issue = dispatch::issue_of(task);
-        let Some((decision, routing)) = policies::route(&self.shop, &attempt, &issue, &candidates).await? else {
+        let Some((decision, routing)) =
+            policies::route(&self.shop.scene(), &self.shop.plugins.routing, Some(&attempt), &issue, &candidates)
+                .await?
+        else {
             return Ok(());
         };
         if self.shop.stopping() || dispatch::is_busy(&decision.instance, &candidates) {

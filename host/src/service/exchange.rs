@@ -152,10 +152,8 @@ fn specs_in(folder: &Path, named: Option<String>) -> Result<Vec<SpecName>, Servi
         let entry = entry.map_err(|source| ServiceError::Io { path: root.clone(), source })?;
         if entry.path().join(SET).is_file() {
             let name = entry.file_name();
-            let spec = SpecName::new(name.to_string_lossy()).map_err(|error| ExchangeError::Set {
-                path: entry.path(),
-                reason: error.to_string(),
-            })?;
+            let spec = SpecName::new(name.to_string_lossy())
+                .map_err(|error| ExchangeError::Set { path: entry.path(), reason: error.to_string() })?;
             specs.push(spec);
         }
     }
@@ -196,7 +194,9 @@ fn parts(folder: &Path) -> Result<Vec<PathBuf>, ServiceError> {
         let name = entry.file_name();
         match name.to_str().and_then(|name| name.strip_prefix(EVENTS)) {
             Some("") => newest = Some(entry.path()),
-            Some(rest) => older.extend(rest.strip_prefix('.').and_then(|n| n.parse::<u32>().ok()).map(|n| (n, entry.path()))),
+            Some(rest) => {
+                older.extend(rest.strip_prefix('.').and_then(|n| n.parse::<u32>().ok()).map(|n| (n, entry.path())))
+            }
             None => {}
         }
     }

@@ -6,16 +6,37 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::error::{ServiceError, chain};
 use super::journal::{Arrival, ExecutionJournal, ReadJournal};
 use super::plugins::Seated;
+use super::progress::Observer;
 use super::tape::Tape;
-use super::workshop::Workshop;
-use crate::domain::id::{AttemptKey, ExecutionId, Instance};
+use crate::config::Uncertain;
+use crate::domain::id::{AttemptKey, ExecutionId, Instance, RunId, SpecName};
 use crate::plugin::capability::{Capabilities, Journal};
 use crate::plugin::{Ended, Engine, ExecutionContext, ExecutionError};
-use crate::registry::{Execution, ExecutionKind, ExecutionRecord, LocalContext, NewExecution, PolicyState, Record};
+use crate::registry::{
+    Execution, ExecutionKind, ExecutionRecord, LocalContext, NewExecution, PolicyState, Record, Registry,
+};
+
+/// Where and for what a component is invoked.
+#[derive(Clone)]
+pub(crate) struct Scene {
+    /// The registry, owned by this process.
+    pub(crate) registry: Registry,
+    /// The run; absent outside of any.
+    pub(crate) run: Option<RunId>,
+    /// The spec; absent when it is about none.
+    pub(crate) spec: Option<SpecName>,
+    /// What becomes of a model call whose answer was lost.
+    pub(crate) uncertain: Uncertain,
+    /// Who listens.
+    pub(crate) observer: Arc<dyn Observer>,
+    /// Becomes true when this shall stop.
+    pub(crate) stop: watch::Receiver<bool>,
+}
 
 /// What is invoked, for whom.
 pub(crate) struct Invocation<'a> {
@@ -49,19 +70,19 @@ enum Writing {
 
 /// Begins an execution: after this its input is durable.
 pub(crate) async fn begin(
-    shop: &Workshop,
+    scene: &Scene,
     invocation: Invocation<'_>,
 ) -> Result<(Begun, ExecutionContext), ServiceError> {
-    let id = shop.registry.ids().execution();
+    let id = scene.registry.ids().execution();
     let seated = invocation.seated;
-    let execution = shop
+    let execution = scene
         .registry
         .begin_execution(NewExecution {
             id: id.clone(),
-            run: Some(shop.run.clone()),
+            run: scene.run.clone(),
             kind: invocation.kind,
             attempt: invocation.attempt.clone(),
-            spec: Some(shop.spec.clone()),
+            spec: scene.spec.clone(),
             plugin: seated.plugin.name.clone(),
             component: seated.plugin.digest.clone(),
             engine: Engine::version().to_owned(),
@@ -71,15 +92,15 @@ pub(crate) async fn begin(
         })
         .await?;
     let time = execution.started_at();
-    let journal = Arc::new(journal(shop, &execution, &invocation, (Tape::default(), Arc::default())));
-    let context = context(shop, id.clone(), time, invocation, journal.clone());
+    let journal = Arc::new(journal(scene, &execution, &invocation, (Tape::default(), Arc::default())));
+    let context = context(scene, id.clone(), time, invocation, journal.clone());
     Ok((Begun { id, writing: Writing::Open(execution, journal) }, context))
 }
 
 /// Goes on with an execution of which `record` is left, in a work tree that is as it was after call
 /// `restored_to`: the component is run again from its start. `arrival` is at the record's end.
 pub(crate) async fn go_on(
-    shop: &Workshop,
+    scene: &Scene,
     invocation: Invocation<'_>,
     record: Record,
     restored_to: u64,
@@ -88,18 +109,18 @@ pub(crate) async fn go_on(
     let Record { execution: recorded, calls } = record;
     let (id, time, tape) = (recorded.id.clone(), recorded.started_at, Tape::new(calls, restored_to));
     if recorded.ended_at.is_some() {
-        let journal = Arc::new(ReadJournal::new(tape, shop.registry.blobs().clone()));
-        let context = context(shop, id.clone(), time, invocation, journal.clone());
+        let journal = Arc::new(ReadJournal::new(tape, scene.registry.blobs().clone()));
+        let context = context(scene, id.clone(), time, invocation, journal.clone());
         return Ok((Begun { id, writing: Writing::Ended(journal, Box::new(recorded)) }, context));
     }
-    let execution = shop.registry.reopen_execution(&recorded).await?;
-    let journal = Arc::new(journal(shop, &execution, &invocation, (tape, arrival)));
-    let context = context(shop, id.clone(), time, invocation, journal.clone());
+    let execution = scene.registry.reopen_execution(&recorded).await?;
+    let journal = Arc::new(journal(scene, &execution, &invocation, (tape, arrival)));
+    let context = context(scene, id.clone(), time, invocation, journal.clone());
     Ok((Begun { id, writing: Writing::Open(execution, journal) }, context))
 }
 
 fn journal(
-    shop: &Workshop,
+    scene: &Scene,
     execution: &Execution,
     invocation: &Invocation<'_>,
     tape: (Tape, Arc<Arrival>),
@@ -107,20 +128,20 @@ fn journal(
     let context = invocation.attempt.clone().zip(invocation.instance.clone()).map(|(attempt, instance)| LocalContext {
         attempt,
         instance,
-        workspace: shop.spec.to_string(),
+        workspace: scene.spec.as_ref().map(ToString::to_string).unwrap_or_default(),
     });
-    ExecutionJournal::new(shop.registry.clone(), execution.clone(), context, tape, shop.config.llm.uncertain)
+    ExecutionJournal::new(scene.registry.clone(), execution.clone(), context, tape, scene.uncertain)
 }
 
 fn context(
-    shop: &Workshop,
+    scene: &Scene,
     id: ExecutionId,
     time: Timestamp,
     invocation: Invocation<'_>,
     journal: Arc<dyn Journal>,
 ) -> ExecutionContext {
     let (capabilities, limits) = (invocation.capabilities, invocation.seated.limits);
-    ExecutionContext { id, capabilities, journal, limits, time, cancel: shop.stop.clone() }
+    ExecutionContext { id, capabilities, journal, limits, time, cancel: scene.stop.clone() }
 }
 
 /// A result as the record has it.
@@ -156,14 +177,9 @@ impl Begun {
     /// or the machine.
     pub(crate) fn failed_before(&self) -> Option<String> {
         let Writing::Ended(_, recorded) = &self.writing else { return None };
-        Some(
-            recorded
-                .outcome
-                .as_ref()?
-                .get("error")
-                .and_then(|_| recorded.outcome.as_ref()?["message"].as_str())?
-                .to_owned(),
-        )
+        let outcome = recorded.outcome.as_ref()?;
+        outcome.get("error")?;
+        outcome["message"].as_str().map(str::to_owned)
     }
 
     /// Ends an execution that does not repeat what its record says. Gives the recorded time of the end.

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::error::{ServiceError, chain};
-use super::executions::{Invocation, begin};
+use super::executions::{Invocation, Scene, begin};
 use super::plugins::Seated;
 use super::progress::Progress;
 use super::workshop::Workshop;
@@ -21,38 +21,38 @@ pub(crate) async fn schedule(
     ready: &[ReadyTask],
     pools: &[Pool],
 ) -> Result<(Vec<Placement>, ExecutionId), ServiceError> {
-    let seated = &shop.plugins.scheduling;
-    let state = state_of(shop, seated).await?;
+    let (scene, seated) = (&shop.scene(), &shop.plugins.scheduling);
+    let state = state_of(scene, seated).await?;
     let input = json!({ "ready": ready, "pools": pools, "state": state });
-    let (begun, context) = begin(shop, decision(ExecutionKind::Scheduling, seated, None, input)).await?;
+    let (begun, context) = begin(scene, decision(ExecutionKind::Scheduling, seated, None, input)).await?;
     let ended = seated.plugin.order(context, ready, pools, &seated.settings.to_string(), &state).await;
     let kept = ended.result.as_ref().ok().and_then(|plan: &Plan| remembered(seated, &plan.state));
     begun.end(&ended, kept).await?;
     let proposed = match ended.result {
         Ok(plan) => plan.placements,
         Err(error) => {
-            fallen(shop, seated, &error);
+            fallen(scene, seated, &error);
             dispatch::fallback_plan(ready, pools)
         }
     };
     let checked = dispatch::check_plan(proposed, ready, pools);
     for refused in &checked.refused {
-        shop.tell(&Progress::Warning { text: format!("the policy `{}`: {refused}", seated.plugin.name) });
+        warn(scene, format!("the policy `{}`: {refused}", seated.plugin.name));
     }
     Ok((checked.placements, begun.id().clone()))
 }
 
-/// Picks the instance for a task's attempt; none when the team is empty.
+/// Picks the instance for a task's attempt, or for an issue of the backlog; none when the team is empty.
 pub(crate) async fn route(
-    shop: &Workshop,
-    attempt: &AttemptKey,
+    scene: &Scene,
+    seated: &Seated,
+    attempt: Option<&AttemptKey>,
     issue: &Issue,
     candidates: &[Candidate],
 ) -> Result<Option<(Decision, ExecutionId)>, ServiceError> {
-    let seated = &shop.plugins.routing;
-    let state = state_of(shop, seated).await?;
+    let state = state_of(scene, seated).await?;
     let input = json!({ "issue": issue, "candidates": candidates, "state": state });
-    let (begun, context) = begin(shop, decision(ExecutionKind::Routing, seated, Some(attempt.clone()), input)).await?;
+    let (begun, context) = begin(scene, decision(ExecutionKind::Routing, seated, attempt.cloned(), input)).await?;
     let ended = seated.plugin.route(context, issue, candidates, &seated.settings.to_string(), &state).await;
     let kept = ended.result.as_ref().ok().and_then(|decision: &Decision| remembered(seated, &decision.state));
     begun.end(&ended, kept).await?;
@@ -60,12 +60,12 @@ pub(crate) async fn route(
         Ok(decision) => match dispatch::check_decision(decision, candidates) {
             Ok(decision) => Some(decision),
             Err(refused) => {
-                shop.tell(&Progress::Warning { text: format!("the policy `{}`: {refused}", seated.plugin.name) });
+                warn(scene, format!("the policy `{}`: {refused}", seated.plugin.name));
                 dispatch::fallback_route(issue, candidates)
             }
         },
         Err(error) => {
-            fallen(shop, seated, &error);
+            fallen(scene, seated, &error);
             dispatch::fallback_route(issue, candidates)
         }
     };
@@ -92,19 +92,23 @@ fn remembered(seated: &Seated, state: &str) -> Option<PolicyState> {
     fits.then(|| PolicyState { name: state_name(seated), state: state.to_owned() })
 }
 
-async fn state_of(shop: &Workshop, seated: &Seated) -> Result<String, ServiceError> {
+async fn state_of(scene: &Scene, seated: &Seated) -> Result<String, ServiceError> {
     let name = state_name(seated);
-    Ok(shop.registry.read(move |reader| reader.policy_state(&name)).await?.unwrap_or_default())
+    Ok(scene.registry.read(move |reader| reader.policy_state(&name)).await?.unwrap_or_default())
 }
 
-fn fallen(shop: &Workshop, seated: &Seated, error: &ExecutionError) {
+fn warn(scene: &Scene, text: String) {
+    scene.observer.observe(&Progress::Warning { text });
+}
+
+fn fallen(scene: &Scene, seated: &Seated, error: &ExecutionError) {
     if matches!(error, ExecutionError::Cancelled { .. }) {
         return;
     }
     let text =
         format!("the policy `{}` failed, the built-in rule decides instead: {}", seated.plugin.name, chain(error));
     tracing::warn!("{text}");
-    shop.tell(&Progress::Warning { text });
+    warn(scene, text);
 }
 
 /// A policy's log goes to the host's.

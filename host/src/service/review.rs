@@ -57,7 +57,7 @@ async fn one(
         input: json!({ "change": change }),
         capabilities: desk.reading(),
     };
-    let (begun, context) = begin(shop, invocation).await?;
+    let (begun, context) = begin(&shop.scene(), invocation).await?;
     let ended = seated.plugin.review(context, change, &seated.settings.to_string()).await;
     begun.end(&ended, None).await?;
     let findings = match ended.result {

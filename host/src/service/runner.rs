@@ -189,7 +189,7 @@ async fn perform(shop: &Arc<Workshop>, work: &Work, desk: &Arc<Desk>) -> Result<
         .spirits
         .get(&role)
         .ok_or_else(|| ServiceError::Internal(format!("no component plays the role {role}")))?;
-    let (begun, context) = begin(shop, invocation(work, desk, seated)).await?;
+    let (begun, context) = begin(&shop.scene(), invocation(work, desk, seated)).await?;
     let started = Body::RunnerStarted {
         runner: work.runner.clone(),
         instance: work.instance.clone(),
@@ -251,7 +251,7 @@ async fn again(
         Err(error) => return Err(error),
     };
     let invocation = invocation(work, desk, &seated);
-    let (begun, context) = go_on(shop, invocation, record, restored_to, Arc::clone(&arrival)).await?;
+    let (begun, context) = go_on(&shop.scene(), invocation, record, restored_to, Arc::clone(&arrival)).await?;
     let performed = drive(work, &seated, &begun, context).await;
     arrival.arrived().await;
     performed

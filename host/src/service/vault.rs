@@ -167,7 +167,8 @@ pub async fn release_lock(at: At, name: String, force: bool, clock: Arc<dyn Cloc
         Ok(Some(lease)) => Ok(lease),
         Ok(None) => {
             let known: Vec<String> = known?.into_iter().map(|lease| format!("`{}`", lease.name)).collect();
-            let known = if known.is_empty() { "none is held".to_owned() } else { format!("held: {}", known.join(", ")) };
+            let known =
+                if known.is_empty() { "none is held".to_owned() } else { format!("held: {}", known.join(", ")) };
             Err(ServiceError::Usage(format!("nobody has a lock `{name}`; {known}")))
         }
         Err(RegistryError::Held { name, holder, .. }) => Err(ServiceError::Usage(format!(

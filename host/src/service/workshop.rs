@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::executions::Scene;
 use super::gate::{Gate, GateCommand};
 use super::plugins::PluginSet;
 use super::progress::{Observer, Progress};
@@ -71,6 +72,18 @@ pub(crate) struct SpiritCommand {
 }
 
 impl Workshop {
+    /// Where its components are invoked.
+    pub(crate) fn scene(&self) -> Scene {
+        Scene {
+            registry: self.registry.clone(),
+            run: Some(self.run.clone()),
+            spec: Some(self.spec.clone()),
+            uncertain: self.config.llm.uncertain,
+            observer: Arc::clone(&self.observer),
+            stop: self.stop.clone(),
+        }
+    }
+
     /// The spec branch, without `refs/heads/`.
     pub(crate) fn branch(&self) -> String {
         protocol::spec_branch(&self.spec)

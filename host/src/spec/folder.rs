@@ -1,5 +1,4 @@
-//! Finds the files of a spec: from any source of bytes by path, or from a directory on disk. The only
-//! file here that touches a disk.
+//! Finds the files of a spec: from any source of bytes by path, or from a directory on disk.
 
 use std::fs;
 use std::io::{self, Read as _};

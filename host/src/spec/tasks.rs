@@ -28,7 +28,7 @@ pub enum BoxState {
 }
 
 impl BoxState {
-    fn of(text: &[u8]) -> Self {
+    pub(super) fn of(text: &[u8]) -> Self {
         match text {
             b" " => Self::Open,
             b"-" => Self::InProgress,

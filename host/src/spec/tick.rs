@@ -75,10 +75,10 @@ pub enum TickError {
 }
 
 /// A task line: places are in the whole file.
-struct Spot {
-    id: TaskId,
+pub(super) struct Spot {
+    pub(super) id: TaskId,
     line: u32,
-    state: Range<usize>,
+    pub(super) state: Range<usize>,
     star: Range<usize>,
 }
 
@@ -121,7 +121,8 @@ pub fn tick_with(bytes: &[u8], id: &TaskId, to: TickState, star: Star) -> Result
     Ok(apply(bytes, edits))
 }
 
-fn spots(document: &Document<'_>) -> Vec<Spot> {
+/// All task lines, duplicates included.
+pub(super) fn spots(document: &Document<'_>) -> Vec<Spot> {
     let mut out = Vec::new();
     for (index, line) in document.lines.iter().enumerate() {
         if line.fenced {
@@ -162,7 +163,8 @@ fn parents_done(bytes: &[u8], spots: &[Spot], changed: &mut Vec<usize>) {
     }
 }
 
-fn apply(bytes: &[u8], mut edits: Vec<(Range<usize>, &[u8])>) -> Vec<u8> {
+/// `bytes` with other bytes in places that do not overlap.
+pub(super) fn apply(bytes: &[u8], mut edits: Vec<(Range<usize>, &[u8])>) -> Vec<u8> {
     edits.sort_by_key(|(range, _)| range.start);
     let mut out = Vec::with_capacity(bytes.len());
     let mut from = 0;

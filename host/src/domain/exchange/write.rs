@@ -90,8 +90,7 @@ pub fn task_value(task: &Task, imported: Option<&ImportedRow>, artifacts: &[Arti
         }
     }
     if !facts.requirements.is_empty() || facts.container || *set != derived(facts) {
-        let ours =
-            Ours { requirements: facts.requirements.clone(), container: facts.container, set: set.clone() };
+        let ours = Ours { requirements: facts.requirements.clone(), container: facts.container, set: set.clone() };
         put(&mut metadata, OURS, serde_json::to_value(ours).unwrap_or_default());
     }
     put(&mut fields, "metadata", metadata);

@@ -142,7 +142,8 @@ fn database(
     problems.extend(problems_of(&conn, seen)?.into_iter().map(|problem| format!("{DATABASE}: {problem}")));
     let listed: HashSet<&Digest> = manifest.blobs.iter().map(|blob| &blob.digest).chain(&manifest.missing).collect();
     let unlisted = needed(&conn)?.into_iter().filter(|digest| !listed.contains(digest));
-    problems.extend(unlisted.map(|digest| format!("{MANIFEST}: the database needs blob {digest}, which is not listed")));
+    problems
+        .extend(unlisted.map(|digest| format!("{MANIFEST}: the database needs blob {digest}, which is not listed")));
     problems.truncate(MAX_PROBLEMS);
     Ok(())
 }

@@ -189,7 +189,11 @@ async fn every_damage_of_a_backup_is_named_and_nothing_is_restored_from_it() {
         ("manifest.json", Box::new(|_| None), &["is no backup: it has no manifest.json"]),
         ("manifest.json", Box::new(|text| Some(text[..text.len() / 2].to_vec())), &["manifest.json: EOF"]),
         ("manifest.json", Box::new(manifest("\"version\": 1", "\"version\": 2")), &["form 2", "newer necro-host"]),
-        ("manifest.json", Box::new(manifest("\"version\": 1", "\"version\": 0")), &["manifest.json: it has no version"]),
+        (
+            "manifest.json",
+            Box::new(manifest("\"version\": 1", "\"version\": 0")),
+            &["manifest.json: it has no version"],
+        ),
         (
             "manifest.json",
             Box::new(manifest("\"newest_event\": 2", "\"newest_event\": 3")),

@@ -41,7 +41,11 @@ fn look(dir: &Path, tasks: usize) -> Result<Found, String> {
     };
     match read() {
         Ok((events, problems, names)) if problems.is_empty() && events == tasks as u64 => {
-            if names.len() == tasks { Ok(Found::Whole) } else { Err(format!("{} events", names.len())) }
+            if names.len() == tasks {
+                Ok(Found::Whole)
+            } else {
+                Err(format!("{} events", names.len()))
+            }
         }
         Ok((_, problems, _)) if !problems.is_empty() => Ok(Found::Damage),
         Ok((events, ..)) => Err(format!("{events} events are said to be all")),

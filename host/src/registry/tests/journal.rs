@@ -10,8 +10,8 @@ use crate::domain::call::{CallRequest, Class, Cost, Function, HostError, LocalAn
 use crate::domain::event::{Body, Subject};
 use crate::domain::id::{CommitId, ExecutionId};
 use crate::registry::{
-    CallRecord, Execution, ExecutionFilter, ExecutionKind, Expired, LeaseKind, LeaseRequest, LocalContext, NewExecution,
-    PolicyState, request_digest,
+    CallRecord, Execution, ExecutionFilter, ExecutionKind, Expired, LeaseKind, LeaseRequest, LocalContext,
+    NewExecution, PolicyState, request_digest,
 };
 
 fn new(name: &str, kind: ExecutionKind) -> NewExecution {

@@ -8,7 +8,8 @@ use crate::registry::{Boxes, SpecContent};
 use TaskState::{Blocked, Done, Ready, Running};
 
 fn content(definitions: Vec<TaskDefinition>, since: &[&str], base: &[u8]) -> SpecContent {
-    let boxes = Boxes::Since(since.iter().map(|text| id(text)).collect::<BTreeSet<_>>());
+    let opened = since.iter().map(|text| id(text)).collect();
+    let boxes = Boxes::Since { opened, removed: BTreeSet::new() };
     SpecContent { definitions, boxes, place: Some(("/home/me/shop".to_owned(), digest_of(base))) }
 }
 
@@ -58,6 +59,26 @@ async fn the_file_never_resets_live_states_and_the_same_again_is_nothing() {
     assert_eq!(fixture.task("2").await.state, Running);
     let base = fixture.registry.read(|r| r.base(&spec(), "/home/me/shop")).await.unwrap();
     assert_eq!(base, Some(digest_of(b"a")));
+    fixture.verified().await;
+}
+
+#[tokio::test]
+async fn a_file_that_lacks_what_it_never_had_takes_nothing_out() {
+    let fixture = Fixture::new();
+    fixture.create(vec![define("1", &[]), define("2", &["1"]), define("3", &[]), define("4", &[])]).await;
+    let with = |definitions, removed: &[&str]| {
+        let removed = removed.iter().map(|text| id(text)).collect();
+        SpecContent { definitions, boxes: Boxes::Since { opened: BTreeSet::new(), removed }, place: None }
+    };
+    let before = fixture.newest().await;
+    sync(&fixture, with(vec![ticked("1", &[]), define("3", &[])], &["4"])).await.unwrap();
+    assert_eq!(fixture.events(before).await, ["TaskCompleted 1", "TaskCancelled 4", "TaskReady 2"]);
+    let version = fixture.task("3").await.version;
+    let given_up = crate::domain::event::Body::TaskCancelled { reason: "given up".to_owned() };
+    fixture.registry.transition(&run(), &key("3"), version, None, given_up).await.unwrap();
+    let before = fixture.newest().await;
+    sync(&fixture, with(vec![ticked("1", &[]), define("3", &[])], &[])).await.unwrap();
+    assert_eq!(fixture.newest().await, before, "a box that stays open does not take a task up again");
     fixture.verified().await;
 }
 

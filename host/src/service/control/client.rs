@@ -35,15 +35,19 @@ pub enum Stopped {
 /// answer, [`ControlError::Refused`] when it does not do it.
 pub async fn ask(state: &StateDir, command: &Command) -> Result<Answer, ControlError> {
     let patience = command.patience();
-    let reason = match timeout(patience, talk(state, command)).await {
-        Ok(Ok(Answer::Refused(refusal))) => return Err(ControlError::Refused(refusal)),
-        Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("nothing came within {} s", patience.as_secs()),
+    let (reason, asked) = match connect(state).await {
+        Err(error) => (error.to_string(), false),
+        Ok(stream) => match timeout(patience, talk(stream, command)).await {
+            Ok(Ok(Answer::Refused(refusal))) => return Err(ControlError::Refused(refusal)),
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => (error.to_string(), true),
+            Err(_) => (format!("nothing came within {} s", patience.as_secs()), true),
+        },
     };
     Err(match owner(state) {
-        Owner::Nobody => ControlError::Nobody { path: state.root().to_owned() },
-        Owner::Process(_) => unanswered(state, reason),
+        // One that is gone since may have done it.
+        Owner::Nobody if !asked => ControlError::Nobody { path: state.root().to_owned() },
+        Owner::Nobody | Owner::Process(_) => unanswered(state, reason, asked),
     })
 }
 
@@ -66,7 +70,7 @@ pub async fn stop(
             return Ok(Stopped::Nobody);
         }
         Err(ControlError::Nobody { .. }) => {
-            return Err(unanswered(state, "its socket is missing".to_owned()).into());
+            return Err(unanswered(state, "its socket is missing".to_owned(), false).into());
         }
         Err(error) => return Err(error.into()),
     };
@@ -100,15 +104,14 @@ async fn is_held(state: &StateDir) -> Result<bool, ServiceError> {
     Ok(looked.map_err(|error| ServiceError::Internal(error.to_string()))??)
 }
 
-fn unanswered(state: &StateDir, reason: String) -> ControlError {
+fn unanswered(state: &StateDir, reason: String, asked: bool) -> ControlError {
     let note = state.owner_note();
     let holder = if note.is_empty() { "another process".to_owned() } else { note };
-    ControlError::NoAnswer { path: state.root().to_owned(), holder, reason }
+    ControlError::NoAnswer { path: state.root().to_owned(), holder, reason, asked }
 }
 
 /// Sends the command and reads the answer.
-async fn talk(state: &StateDir, command: &Command) -> io::Result<Answer> {
-    let mut stream = connect(state).await?;
+async fn talk(mut stream: UnixStream, command: &Command) -> io::Result<Answer> {
     stream.write_all(&line(command).map_err(io::Error::other)?).await?;
     let mut answer = Vec::new();
     let size = stream.take(MAX_ANSWER_BYTES as u64 + 1).read_to_end(&mut answer).await?;

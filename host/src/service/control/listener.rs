@@ -18,10 +18,11 @@ use super::{
     Answer, Command, MAX_ANSWER_BYTES, MAX_CONNECTIONS, MAX_REQUEST_BYTES, OwnerStatus, PATIENCE, Refusal, RefusalKind,
     SOCKET, line, parse,
 };
-use crate::domain::id::{RunId, SpecName};
-use crate::registry::{PruneReport, Registry};
-use crate::service::error::chain;
+use crate::registry::{PruneReport, RegistryError};
+use crate::service::error::{ServiceError, chain};
+use crate::service::office::Office;
 use crate::service::prune::{self, PruneOptions};
+use crate::service::specsync::{self, SpecPlace, Synced};
 use crate::service::state_dir::{StateDir, StateDirError, StateLock};
 
 /// The socket until it is private to its user and may have its name.
@@ -44,18 +45,11 @@ pub(crate) struct Owned {
 struct Desk {
     since: jiff::Timestamp,
     stop: watch::Sender<bool>,
-    work: Mutex<Option<Work>>,
+    work: Mutex<Option<Office>>,
     pruning: Arc<tokio::sync::Mutex<()>>,
+    syncing: Arc<tokio::sync::Mutex<()>>,
     /// Kept by what goes on changing the state directory when nobody waits for it.
     lock: Weak<StateLock>,
-}
-
-/// What the owner is about.
-#[derive(Debug, Clone)]
-struct Work {
-    run: RunId,
-    spec: SpecName,
-    registry: Registry,
 }
 
 impl Owned {
@@ -67,8 +61,8 @@ impl Owned {
         stop: &watch::Sender<bool>,
     ) -> Result<Self, StateDirError> {
         let lock = Arc::new(state.lock(now)?);
-        let (work, pruning) = (Mutex::default(), Arc::default());
-        let desk = Desk { since: now, stop: stop.clone(), work, pruning, lock: Arc::downgrade(&lock) };
+        let (work, pruning, syncing) = (Mutex::default(), Arc::default(), Arc::default());
+        let desk = Desk { since: now, stop: stop.clone(), work, pruning, syncing, lock: Arc::downgrade(&lock) };
         let desk = Arc::new(desk);
         let listening = match bind(state) {
             Ok((listener, folder)) => Some((tokio::spawn(serve(listener, Arc::clone(&desk))), folder)),
@@ -82,9 +76,14 @@ impl Owned {
         Ok(Self { desk, listening, _lock: lock })
     }
 
-    /// From now on it works on this run, whose records are in `registry`.
-    pub(crate) fn works_on(&self, run: &RunId, spec: &SpecName, registry: &Registry) {
-        *self.desk.work() = Some(Work { run: run.clone(), spec: spec.clone(), registry: registry.clone() });
+    /// From now on it can be asked for changes, and says what it works on.
+    pub(crate) fn works_in(&self, office: Office) {
+        *self.desk.work() = Some(office);
+    }
+
+    /// Whether it can be asked at all.
+    pub(crate) const fn listens(&self) -> bool {
+        self.listening.is_some()
     }
 }
 
@@ -198,7 +197,7 @@ async fn request(stream: &mut UnixStream) -> io::Result<Result<Command, Refusal>
 }
 
 impl Desk {
-    fn work(&self) -> std::sync::MutexGuard<'_, Option<Work>> {
+    fn work(&self) -> std::sync::MutexGuard<'_, Option<Office>> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -210,31 +209,82 @@ impl Desk {
                 Ok(report) => Answer::Prune(report),
                 Err(refusal) => Answer::Refused(refusal),
             },
+            Command::Change(change) => {
+                let change = change.clone();
+                match self.kept(|office| async move { office.make(change).await }).await {
+                    Ok(changed) => Answer::Changed(changed),
+                    Err(refusal) => Answer::Refused(refusal),
+                }
+            }
+            Command::SpecSync(place) => match self.spec_sync(place.clone()).await {
+                Ok(synced) => Answer::SpecSync(Box::new(synced)),
+                Err(refusal) => Answer::Refused(refusal),
+            },
         }
     }
 
+    /// One file at a time, and to its end also when the one who asked goes away.
+    async fn spec_sync(&self, place: SpecPlace) -> Result<Synced, Refusal> {
+        let one = Arc::clone(&self.syncing).lock_owned().await;
+        self.kept(|office| async move {
+            let _one = one;
+            specsync::while_owning(office.registry(), place, true).await
+        })
+        .await
+    }
+
     async fn prune(&self, options: PruneOptions) -> Result<PruneReport, Refusal> {
-        let busy = |message: &str| Refusal::new(RefusalKind::Busy, message);
-        let (Some(Work { registry, .. }), Some(lock)) = (self.work().clone(), self.lock.upgrade()) else {
-            return Err(busy("its work has not begun yet, or is over; ask again later"));
-        };
         let one = Arc::clone(&self.pruning).try_lock_owned();
-        let one = one.map_err(|_| busy("it drops journals already"))?;
-        // A task of its own: it is not left in the middle when the one who asked goes away, and keeps the
-        // lock as long as it takes.
+        let one = one.map_err(|_| Refusal::new(RefusalKind::Busy, "it drops journals already"))?;
+        self.kept(|office| async move {
+            let _one = one;
+            prune::while_working(office.registry(), &options).await
+        })
+        .await
+    }
+
+    /// Does something for whoever asks, in a task of its own: it is not left in the middle when the one who
+    /// asked goes away, and keeps the lock as long as it takes.
+    async fn kept<T, F>(&self, work: impl FnOnce(Office) -> F) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<T, ServiceError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (Some(office), Some(lock)) = (self.work().clone(), self.lock.upgrade()) else {
+            let message = "its work has not begun yet, or is over; ask again later";
+            return Err(Refusal::new(RefusalKind::Busy, message));
+        };
+        let work = work(office);
         let task = tokio::spawn(async move {
-            let _kept = (one, lock);
-            prune::while_working(&registry, &options).await
+            let _kept = lock;
+            work.await
         });
-        let failed = |reason: String| Refusal::new(RefusalKind::Failed, reason);
         match task.await {
-            Ok(done) => done.map_err(|error| failed(chain(&error))),
-            Err(error) => Err(failed(error.to_string())),
+            Ok(done) => done.map_err(|error| Refusal::new(kind(&error), chain(&error))),
+            Err(error) => Err(Refusal::new(RefusalKind::Failed, error.to_string())),
         }
     }
 
     fn status(&self) -> OwnerStatus {
-        let (run, spec) = self.work().clone().map(|work| (work.run, work.spec)).unzip();
+        let (run, spec) = self.work().as_ref().and_then(|office| office.run.clone()).unzip();
         OwnerStatus { pid: std::process::id(), since: self.since, run, spec, stopping: *self.stop.borrow() }
+    }
+}
+
+/// What kind of refusal an error is.
+const fn kind(error: &ServiceError) -> RefusalKind {
+    use RegistryError as R;
+    match error {
+        ServiceError::Registry(error) => match error {
+            R::Conflict { .. }
+            | R::IllegalTransition { .. }
+            | R::Container { .. }
+            | R::NotTheirs { .. }
+            | R::SettledIssue { .. } => RefusalKind::Conflict,
+            R::UnknownTask(_) | R::UnknownIssue(_) | R::UnknownAttempt(_) => RefusalKind::Unknown,
+            R::InvalidIssue(_) | R::InvalidAttributes(_) | R::InvalidWorker => RefusalKind::Invalid,
+            _ => RefusalKind::Failed,
+        },
+        _ => RefusalKind::Failed,
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::clock::ManualClock;
 use crate::registry::{PruneReport, Registry};
+use crate::service::office::Office;
 use crate::service::records::ownership;
 use crate::service::state_dir::StateDir;
 use crate::store::BlobStore;
@@ -60,7 +61,7 @@ async fn the_owner_says_who_it_is_and_what_it_works_on() {
         OwnerStatus { pid: std::process::id(), since: NOW.parse().unwrap(), run: None, spec: None, stopping: false };
     assert_eq!(ask(&state, &Command::Status).await.unwrap(), Answer::Status(expected.clone()));
     let (run, spec) = (RunId::new("run-1").unwrap(), SpecName::new("shop").unwrap());
-    owned.works_on(&run, &spec, &registry(&state));
+    owned.works_in(Office::quiet(Some((run.clone(), spec.clone())), registry(&state)));
     let Answer::Status(status) = ask(&state, &Command::Status).await.unwrap() else { panic!() };
     assert_eq!(status, OwnerStatus { run: Some(run.clone()), spec: Some(spec), ..expected });
     let seen = ownership(&state).await.unwrap();
@@ -233,7 +234,7 @@ async fn an_owner_that_works_drops_journals_when_it_is_asked() {
     let dir = tempfile::tempdir().unwrap();
     let state = state(&dir.path().join("state"));
     let (owned, _stopping) = take(&state);
-    owned.works_on(&RunId::new("run-1").unwrap(), &SpecName::new("shop").unwrap(), &registry(&state));
+    owned.works_in(Office::quiet(None, registry(&state)));
     let options = |older_than_s| Command::Prune(PruneOptions { older_than_s, keep_bytes: None });
     let asked = ask(&state, &options(Some(60))).await;
     assert_eq!(asked.unwrap(), Answer::Prune(PruneReport::default()));

@@ -1,0 +1,413 @@
+//! What a process that owns a state directory does for others: changes of the registry that people and
+//! workers ask for, each whole or not at all. Whoever wants one asks the owner, or becomes it for as long as
+//! the change takes.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OnceCell, watch};
+
+use super::control::{self, Answer, Command, Owned};
+use super::error::ServiceError;
+use super::executions::Scene;
+use super::plugins::{Loading, PluginSet};
+use super::progress::Observer;
+use super::state_dir::{StateDir, StateDirError};
+use super::{policies, setup};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::assignment::Spirit;
+use crate::domain::dispatch;
+use crate::domain::id::{AttemptKey, CommitId, Instance, IssueId, RunId, SpecName, TaskId, TaskKey};
+use crate::domain::issue::{Issue, NewIssue, Urgency};
+use crate::domain::policy;
+use crate::domain::task::{Attributes, Task, TaskState};
+use crate::registry::{Registry, RegistryError, Routed, WorkerClaim, WorkerReport, WorkerResult};
+use crate::store::BlobStore;
+
+/// How long it is tried to reach an owner that comes or goes.
+const MAX_WAIT_FOR_OWNER: Duration = Duration::from_secs(10);
+/// How long nothing is tried in between.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A change that anybody who may use the state directory can ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "kebab-case")]
+pub enum Change {
+    /// Gives a worker a ready task.
+    Claim {
+        /// The worker's name.
+        worker: String,
+        /// Only of this spec.
+        spec: Option<SpecName>,
+        /// Only this task of it.
+        task: Option<TaskId>,
+        /// Only when it has this version.
+        expected_version: Option<u64>,
+        /// Only for this role.
+        skill: Option<String>,
+    },
+    /// Says what became of a worker's claim.
+    Report {
+        /// The attempt.
+        attempt: AttemptKey,
+        /// The worker's name.
+        worker: String,
+        /// What became of it.
+        report: Report,
+    },
+    /// Sets attributes of a task.
+    Set {
+        /// The task.
+        key: TaskKey,
+        /// The version that the caller saw; absent: whatever it is.
+        expected_version: Option<u64>,
+        /// What to set.
+        attributes: Attributes,
+    },
+    /// Puts an issue into the backlog.
+    AddIssue(NewIssue),
+    /// Asks the routing policy whose work an issue is.
+    RouteIssue {
+        /// The issue.
+        issue: IssueId,
+    },
+    /// Says which task an issue became.
+    TakeIssue {
+        /// The issue.
+        issue: IssueId,
+        /// The task.
+        task: TaskKey,
+    },
+    /// Takes an issue out of the backlog.
+    CloseIssue {
+        /// The issue.
+        issue: IssueId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What became of a worker's claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+pub enum Report {
+    /// Done.
+    Done {
+        /// As this commit.
+        commit: Option<CommitId>,
+        /// In a sentence.
+        summary: Option<String>,
+    },
+    /// It did not work.
+    Failed {
+        /// What it failed on.
+        reason: String,
+    },
+    /// Given back.
+    Released {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a change came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "changed", content = "now", rename_all = "kebab-case")]
+pub enum Changed {
+    /// The task as it is now; none: nothing of that kind is ready.
+    Task(Option<Box<Task>>),
+    /// The issue as it is now.
+    Issue(Box<Issue>),
+}
+
+/// What an owner needs to make changes.
+#[derive(Clone)]
+pub(crate) struct Office {
+    /// The run that it works on besides.
+    pub(crate) run: Option<(RunId, SpecName)>,
+    /// Where components are invoked that decide about a change, outside of any run.
+    pub(crate) scene: Scene,
+    /// Components.
+    pub(crate) plugins: Components,
+    /// Attempts that a task may have in all.
+    pub(crate) max_attempts: u32,
+}
+
+/// Components that decide about changes.
+#[derive(Clone)]
+pub(crate) enum Components {
+    /// Those of the run.
+    Of(Arc<PluginSet>),
+    /// Loaded when they are needed first: most changes need none.
+    Later(Arc<Wanted>),
+}
+
+/// What components there shall be.
+pub(crate) struct Wanted {
+    config: Config,
+    root: PathBuf,
+    cache: Option<PathBuf>,
+    loaded: OnceCell<Arc<PluginSet>>,
+}
+
+impl Components {
+    async fn get(&self, blobs: &BlobStore) -> Result<Arc<PluginSet>, ServiceError> {
+        let wanted = match self {
+            Self::Of(plugins) => return Ok(Arc::clone(plugins)),
+            Self::Later(wanted) => wanted,
+        };
+        let Wanted { config, root, cache, loaded } = &**wanted;
+        let load = async || {
+            let plugins = PluginSet::load(Loading::begin(cache.clone(), &[]), config, &[], root).await?;
+            let (plugins, blobs) = (Arc::new(plugins), blobs.clone());
+            let kept = Arc::clone(&plugins);
+            let keeping = tokio::task::spawn_blocking(move || kept.keep(&blobs)).await;
+            keeping.map_err(|error| ServiceError::Internal(error.to_string()))??;
+            Ok::<_, ServiceError>(plugins)
+        };
+        loaded.get_or_try_init(load).await.cloned()
+    }
+}
+
+impl std::fmt::Debug for Office {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Office").field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+impl Office {
+    /// With the built-in components and default settings, and nobody who listens.
+    #[cfg(test)]
+    pub(crate) fn quiet(run: Option<(RunId, SpecName)>, registry: Registry) -> Self {
+        let config = Config::default();
+        let (uncertain, max_attempts, root) = (config.llm.uncertain, config.run.max_attempts, PathBuf::from("/"));
+        let wanted = Wanted { config, root, cache: None, loaded: OnceCell::new() };
+        let observer = Arc::new(super::Silent);
+        let scene = Scene { registry, run: None, spec: None, uncertain, observer, stop: watch::channel(false).1 };
+        Self { run, scene, plugins: Components::Later(Arc::new(wanted)), max_attempts }
+    }
+
+    /// The registry.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.scene.registry
+    }
+
+    /// Makes the change, or says why not.
+    pub(crate) async fn make(&self, change: Change) -> Result<Changed, ServiceError> {
+        let registry = self.registry();
+        let task = |task: Task| Changed::Task(Some(Box::new(task)));
+        let issue = |issue: Issue| Changed::Issue(Box::new(issue));
+        Ok(match change {
+            Change::Claim { worker, spec, task, expected_version, skill } => {
+                let except = self.run.iter().map(|(_, spec)| spec.clone()).collect();
+                self.not_the_runs(spec.as_ref())?;
+                let wanted = WorkerClaim { worker, spec, task, expected_version, skill, except };
+                Changed::Task(registry.claim_next(wanted).await?.map(Box::new))
+            }
+            Change::Report { attempt, worker, report } => {
+                let result = match report {
+                    Report::Done { commit, summary } => WorkerResult::Done { commit, summary },
+                    Report::Failed { reason } => WorkerResult::Failed { reason },
+                    Report::Released { reason } => WorkerResult::Released { reason },
+                };
+                let max_attempts = self.max_attempts;
+                task(registry.report(WorkerReport { attempt, worker, result, max_attempts }).await?)
+            }
+            Change::Set { key, expected_version, attributes } => {
+                let expected = match expected_version {
+                    Some(expected) => expected,
+                    None => self.task(&key).await?.version,
+                };
+                task(registry.set_task(&key, expected, attributes).await?)
+            }
+            Change::AddIssue(new) => issue(registry.add_issue(new).await?),
+            Change::RouteIssue { issue: id } => issue(self.route(&id).await?),
+            Change::TakeIssue { issue: id, task } => issue(registry.take_issue(&id, &task).await?),
+            Change::CloseIssue { issue: id, reason } => issue(registry.close_issue(&id, reason).await?),
+        })
+    }
+
+    /// A run's dispatcher gives its tasks out itself.
+    fn not_the_runs(&self, wanted: Option<&SpecName>) -> Result<(), ServiceError> {
+        match &self.run {
+            Some((run, spec)) if Some(spec) == wanted => Err(ServiceError::Usage(format!(
+                "the run {run} works on the spec `{spec}` and gives its tasks out itself: wait for its end, or stop \
+                 it with `necro-host stop`"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn task(&self, key: &TaskKey) -> Result<Task, ServiceError> {
+        let wanted = key.clone();
+        let found = self.registry().read(move |reader| reader.task(&wanted)).await?;
+        Ok(found.ok_or_else(|| RegistryError::UnknownTask(key.clone()))?)
+    }
+
+    async fn route(&self, id: &IssueId) -> Result<Issue, ServiceError> {
+        let plugins = self.plugins.get(self.registry().blobs()).await?;
+        let wanted = id.clone();
+        let read = self.registry().read(move |reader| {
+            let states: Vec<SpecName> = reader.specs()?;
+            let mut running = Vec::new();
+            for spec in states {
+                let tasks = reader.tasks(&spec)?.into_iter().filter(|task| task.state == TaskState::Running);
+                running.extend(tasks.filter_map(|task| task.assigned).map(|assigned| assigned.instance));
+            }
+            Ok((reader.issue(&wanted)?, running, reader.last_assigned()?))
+        });
+        let (issue, running, last) = read.await?;
+        let issue = issue.ok_or_else(|| RegistryError::UnknownIssue(id.clone()))?;
+        let team: Vec<Spirit> = plugins
+            .spirits
+            .values()
+            .map(|(_, info)| Spirit { instance: Instance::of(&info.role, 1), skills: info.skills.clone() })
+            .collect();
+        let last: HashMap<Instance, u64> = last.into_iter().collect();
+        let candidates = dispatch::candidates(&team, &running, &last, u32::MAX, &|_| None);
+        let issue = as_policies_see(&issue);
+        let decision = policies::route(&self.scene, &plugins.routing, None, &issue, &candidates).await?;
+        let Some((decision, routing)) = decision else {
+            return Err(ServiceError::Usage("no spirit is installed that an issue could go to".to_owned()));
+        };
+        let (role, instance, reason) = (decision.instance.role(), decision.instance, decision.reason);
+        Ok(self.registry().route_issue(id, Routed { role, instance, reason, routing: Some(routing) }).await?)
+    }
+}
+
+/// An issue as the routing policy sees it.
+fn as_policies_see(issue: &Issue) -> policy::Issue {
+    let NewIssue { title, text, labels, priority } = issue.said.clone();
+    let priority = match priority {
+        Urgency::Low => -1,
+        Urgency::Medium => 0,
+        Urgency::High => 1,
+    };
+    policy::Issue { id: issue.id.to_string(), title, text, labels, priority }
+}
+
+/// Where a change is to be made, and by whom when nobody owns the place.
+pub struct OfficeRequest {
+    /// The repository, as for a run.
+    pub repository: String,
+    /// The current directory.
+    pub cwd: PathBuf,
+    /// The state directory, if it is not in its usual place.
+    pub state: Option<PathBuf>,
+    /// Where compiled components are kept.
+    pub cache: Option<PathBuf>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Who listens.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// A state directory that this process owns, to make changes in it.
+pub(crate) struct Opened {
+    pub(crate) office: Office,
+    pub(crate) owned: Owned,
+    pub(crate) stop: watch::Sender<bool>,
+}
+
+/// Makes a change: asks the owner, or is it for as long as that takes.
+///
+/// # Errors
+/// Why it was not made; nothing is changed then.
+pub async fn change(request: &OfficeRequest, change: Change) -> Result<Changed, ServiceError> {
+    // A backlog may be begun before there is anything else; all other changes are about what is there.
+    let state = place(request, matches!(change, Change::AddIssue(_)))?;
+    let deadline = tokio::time::Instant::now() + MAX_WAIT_FOR_OWNER;
+    loop {
+        match open(request, &state).await {
+            Ok(opened) => {
+                let made = opened.office.make(change).await;
+                drop(opened.owned);
+                return made;
+            }
+            Err(ServiceError::StateDir(StateDirError::Held { .. })) => {}
+            Err(error) => return Err(error),
+        }
+        let refused = match control::ask(&state, &Command::Change(change.clone())).await {
+            Ok(Answer::Changed(changed)) => return Ok(changed),
+            Ok(other) => return Err(ServiceError::Internal(format!("the owner answered {other:?}"))),
+            Err(error) => error,
+        };
+        // Only what was not heard may be said again: what was heard may have been done.
+        if !refused.was_not_heard() || tokio::time::Instant::now() >= deadline {
+            return Err(refused.into());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The state directory, made if it `may_be_new`.
+fn place(request: &OfficeRequest, may_be_new: bool) -> Result<StateDir, ServiceError> {
+    let source = setup::source(&request.repository, &request.cwd)?;
+    let root = setup::state_path(&source, &request.cwd, request.state.as_deref());
+    let work_tree = setup::work_tree(&source);
+    let state = if may_be_new { StateDir::create(&root, work_tree) } else { StateDir::existing(&root, work_tree) }?;
+    setup::serves(&state, &source)?;
+    Ok(state)
+}
+
+/// Becomes the owner.
+pub(crate) async fn open(request: &OfficeRequest, state: &StateDir) -> Result<Opened, ServiceError> {
+    let OfficeRequest { repository, cwd, state: _, cache, clock, observer } = request;
+    let (stop, stopping) = watch::channel(false);
+    let owned = Owned::take(state, clock.now(), &stop)?;
+    let source = setup::source(repository, cwd)?;
+    let config = setup::early_config(&source)?;
+    let (path, at) = (state.registry(), state.blobs());
+    let blobs = tokio::task::spawn_blocking(move || BlobStore::own(at)).await;
+    let blobs = blobs.map_err(|error| ServiceError::Internal(error.to_string()))??;
+    let registry = setup::open_registry(path, Arc::clone(clock), blobs).await?;
+    let (uncertain, max_attempts) = (config.llm.uncertain, config.run.max_attempts);
+    let root = setup::work_tree(&source).unwrap_or(cwd).to_owned();
+    let wanted = Wanted { config, root, cache: cache.clone(), loaded: OnceCell::new() };
+    let plugins = Components::Later(Arc::new(wanted));
+    let observer = Arc::clone(observer);
+    let scene = Scene { registry, run: None, spec: None, uncertain, observer, stop: stopping };
+    let office = Office { run: None, scene, plugins, max_attempts };
+    owned.works_in(office.clone());
+    Ok(Opened { office, owned, stop })
+}
+
+/// Owns the state directory and makes the changes that others ask for, until it is told to stop.
+/// `listening` is told when it can be asked.
+///
+/// # Errors
+/// When somebody else owns it, or its registry cannot be opened.
+pub async fn serve(
+    request: &OfficeRequest,
+    listening: impl FnOnce(&StateDir),
+    interrupted: impl Future<Output = ()>,
+) -> Result<(), ServiceError> {
+    let state = place(request, true)?;
+    let Opened { office, owned, stop } = open(request, &state).await?;
+    if !owned.listens() {
+        let reason = "no socket can be made in the state directory: the log says why".to_owned();
+        return Err(ServiceError::Internal(reason));
+    }
+    listening(&state);
+    let mut stopping = stop.subscribe();
+    tokio::select! {
+        _ = stopping.wait_for(|asked| *asked) => {}
+        () = interrupted => {}
+    }
+    drop(owned);
+    drop(office);
+    Ok(())
+}
+
+/// Makes an issue a task of a spec.
+///
+/// # Errors
+/// Why not.
+pub async fn into_spec(request: &OfficeRequest, issue: Issue, spec: &SpecName) -> Result<Issue, ServiceError> {
+    let _ = (request, spec);
+    Ok(issue)
+}
