@@ -205,9 +205,7 @@ pub(crate) async fn close(owned: Owned, registry: Registry) -> Result<(), Servic
 pub(crate) fn made(at: &At) -> Result<StateDir, ServiceError> {
     let source = setup::source(&at.repository, &at.cwd)?;
     let path = setup::state_path(&source, &at.cwd, at.state.as_deref());
-    let state = StateDir::create(&path, setup::work_tree(&source))?;
-    setup::serves(&state, &source)?;
-    Ok(state)
+    Ok(StateDir::create(&path, setup::work_tree(&source))?)
 }
 
 pub(crate) fn reader(state: &StateDir) -> Result<Reader, ServiceError> {
