@@ -2,10 +2,12 @@
 //! right exit code, and not a byte changed.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 
 use rusqlite::Connection;
 
-use crate::place::Place;
+use crate::place::{Ended, Place};
 use crate::recorded::record;
 
 const DATABASE: &str = "r/.necro/registry.db";
@@ -102,22 +104,65 @@ fn a_full_disk_is_called_one_and_costs_nothing_that_was_there() {
     }
 }
 
+/// Runs the binary as somebody who is not root and has no right to write into the state directory; `None` where
+/// that cannot be arranged.
+fn without_rights(place: &Place, args: &[&str]) -> Option<Ended> {
+    const NOBODY: u32 = 65_534;
+    let mut command = place.command("r", args);
+    if rustix::process::geteuid().is_root() {
+        for path in place.fingerprint("").into_keys().chain([place.path("")]) {
+            std::os::unix::fs::lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    for (path, _) in place.fingerprint("r/.necro").into_iter().chain([(place.path("r/.necro"), Vec::new())]) {
+        let mode = if path.is_dir() { 0o555 } else { 0o444 };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let output = match command.output() {
+        // The folder in which the binary was built is root's own.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return None,
+        output => output.unwrap(),
+    };
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Some(Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) })
+}
+
 #[test]
 fn a_state_directory_that_cannot_be_written_can_be_read_and_says_why_not_more() {
-    use std::os::unix::fs::PermissionsExt as _;
-    if rustix::process::geteuid().is_root() {
-        eprintln!("skipped: nothing is read-only for root");
-        return;
+    for with_log in [false, true] {
+        let place = Place::new();
+        record(&place);
+        if with_log {
+            // As a killed process leaves it, without the file that SQLite makes beside the two.
+            let copy = place.path("copy");
+            fs::create_dir(&copy).unwrap();
+            let conn = Connection::open(place.path(DATABASE)).unwrap();
+            conn.execute_batch("PRAGMA wal_autocheckpoint = 0; UPDATE leases SET holder = holder; VACUUM;").unwrap();
+            for name in ["registry.db", "registry.db-wal"] {
+                fs::copy(place.path(&format!("r/.necro/{name}")), copy.join(name)).unwrap();
+            }
+            drop(conn);
+            for name in ["registry.db", "registry.db-wal"] {
+                fs::rename(copy.join(name), place.path(&format!("r/.necro/{name}"))).unwrap();
+            }
+            let _ = fs::remove_file(place.path("r/.necro/registry.db-shm"));
+            assert!(fs::metadata(place.path("r/.necro/registry.db-wal")).unwrap().len() > 0);
+        }
+        let Some(tasks) = without_rights(&place, &["tasks"]) else {
+            eprintln!("skipped: the binary is where only root may start it");
+            return;
+        };
+        let before = place.fingerprint("r/.necro");
+        assert!(tasks.done().contains("Release"));
+        for args in
+            [&["registry", "verify"][..], &["registry", "backup", "../saved"], &["registry", "export", "../out"]]
+        {
+            without_rights(&place, args).unwrap().done();
+        }
+        for args in [&["registry", "rebuild"][..], &["registry", "backup"], &["lock", "release", "x"]] {
+            without_rights(&place, args).unwrap().refused(3, &[".necro", "ermission denied"]);
+        }
+        assert!(place.fingerprint("r/.necro") == before, "something was written");
     }
-    let place = Place::new();
-    record(&place);
-    let state = place.path("r/.necro");
-    let mode = |mode| fs::set_permissions(&state, fs::Permissions::from_mode(mode)).unwrap();
-    mode(0o555);
-    place.run("r", &["tasks"]).done();
-    place.run("r", &["registry", "verify"]).done();
-    place.run("r", &["registry", "backup", "../saved"]).done();
-    let refused = place.run("r", &["registry", "rebuild"]);
-    mode(0o755);
-    assert_eq!(refused.code, Some(3), "{refused:?}");
 }

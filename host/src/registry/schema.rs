@@ -409,6 +409,17 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, RegistryError> {
             let uri = format!("file:{}?immutable=1", percent_encoded(path));
             open(Path::new(&uri), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?
         }
+        // With one, SQLite needs a file beside it, which cannot be made there.
+        Err(cannot @ (RegistryError::CannotOpen { .. } | RegistryError::ReadOnly)) if path.is_file() => {
+            let folder = tempfile::tempdir().map_err(|_| cannot.clone())?;
+            let copy = folder.path().join("registry.db");
+            let copied = fs::copy(path, &copy).and_then(|_| fs::copy(log_of(path), log_of(&copy)));
+            copied.map_err(|_| cannot)?;
+            make_writable(&copy)?;
+            let conn = connect(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            let found = recognise(&conn)?;
+            upgraded_copy(&conn, found)?
+        }
         other => other?,
     };
     conn.pragma_update(None, "query_only", true)?;
@@ -543,9 +554,24 @@ fn recognise(conn: &Connection) -> Result<i64, RegistryError> {
 
 /// Whether no write-ahead log with something in it stands beside the database.
 fn is_alone(path: &Path) -> bool {
+    path.is_file() && fs::metadata(log_of(path)).map_or(true, |meta| meta.len() == 0)
+}
+
+/// The write-ahead log of a database.
+fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    path.is_file() && fs::metadata(PathBuf::from(log)).map_or(true, |meta| meta.len() == 0)
+    log.into()
+}
+
+/// A copy of a file that cannot be written cannot be written either, until this.
+fn make_writable(path: &Path) -> Result<(), RegistryError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    for file in [path.to_owned(), log_of(path)] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))
+            .map_err(|error| RegistryError::CannotOpen { path: file, reason: error.to_string() })?;
+    }
+    Ok(())
 }
 
 fn percent_encoded(path: &Path) -> String {

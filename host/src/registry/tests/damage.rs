@@ -2,7 +2,6 @@
 //! their log, newer, foreign. What is wrong is said, and nothing is changed.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -130,21 +129,6 @@ fn nothing_is_upgraded_cleared_or_begun_in_a_database_of_a_newer_program() {
     let words = refused.to_string();
     assert!(words.contains("schema 4") && words.contains("knows 3") && words.contains("newer necro-host"), "{words}");
     assert!(fs::read(&path).unwrap() == before);
-}
-
-#[test]
-fn a_read_only_directory_is_said_to_be_one() {
-    if rustix::process::geteuid().is_root() {
-        eprintln!("skipped: nothing is read-only for root");
-        return;
-    }
-    let (dir, clock, before) = filled(3);
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o555)).unwrap();
-    fs::set_permissions(database(dir.path()), fs::Permissions::from_mode(0o444)).unwrap();
-    let refused = open(dir.path(), &clock);
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    assert!(matches!(refused, Err(RegistryError::ReadOnly)), "{refused:?}");
-    assert!(fs::read(database(dir.path())).unwrap() == before);
 }
 
 #[tokio::test]
