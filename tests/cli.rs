@@ -5,8 +5,12 @@
 
 #[path = "cli/bad_input.rs"]
 mod bad_input;
+#[path = "cli/damage.rs"]
+mod damage;
 #[path = "cli/earlier.rs"]
 mod earlier;
+#[path = "cli/exchange.rs"]
+mod exchange;
 #[path = "support/golden.rs"]
 mod golden;
 #[path = "support/guests.rs"]
@@ -25,3 +29,5 @@ mod specs;
 mod sync;
 #[path = "cli/upkeep.rs"]
 mod upkeep;
+#[path = "cli/vault.rs"]
+mod vault;

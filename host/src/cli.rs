@@ -6,6 +6,7 @@ mod completions;
 mod display;
 mod doctor;
 mod events;
+mod exchange;
 mod graph;
 mod init;
 mod issue;
@@ -17,6 +18,7 @@ mod open;
 mod out;
 mod plugin;
 mod prune;
+mod registry;
 mod replay;
 mod report;
 mod run;
@@ -85,6 +87,8 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
         Command::Plugin(PluginCommand::Ls { json }) => plugin::ls(json, out)?,
         Command::Plugin(PluginCommand::Inspect { plugin, json }) => plugin::inspect(plugin, json, out).await?,
         Command::Prune(args) => prune::run(args, out).await?,
+        Command::Registry(command) => return registry::run(command, out).await,
+        Command::Lock(command) => registry::lock(command, out).await?,
         Command::Init(args) => init::run(args).await?,
         Command::Completions { shell } => completions::run(shell)?,
     }

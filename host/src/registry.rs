@@ -5,10 +5,12 @@
 //! Not here: the decisions themselves (`domain`), and whatever happens outside the database.
 
 mod append;
+mod backup;
 mod body;
 mod conditions;
 mod definition;
 mod error;
+mod exchange;
 mod filter;
 mod find;
 mod issues;
@@ -28,6 +30,7 @@ mod seal;
 mod tasks;
 mod upcast;
 mod verify;
+mod waiting;
 mod worker;
 mod writer;
 
@@ -38,7 +41,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::domain::event::{Body, Event, Subject};
@@ -48,18 +51,20 @@ use crate::domain::task::{Attributes, Task, TaskDefinition};
 use crate::failpoint;
 use crate::store::{BlobStore, Ids};
 
+pub use backup::{BackedUp, BackupError, BackupStep, Checked, OnStep, Restored, back_up, check_backup, restore};
 pub use body::{canonical, request_digest};
 pub use error::RegistryError;
+pub use exchange::{Adjusted, Exported, Imported, MAX_IMPORTED_EVENTS, SpecImport};
 pub use filter::{Cursor, TaskFilter, TaskSort};
 pub use issues::Routed;
 pub use journal::{Execution, NewExecution, PolicyState};
-pub use lease::{LeaseRequest, MAX_LEASE};
+pub use lease::{Expired, LeaseRequest, MAX_LEASE};
 pub use local::LocalContext;
 pub use prune::{PruneChoice, PruneReport, PrunedRun, shrink};
 pub use reader::Reader;
 pub use records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
-    FindingRecord, Gate, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
+    FindingRecord, Gate, HeldLock, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
 pub use reopen::CUT_OFF;
 pub use tasks::{Boxes, Claim, MAX_TASKS, SpecContent};
@@ -92,7 +97,7 @@ impl Registry {
         let writer = Writer::start(schema::open_writer(path)?, clock.clone())?;
         let readers = Arc::new(Readers::new(path, blobs.clone()));
         let ids = Ids::new(clock.clone());
-        let shared = Arc::new(Shared { writer, blobs, ids, clock, released: Notify::new() });
+        let shared = Arc::new(Shared { writer, blobs, ids, clock, waiting: Arc::default() });
         Ok(Self { shared, readers })
     }
 
@@ -301,7 +306,7 @@ impl Registry {
         let id = id.to_owned();
         let released = self.shared.writer.run(move |tx| lease::release(tx.conn, &id));
         let released = failpoint::awaiting("lease", "release", released).await;
-        self.shared.released.notify_waiters();
+        self.shared.waiting.changed.notify_waiters();
         released
     }
 
@@ -313,7 +318,19 @@ impl Registry {
         let holder = holder.to_owned();
         let released = self.shared.writer.run(move |tx| lease::release_of(tx.conn, &holder));
         let released = failpoint::awaiting("lease", "release-all", released).await;
-        self.shared.released.notify_waiters();
+        self.shared.waiting.changed.notify_waiters();
+        released
+    }
+
+    /// Gives back the lock of this name, which is `<workspace>/<name>`. One whose holder is at work only with
+    /// `force`. `None` when nobody has it.
+    ///
+    /// # Errors
+    /// [`RegistryError::Held`] names the holder that is at work.
+    pub async fn release_lock(&self, name: &str, force: bool) -> Result<Option<Lease>, RegistryError> {
+        let name = name.to_owned();
+        let released = self.shared.writer.run(move |tx| lease::release_lock(tx.conn, &name, force)).await;
+        self.shared.waiting.changed.notify_waiters();
         released
     }
 

@@ -11,6 +11,7 @@ pub mod demo;
 mod dispatcher;
 mod doctor;
 mod error;
+pub mod exchange;
 mod executions;
 mod gate;
 mod integration;
@@ -40,6 +41,7 @@ pub mod specsync;
 mod state_dir;
 mod tape;
 mod taskset;
+pub mod vault;
 mod workshop;
 
 pub use alone::go_on_alone;

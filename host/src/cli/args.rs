@@ -1,6 +1,7 @@
 //! The command line's grammar: commands, flags, their help and examples.
 
 mod query;
+mod registry;
 mod sync;
 mod upkeep;
 mod work;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use query::{EventsArgs, GraphArgs, GraphFormat, Sort, TasksArgs};
+pub(crate) use registry::{AtArgs, LockCommand, RegistryCommand};
 pub(crate) use sync::SyncArgs;
 pub(crate) use upkeep::{PruneArgs, StopArgs};
 pub(crate) use work::{Held, IssueCommand, ServeArgs, TaskAt, TaskCommand};
@@ -110,6 +112,12 @@ pub(crate) enum Command {
     Plugin(PluginCommand),
     /// Drop the journals of runs that are over, by age or size, and what nothing names any more.
     Prune(PruneArgs),
+    /// Prove the registry, mend it, save it and restore it.
+    #[command(subcommand)]
+    Registry(RegistryCommand),
+    /// List locks of spirits, or give one back.
+    #[command(subcommand)]
+    Lock(LockCommand),
     /// Check git, key, model, gate and disk.
     Doctor(DoctorArgs),
     /// Write a commented `necro.toml`.

@@ -178,6 +178,9 @@ fn what(body: &Body) -> String {
         Body::IssueAdded { issue, title, priority, .. } => format!("{issue} ({priority}): {title}"),
         Body::IssueRouted { issue, instance, reason, .. } => format!("{issue} to {instance}: {reason}"),
         Body::IssueTaken { issue } => format!("was {issue}"),
+        Body::TasksetImported { version, .. } => format!("brought in as version {version}"),
+        Body::TaskImported { facts, state, .. } => format!("{state}: {}", facts.title),
+        Body::EventImported { kind, at, .. } => format!("{kind} of {}", words::when(*at)),
         Body::IssueClosed { issue, reason } => format!("{issue}: {reason}"),
     }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::style::Style;
 use super::{neutral, out};
+use crate::registry::BackupError;
 use crate::service::control::ControlError;
 use crate::service::{ServiceError, StateDirError, Trouble, chain};
 use crate::workspace::SourceError;
@@ -49,6 +50,12 @@ fn hint(error: &ServiceError) -> Option<&'static str> {
         }
         ServiceError::StateDir(StateDirError::Missing { .. }) => {
             Some("`necro-host run` makes one; --repo or --state say where to look")
+        }
+        ServiceError::Backup(BackupError::Occupied { .. }) => {
+            Some("--force puts the backup in its place and keeps the old one beside it; --state DIR restores elsewhere")
+        }
+        ServiceError::Backup(BackupError::Unsound { .. }) => {
+            Some("`necro-host registry verify` names all of it; `necro-host registry rebuild` mends tables")
         }
         ServiceError::Source(SourceError::DetachedHead { .. }) => Some("--base BRANCH names it"),
         ServiceError::Spec { .. } => Some("`necro-host spec check` lists all that it finds"),

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::call::Cost;
+use super::exchange::Fields;
 use super::id::{
     AttemptKey, CommitId, Digest, ExecutionId, Instance, IssueId, Role, RunId, SlotId, SpecName, TaskId, TaskKey,
 };
@@ -339,6 +340,41 @@ pub enum Body {
         /// Why.
         reason: String,
     },
+    /// A spec was brought in from another registry's files; its events and tasks follow.
+    TasksetImported {
+        /// Its version there.
+        version: u64,
+        /// When it was made.
+        created_at: jiff::Timestamp,
+        /// When it was changed.
+        updated_at: jiff::Timestamp,
+        /// Its other fields.
+        rest: Fields,
+    },
+    /// A task came along with it.
+    TaskImported {
+        /// What it is.
+        facts: Facts,
+        /// What of that nobody's tasks.md says.
+        set: Attributes,
+        /// Where it stands here.
+        state: TaskState,
+        /// When it was made.
+        created_at: jiff::Timestamp,
+        /// When it was changed.
+        updated_at: jiff::Timestamp,
+        /// Its other fields.
+        rest: Fields,
+    },
+    /// Something had happened there.
+    EventImported {
+        /// Its name.
+        kind: String,
+        /// When it had happened.
+        at: jiff::Timestamp,
+        /// All that was recorded of it.
+        line: Fields,
+    },
 }
 
 /// What changed about a task besides its state.
@@ -415,6 +451,9 @@ impl Body {
             Self::IssueRouted { .. } => "IssueRouted",
             Self::IssueTaken { .. } => "IssueTaken",
             Self::IssueClosed { .. } => "IssueClosed",
+            Self::TasksetImported { .. } => "TasksetImported",
+            Self::TaskImported { .. } => "TaskImported",
+            Self::EventImported { .. } => "EventImported",
         }
     }
 }

@@ -52,6 +52,7 @@ fn check(conn: &Connection, subject: &Subject, body: &Body) -> Result<(), Regist
         }
         Body::TaskUpdated { change: TaskChange::DefinitionChanged { .. } } => Err(wrong(body.name(), "create_tasks")),
         Body::TaskUpdated { change: TaskChange::AttributesSet { .. } } => Err(wrong(body.name(), "set_task")),
+        Body::TasksetImported { .. } | Body::EventImported { .. } => Err(wrong(body.name(), "import")),
         Body::SpecSynced { .. } => Err(wrong(body.name(), "sync")),
         Body::IssueAdded { .. } | Body::IssueRouted { .. } | Body::IssueTaken { .. } | Body::IssueClosed { .. } => {
             Err(wrong(body.name(), "the method for issues"))

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use rusqlite::ErrorCode;
 
 use crate::domain::artifact::InvalidArtifact;
-use crate::domain::id::{ArtifactUri, AttemptKey, ExecutionId, IssueId, RunId, TaskId, TaskKey};
+use crate::domain::id::{ArtifactUri, AttemptKey, ExecutionId, IssueId, RunId, SpecName, TaskId, TaskKey};
 use crate::domain::task::TaskState;
+use crate::domain::waits::Wait;
 use crate::failpoint::DiskFull;
 use crate::store::BlobError;
 
@@ -85,6 +86,9 @@ pub enum RegistryError {
         /// What it names.
         missing: TaskId,
     },
+    /// The spec is known already: nothing is brought in over it.
+    #[error("the spec {0} is in the registry already")]
+    SpecExists(SpecName),
     /// Two tasks with one number.
     #[error("task {0} is defined twice")]
     DuplicateTask(TaskId),
@@ -168,6 +172,13 @@ pub enum RegistryError {
         /// Until when, if it is not renewed.
         expires_at: Timestamp,
     },
+    /// Waiting for the lock would never end: its holder waits, directly or not, for the one who asks.
+    #[error("waiting would never end: {}", circle_text(circle))]
+    Deadlock {
+        /// Who waits for which lock, beginning with the one who asked; each lock is held by the next, and the
+        /// last one by the first.
+        circle: Vec<Wait>,
+    },
     /// No such lease; it ran out and was taken, or was released.
     #[error("lease {0} is not held any more")]
     LostLease(String),
@@ -223,6 +234,15 @@ pub enum RegistryError {
     Closed,
 }
 
+fn circle_text(circle: &[Wait]) -> String {
+    let next = circle.iter().cycle().skip(1);
+    let steps = circle.iter().zip(next).map(|(wait, next)| match circle.len() {
+        1 => format!("{} has {} already", wait.holder, wait.lock),
+        _ => format!("{} waits for {}, which {} has", wait.holder, wait.lock, next.holder),
+    });
+    steps.collect::<Vec<_>>().join("; ")
+}
+
 fn arrows(path: &[TaskId]) -> String {
     path.iter().map(TaskId::as_str).collect::<Vec<_>>().join(" → ")
 }
@@ -246,6 +266,10 @@ impl From<DiskFull> for RegistryError {
 impl From<rusqlite::Error> for RegistryError {
     fn from(error: rusqlite::Error) -> Self {
         use rusqlite::Error;
+        // Every statement is ours: one that does not fit finds other tables than we have made.
+        if let Error::SqlInputError { msg, .. } = &error {
+            return Self::Damaged(format!("its tables are not what they should be: {msg}"));
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full,
             Some(ErrorCode::ReadOnly) => Self::ReadOnly,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::domain::call::{CallRequest, Cost, Function};
@@ -19,6 +19,7 @@ use super::parts;
 use super::records::ExecutionKind;
 use super::rows::time_text;
 use super::seal;
+use super::waiting::Waiting;
 use super::writer::{Tx, Writer};
 
 /// Observations that wait for the next record at most; then they are written on their own.
@@ -71,8 +72,8 @@ pub(super) struct Shared {
     pub(super) blobs: BlobStore,
     pub(super) ids: Ids,
     pub(super) clock: Arc<dyn Clock>,
-    /// Somebody gave a lease back.
-    pub(super) released: Notify,
+    /// Who waits for locks.
+    pub(super) waiting: Arc<Waiting>,
 }
 
 /// The journal of one execution, open for writing. Clones write to the same one.

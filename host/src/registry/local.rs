@@ -11,15 +11,17 @@ use crate::domain::call::{CallRequest, HostError, LocalAnswer, LocalEffect};
 use crate::domain::event::{Body, Subject, TaskChange};
 use crate::domain::id::{AttemptKey, Instance, RunId};
 use crate::domain::task::ArtifactRef;
+use crate::domain::waits::Wait;
 use crate::failpoint;
 
 use super::append::task_exists;
 use super::error::RegistryError;
 use super::journal::{Execution, answer_local};
-use super::lease::{self, LeaseRequest};
+use super::lease::{self, Expired, LeaseRequest};
 use super::query;
 use super::records::LeaseKind;
 use super::rows::time_text;
+use super::waiting::Seat;
 use super::writer::Tx;
 
 /// Longest note, in bytes.
@@ -62,7 +64,9 @@ enum Prepared {
 impl Execution {
     /// Carries a local effect out and records it with its answer, all durable on return. The answer
     /// in the journal has the form `{"Ok": answer}` or `{"Err": error}`. A lock that is taken is
-    /// waited for, within the effect's own bound and a minute at most; only the last try is recorded.
+    /// waited for, within the effect's own bound and a minute at most; only the last try is recorded. Those
+    /// who wait get it in the order in which they came; one that would wait for itself, because the lock's
+    /// holder waits for something that it has, is refused at once.
     ///
     /// # Errors
     /// When it cannot be recorded: then there was no effect either. What the guest did wrong is
@@ -79,15 +83,16 @@ impl Execution {
         };
         let prepared = self.prepare(effect, context).await?;
         let deadline = tokio::time::Instant::now() + wait;
+        let place = self.shared.waiting.place();
         loop {
-            let released = self.shared.released.notified();
+            let released = self.shared.waiting.changed.notified();
             tokio::pin!(released);
             released.as_mut().enable();
             let last = tokio::time::Instant::now() >= deadline;
-            match self.attempt_local(&call, &prepared, context, last).await {
+            match self.attempt_local(&call, &prepared, context, (last, place.seat())).await {
                 Err(RegistryError::Held { .. }) if !last => {}
                 Ok(Ok(LocalAnswer::Done)) if matches!(prepared, Ok(Prepared::Release(_))) => {
-                    self.shared.released.notify_waiters();
+                    self.shared.waiting.changed.notify_waiters();
                     return Ok(Ok(LocalAnswer::Done));
                 }
                 answered => return answered,
@@ -103,7 +108,7 @@ impl Execution {
         call: &CallRequest,
         prepared: &Result<Prepared, HostError>,
         context: &LocalContext,
-        last: bool,
+        (last, seat): (bool, Seat),
     ) -> Result<Result<LocalAnswer, HostError>, RegistryError> {
         let mut progress = self.lock().await;
         let entry = self.entry(&progress, call)?;
@@ -113,7 +118,7 @@ impl Execution {
         let write = self.write(&mut progress, Some(entry), move |tx| {
             let answer = match prepared {
                 Err(refused) => Err(refused),
-                Ok(prepared) => carry_out(tx, run.as_ref(), &context, prepared, last)?,
+                Ok(prepared) => carry_out(tx, run.as_ref(), &context, prepared, (last, &seat))?,
             };
             let recorded = serde_json::to_value(&answer).map_err(|e| RegistryError::Database(e.to_string()))?;
             answer_local(tx, &id, sequence, &recorded)?;
@@ -144,7 +149,7 @@ impl Execution {
                     name: format!("{}/{name}", context.workspace),
                     holder: context.attempt.to_string(),
                     ttl: Duration::from_millis(ttl_ms),
-                    take_expired: true,
+                    expired: Expired::TakenFromTheDead,
                 };
                 Ok(Prepared::Acquire { request, id: self.shared.ids.text() })
             }
@@ -185,7 +190,7 @@ fn carry_out(
     run: Option<&RunId>,
     context: &LocalContext,
     prepared: Prepared,
-    last: bool,
+    waiter: (bool, &Seat),
 ) -> Result<Answer, RegistryError> {
     match prepared {
         Prepared::Note(text) => {
@@ -201,11 +206,7 @@ fn carry_out(
         }
         Prepared::Send { message, text, receiver } => send(tx, run, context, &message, &text, &receiver),
         Prepared::Receive => receive(tx, context),
-        Prepared::Acquire { request, id } => match lease::acquire(tx, id, request) {
-            Ok(lease) => Ok(Ok(LocalAnswer::Lease(lease.id))),
-            Err(held @ RegistryError::Held { .. }) if last => Ok(Err(HostError::Conflict(held.to_string()))),
-            Err(error) => Err(error),
-        },
+        Prepared::Acquire { request, id } => acquire(tx, id, request, waiter),
         Prepared::Release(id) => {
             match lease::by_id(tx.conn, &id)? {
                 Some(lease) if lease.holder != context.attempt.to_string() => {
@@ -217,6 +218,33 @@ fn carry_out(
             };
             Ok(Ok(LocalAnswer::Done))
         }
+    }
+}
+
+/// Takes a lock, or says that it is to be waited for: [`RegistryError::Held`], unless this is the `last` try.
+fn acquire(
+    tx: &Tx<'_>,
+    id: String,
+    request: LeaseRequest,
+    (last, seat): (bool, &Seat),
+) -> Result<Answer, RegistryError> {
+    let wait = Wait::new(request.holder.as_str(), request.name.as_str());
+    // Whoever does not wait any longer takes what is free, whoever else is there.
+    let earlier = if last { None } else { seat.earlier(&wait.lock) };
+    let held = match earlier {
+        None => match lease::acquire(tx, id, request) {
+            Ok(lease) => return Ok(Ok(LocalAnswer::Lease(lease.id))),
+            Err(held @ RegistryError::Held { .. }) => held,
+            Err(error) => return Err(error),
+        },
+        Some(holder) => RegistryError::Held { name: wait.lock.clone(), holder, expires_at: tx.now() },
+    };
+    let holder_of = |lock: &str| Ok(lease::by_name(tx.conn, LeaseKind::Lock, lock)?.map(|lease| lease.holder));
+    match seat.wait(wait, holder_of) {
+        Err(circle @ RegistryError::Deadlock { .. }) => Ok(Err(HostError::Conflict(circle.to_string()))),
+        Err(error) => Err(error),
+        Ok(()) if last => Ok(Err(HostError::Conflict(held.to_string()))),
+        Ok(()) => Err(held),
     }
 }
 

@@ -18,7 +18,10 @@ pub(super) fn apply(conn: &Connection, event: &Event) -> Result<(), RegistryErro
         Body::RunStarted { .. } | Body::RunResumed { .. } | Body::TeamAssembled { .. } | Body::RunFinished { .. } => {
             run(conn, event)
         }
-        Body::TaskCreated { facts, state } => create(conn, event, facts, *state),
+        Body::TaskCreated { facts, state } => {
+            let born = Born { state: *state, set: &Attributes::default(), times: (event.time, event.time) };
+            create(conn, event, facts, born)
+        }
         Body::TaskUpdated { change } => update(conn, event, change),
         Body::TaskReady { from: _, last_failure } => {
             enter(conn, event, TaskState::Ready, (last_failure.as_deref(), None))
@@ -69,9 +72,16 @@ pub(super) fn apply(conn: &Connection, event: &Event) -> Result<(), RegistryErro
         Body::IssueAdded { .. } | Body::IssueRouted { .. } | Body::IssueTaken { .. } | Body::IssueClosed { .. } => {
             issue(conn, event)
         }
-        Body::SlotAllocated { .. } | Body::SlotReleased { .. } | Body::PROpened { .. } | Body::PRMerged { .. } => {
-            Ok(())
+        Body::TaskImported { facts, set, state, created_at, updated_at, rest: _ } => {
+            let born = Born { state: *state, set, times: (*created_at, *updated_at) };
+            create(conn, event, facts, born)
         }
+        Body::SlotAllocated { .. }
+        | Body::SlotReleased { .. }
+        | Body::PROpened { .. }
+        | Body::PRMerged { .. }
+        | Body::TasksetImported { .. }
+        | Body::EventImported { .. } => Ok(()),
     }
 }
 
@@ -158,14 +168,23 @@ fn run(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
     }
 }
 
-fn create(conn: &Connection, event: &Event, facts: &Facts, state: TaskState) -> Result<(), RegistryError> {
+/// How a task comes into being.
+struct Born<'b> {
+    state: TaskState,
+    set: &'b Attributes,
+    /// Made and changed.
+    times: (jiff::Timestamp, jiff::Timestamp),
+}
+
+fn create(conn: &Connection, event: &Event, facts: &Facts, born: Born<'_>) -> Result<(), RegistryError> {
+    let Born { state, set, times } = born;
     let (spec, task) = task_of(event)?;
     let Facts { title, text, optional, depends, skill, requirements, priority, metadata, container } = facts;
     one(
         conn,
         "INSERT INTO tasks (spec, task, title, text, optional, depends, skill, requirements, priority, container,
                             state, version, attempts, created_at, updated_at, metadata, attributes, ordinal)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 1, 0, ?12, ?12, ?13, ?14, ?15)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 1, 0, ?12, ?16, ?13, ?14, ?15)",
         (
             spec.as_str(),
             task.as_str(),
@@ -178,10 +197,11 @@ fn create(conn: &Connection, event: &Event, facts: &Facts, state: TaskState) -> 
             priority,
             container,
             state.as_str(),
-            time_text(event.time),
+            time_text(times.0),
             json_text(metadata)?,
-            json_text(&Attributes::default())?,
+            json_text(set)?,
             task.ordinal(),
+            time_text(times.1),
         ),
     )?;
     depend(conn, spec, task, depends)

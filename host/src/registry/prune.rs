@@ -21,6 +21,7 @@ use super::error::RegistryError;
 use super::rows::time_text;
 use super::writer::Tx;
 use super::{Reader, Registry, schema};
+pub(super) use plan::named;
 use plan::{Plan, plan};
 
 /// Calls, bodies or items that go in one transaction.

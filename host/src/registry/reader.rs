@@ -18,7 +18,7 @@ use super::error::RegistryError;
 use super::filter::{Cursor, TaskFilter};
 use super::records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
-    FindingRecord, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
+    FindingRecord, HeldLock, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
 use super::{find, issues, lease, query, schema, verify};
 
@@ -230,6 +230,11 @@ impl Reader {
         lease::all(&self.conn, kind)
     }
 
+    /// All locks by name, and what is known of their holders at `now`.
+    pub fn locks(&self, now: Timestamp) -> Result<Vec<HeldLock>, RegistryError> {
+        lease::locks(&self.conn, now)
+    }
+
     /// Leases that have run out at `now` and were not given back.
     pub fn expired_leases(&self, now: Timestamp) -> Result<Vec<Lease>, RegistryError> {
         lease::expired(&self.conn, now)
@@ -242,7 +247,17 @@ impl Reader {
 
     /// Rebuilds the projections from the log beside the live ones and compares every row.
     pub fn verify(&self) -> Result<VerifyReport, RegistryError> {
-        verify::compare(&self.conn)
+        self.verify_telling(&mut |_, _| {})
+    }
+
+    /// The same; `seen` is told how many events of how many were read.
+    pub fn verify_telling(&self, seen: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, RegistryError> {
+        verify::compare(&self.conn, seen)
+    }
+
+    /// What SQLite finds wrong with the database's pages, indices and constraints; empty when nothing is.
+    pub fn check_file(&self) -> Result<Vec<String>, RegistryError> {
+        verify::check_file(&self.conn)
     }
 }
 

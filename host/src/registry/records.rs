@@ -393,6 +393,18 @@ pub struct Lease {
     pub expires_at: Timestamp,
 }
 
+/// A lock that somebody has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeldLock {
+    /// It.
+    #[serde(flatten)]
+    pub lease: Lease,
+    /// Its time is over.
+    pub expired: bool,
+    /// Its holder is an attempt that is at work, or can be gone on with: nobody takes the lock from it.
+    pub at_work: bool,
+}
+
 /// A Spirit Protocol message as it was delivered, or waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MessageRecord {
@@ -413,11 +425,13 @@ pub struct VerifyReport {
     pub rows: u64,
     /// What differs, at most [`VerifyReport::MAX`] of them.
     pub differences: Vec<String>,
+    /// How many differ besides.
+    pub more: u64,
 }
 
 impl VerifyReport {
     /// Most differences that are listed.
-    pub const MAX: usize = 100;
+    pub const MAX: usize = 200;
 
     /// Whether the projections are what the log says.
     #[must_use]

@@ -48,6 +48,9 @@ CREATE TRIGGER events_have_no_gaps BEFORE INSERT ON events
     BEGIN SELECT RAISE(ABORT, 'the event log is append only and has no gaps'); END;
 ";
 
+/// The triggers of [`LOG`].
+pub(super) const LOG_TRIGGERS: [&str; 3] = ["events_never_change", "events_never_go", "events_have_no_gaps"];
+
 /// Tables that are functions of the log alone, with their primary keys.
 pub(super) const PROJECTED: [(&str, &str); 9] = [
     ("runs", "id"),
@@ -371,23 +374,32 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, RegistryError> {
         Ok(_) => {}
         Err(_) => create(path)?,
     }
+    let alone = is_alone(path);
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let found = recognise(&conn)?;
     if conn.is_readonly(rusqlite::MAIN_DB)? {
         return Err(RegistryError::ReadOnly);
     }
+    if alone {
+        refuse_cut(path, &conn)?;
+    }
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     upgrade(&conn, found)?;
     conn.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(conn)
 }
 
 /// Opens an existing database for reading only.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, RegistryError> {
     let open = |path: &Path, flags: OpenFlags| {
+        let alone = is_alone(path);
         let conn = connect(path, flags)?;
         let found = recognise(&conn)?;
+        if alone {
+            refuse_cut(path, &conn)?;
+        }
         if found == SCHEMA_VERSION { Ok(conn) } else { upgraded_copy(&conn, found) }
     };
     let conn = match open(path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
@@ -396,6 +408,17 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, RegistryError> {
         Err(RegistryError::CannotOpen { .. } | RegistryError::ReadOnly) if is_alone(path) => {
             let uri = format!("file:{}?immutable=1", percent_encoded(path));
             open(Path::new(&uri), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?
+        }
+        // With one, SQLite needs a file beside it, which cannot be made there.
+        Err(cannot @ (RegistryError::CannotOpen { .. } | RegistryError::ReadOnly)) if path.is_file() => {
+            let folder = tempfile::tempdir().map_err(|_| cannot.clone())?;
+            let copy = folder.path().join("registry.db");
+            let copied = fs::copy(path, &copy).and_then(|_| fs::copy(log_of(path), log_of(&copy)));
+            copied.map_err(|_| cannot)?;
+            make_writable(&copy)?;
+            let conn = connect(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            let found = recognise(&conn)?;
+            upgraded_copy(&conn, found)?
         }
         other => other?,
     };
@@ -447,7 +470,8 @@ pub(super) fn scratch() -> Result<Connection, RegistryError> {
     Ok(conn)
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, RegistryError> {
+/// Opens a database of whatever kind, as it is.
+pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, RegistryError> {
     let cannot = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::CannotOpen) => {
             RegistryError::CannotOpen { path: path.to_owned(), reason: error.to_string() }
@@ -457,6 +481,8 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, RegistryError> {
     let conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(cannot)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // What turns out to be damaged is closed as it was found.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     // The first read finds out whether this is a database at all.
     conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(cannot)?;
@@ -501,6 +527,17 @@ fn make(path: &Path) -> Result<(), RegistryError> {
     }
 }
 
+/// Refuses a file that ends within a page, which SQLite takes for one that ends with zeros.
+fn refuse_cut(path: &Path, conn: &Connection) -> Result<(), RegistryError> {
+    let page: u64 = conn.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    match fs::metadata(path) {
+        Ok(found) if found.len() % page.max(1) != 0 => {
+            Err(RegistryError::Damaged(format!("{} ends in the middle of a page", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Gives the number of the schema, one that this program can work with.
 fn recognise(conn: &Connection) -> Result<i64, RegistryError> {
     let application: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
@@ -517,9 +554,24 @@ fn recognise(conn: &Connection) -> Result<i64, RegistryError> {
 
 /// Whether no write-ahead log with something in it stands beside the database.
 fn is_alone(path: &Path) -> bool {
+    path.is_file() && fs::metadata(log_of(path)).map_or(true, |meta| meta.len() == 0)
+}
+
+/// The write-ahead log of a database.
+fn log_of(path: &Path) -> PathBuf {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
-    path.is_file() && fs::metadata(PathBuf::from(log)).map_or(true, |meta| meta.len() == 0)
+    log.into()
+}
+
+/// A copy of a file that cannot be written cannot be written either, until this.
+fn make_writable(path: &Path) -> Result<(), RegistryError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    for file in [path.to_owned(), log_of(path)] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))
+            .map_err(|error| RegistryError::CannotOpen { path: file, reason: error.to_string() })?;
+    }
+    Ok(())
 }
 
 fn percent_encoded(path: &Path) -> String {

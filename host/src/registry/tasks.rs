@@ -83,6 +83,7 @@ pub(super) fn transition(tx: &mut Tx<'_>, change: Transition) -> Result<Task, Re
         body @ (Body::TaskCompleted { .. } | Body::TaskFailed { .. } | Body::TaskCancelled { .. }) => body,
         Body::TaskAssigned { .. } => return Err(wrong("TaskAssigned", "claim")),
         Body::TaskCreated { .. } => return Err(wrong("TaskCreated", "create_tasks")),
+        Body::TaskImported { .. } => return Err(wrong("TaskImported", "import")),
         other => return Err(wrong(other.name(), "append")),
     };
     let to = state_after(&body).ok_or_else(|| wrong(body.name(), "append"))?;
@@ -117,7 +118,7 @@ fn graph_state(conn: &Connection, key: &TaskKey) -> Result<TaskState, RegistryEr
 /// The state that `body` leads to; none for an event that changes no state.
 pub(super) const fn state_after(body: &Body) -> Option<TaskState> {
     match body {
-        Body::TaskCreated { state, .. } => Some(*state),
+        Body::TaskCreated { state, .. } | Body::TaskImported { state, .. } => Some(*state),
         Body::TaskReady { .. } => Some(TaskState::Ready),
         Body::TaskBlocked { .. } | Body::TaskReopened { .. } => Some(TaskState::Blocked),
         Body::TaskAssigned { .. } => Some(TaskState::Running),
@@ -140,7 +141,9 @@ pub(super) const fn state_after(body: &Body) -> Option<TaskState> {
         | Body::IssueAdded { .. }
         | Body::IssueRouted { .. }
         | Body::IssueTaken { .. }
-        | Body::IssueClosed { .. } => None,
+        | Body::IssueClosed { .. }
+        | Body::TasksetImported { .. }
+        | Body::EventImported { .. } => None,
     }
 }
 

@@ -1,9 +1,12 @@
 //! The registry against real SQLite files in temporary directories.
 
+mod backup;
+mod damage;
 mod files;
 mod find;
 mod issues;
 mod journal;
+mod locks;
 mod log;
 mod model;
 mod sync;

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::control::ControlError;
+use super::exchange::ExchangeError;
 use super::state_dir::StateDirError;
 use crate::artifact::ArtifactError;
 use crate::config::ConfigError;
@@ -13,7 +14,7 @@ use crate::domain::id::InvalidId;
 use crate::llm::config::LlmConfigError;
 use crate::plugin::capability::JournalError;
 use crate::plugin::{EngineError, ExecutionError, LoadError};
-use crate::registry::RegistryError;
+use crate::registry::{BackupError, RegistryError};
 use crate::sandbox::SandboxError;
 use crate::store::BlobError;
 use crate::workspace::{GitError, LandError, SourceError, WorkspaceError};
@@ -51,6 +52,10 @@ pub enum ServiceError {
     Land(#[from] LandError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
     #[error(transparent)]
     Blob(#[from] BlobError),
     #[error(transparent)]
@@ -134,6 +139,13 @@ impl ServiceError {
                 StateDirError::Missing { .. } | StateDirError::Held { .. } | StateDirError::Refused { .. },
             )
             | Self::Control(ControlError::Nobody { .. })
+            | Self::Backup(
+                BackupError::Exists { .. }
+                | BackupError::NotABackup { .. }
+                | BackupError::Newer { .. }
+                | BackupError::Occupied { .. },
+            )
+            | Self::Exchange(ExchangeError::Nothing { .. } | ExchangeError::Exists { .. })
             | Self::Config(_)
             | Self::Source(_)
             | Self::Plugin(_)
@@ -149,7 +161,12 @@ impl ServiceError {
             | Self::Engine(_)
             | Self::Io { .. } => Trouble::Environment,
             Self::Workspace(WorkspaceError::DiskFull { .. } | WorkspaceError::Git(GitError::DiskFull { .. }))
-            | Self::Registry(RegistryError::Full | RegistryError::ReadOnly) => Trouble::Environment,
+            | Self::Registry(RegistryError::Full | RegistryError::ReadOnly)
+            | Self::Backup(
+                BackupError::Registry(RegistryError::Full | RegistryError::ReadOnly)
+                | BackupError::Blob(_)
+                | BackupError::Io { .. },
+            ) => Trouble::Environment,
             Self::Interrupted => Trouble::Interrupted,
             Self::Record(ExecutionError::Journal { source: JournalError::Unwritable { full: true, .. }, .. }) => {
                 Trouble::Environment
@@ -160,6 +177,8 @@ impl ServiceError {
             | Self::Workspace(_)
             | Self::Land(_)
             | Self::Registry(_)
+            | Self::Backup(_)
+            | Self::Exchange(_)
             | Self::Host(_)
             | Self::Internal(_) => Trouble::Work,
         }

@@ -9,7 +9,7 @@ use super::runner::Ran;
 use super::workshop::Workshop;
 use crate::domain::event::{Body, Subject};
 use crate::domain::id::{AttemptKey, CommitId, SlotId};
-use crate::registry::{LeaseKind, LeaseRequest};
+use crate::registry::{Expired, LeaseKind, LeaseRequest};
 use crate::workspace::{Rescue, Slot, SlotPool, TreeId};
 
 /// How long a slot's lease lasts without a sign of life; an attempt's wall limit is shorter.
@@ -53,7 +53,7 @@ async fn leased(
             ttl: LEASE,
             // This process owns the state directory, and the pool says that the slot is free:
             // whoever the registry still names is gone.
-            take_expired: true,
+            expired: Expired::Taken,
         })
         .await?;
     let event = Body::SlotAllocated { slot: slot.id().clone(), holder: holder.clone() };

@@ -101,6 +101,33 @@ impl BlobStore {
         }
     }
 
+    /// The blobs in `root`, for reading only: a folder that is missing has none.
+    #[must_use]
+    pub fn open_existing(root: impl Into<PathBuf>) -> Self {
+        Self { root: Arc::new(root.into()), deciding: Arc::default() }
+    }
+
+    /// Puts a blob, verified, into `other` as well: with `link` as a second name of the same file, where the file
+    /// system has that, and as a copy otherwise. The name of a link becomes durable with its folder. Gives
+    /// the blob's size, and whether it is a link.
+    ///
+    /// # Errors
+    /// Those of [`BlobStore::get`] and [`BlobStore::put`].
+    pub fn share(&self, digest: &Digest, other: &Self, link: bool) -> Result<(u64, bool), BlobError> {
+        let bytes = self.get(digest)?;
+        let size = bytes.len() as u64;
+        let path = other.path(digest);
+        let linked = || {
+            fs::create_dir_all(path.parent()?).ok()?;
+            fs::hard_link(self.path(digest), &path).ok()
+        };
+        if link && linked().is_some() {
+            return Ok((size, true));
+        }
+        other.put(&bytes)?;
+        Ok((size, false))
+    }
+
     /// Stores `bytes`; durable on return. Bytes that are present already are not written again, but their
     /// file counts as new for [`BlobStore::remove`].
     ///

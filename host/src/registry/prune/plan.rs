@@ -93,6 +93,23 @@ pub(super) fn plan(
     Ok(Plan { doomed: marks.scratch, runs, report })
 }
 
+/// Every digest that the registry names, in the table `marks`: those of artifacts, jobs and events, and all that
+/// a journal says. Not every one is a blob's.
+pub(in super::super) fn named(conn: &Connection, blobs: &BlobStore) -> Answer<Connection> {
+    let mut marks = Marks::new(conn, blobs)?;
+    marks.others()?;
+    let (free, kept) = runs(conn)?;
+    for run in free.iter().map(|run| Some(run.id.as_str())).chain(kept.iter().map(Option::as_deref)) {
+        marks.run(run, RANK_KEPT)?;
+    }
+    let mut statement = conn.prepare("SELECT body FROM events")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        marks.form(text(row, 0)?, RANK_KEPT)?;
+    }
+    Ok(marks.scratch)
+}
+
 impl Candidate {
     fn told(self) -> Option<PrunedRun> {
         let Self { run, executions, calls, bytes, rows: _ } = self;

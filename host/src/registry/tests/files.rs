@@ -104,19 +104,79 @@ async fn a_full_disk_fails_the_request_and_loses_nothing() {
 #[tokio::test]
 async fn verify_finds_every_kind_of_difference_and_rebuild_mends_it() {
     let fixture = Fixture::new();
-    fixture.create(vec![define("1", &[]), define("2", &["1"])]).await;
+    fixture.create(vec![define("1", &[]), define("2", &["1"]), define("3", &["1"])]).await;
     let tamper =
-        |sql: &'static str| fixture.registry.shared.writer.run(move |tx| Ok(tx.conn.execute(sql, []).map(|_| ())?));
-    for sql in [
-        "UPDATE tasks SET state = 'done' WHERE task = '1'",
-        "DELETE FROM dependencies",
-        "INSERT INTO notes (seq, time, author, text) VALUES (99, '', '', '')",
+        |sql: &'static str| fixture.registry.shared.writer.run(move |tx| Ok(tx.conn.execute_batch(sql).map(|_| ())?));
+    for (sql, expected) in [
+        (
+            "UPDATE tasks SET state = 'done', priority = 7 WHERE task = '1'",
+            &[
+                "tasks (spec `demo`, task `1`): priority is 7, and 0 by the log",
+                "tasks (spec `demo`, task `1`): state is `done`, and `ready` by the log",
+            ][..],
+        ),
+        (
+            "DELETE FROM dependencies",
+            &[
+                "dependencies (spec `demo`, task `2`, needs `1`) is missing, and the log has it",
+                "dependencies (spec `demo`, task `3`, needs `1`) is missing, and the log has it",
+            ],
+        ),
+        // A row in the middle does not hide what comes after it.
+        (
+            "INSERT INTO dependencies VALUES ('demo', '2', '0'); UPDATE tasks SET slot = 'x' WHERE task = '3';
+             DELETE FROM tasks WHERE task = '1';",
+            &[
+                "tasks (spec `demo`, task `1`) is missing, and the log has it",
+                "tasks (spec `demo`, task `3`): slot is `x`, and empty by the log",
+                "dependencies (spec `demo`, task `2`, needs `0`) is there, and the log has no such row",
+            ],
+        ),
+        (
+            "INSERT INTO notes (seq, time, author, text) VALUES (99, '', '', '')",
+            &["notes (seq 99) is there, and the log has no such row"],
+        ),
     ] {
         tamper(sql).await.unwrap();
         let report = fixture.registry.read(|r| r.verify()).await.unwrap();
-        assert_eq!(report.differences.len(), 1, "{sql}: {report:?}");
+        assert_eq!(report.differences, expected, "{sql}");
         let mended = fixture.registry.rebuild().await.unwrap();
         assert_eq!(mended, report, "rebuilding tells what it found");
         fixture.verified().await;
     }
+    tamper("UPDATE tasks SET skill = 'x', slot = 'y'").await.unwrap();
+    for n in 0..50 {
+        let sql = format!("INSERT INTO notes (seq, time, author, text) VALUES ({}, '', '', '')", 100 + n);
+        fixture.registry.shared.writer.run(move |tx| Ok(tx.conn.execute_batch(&sql)?)).await.unwrap();
+    }
+    let report = fixture.registry.read(|r| r.verify()).await.unwrap();
+    assert_eq!((report.differences.len(), report.more), (26, 30), "{report:?}");
+}
+
+#[tokio::test]
+async fn verify_names_what_is_missing_from_the_log_and_rebuild_refuses_it() {
+    let fixture = Fixture::new();
+    fixture.create((1..=6).map(|n| define(&n.to_string(), &[])).collect()).await;
+    let conn = Connection::open(fixture.path()).unwrap();
+    let sql = "DROP TRIGGER events_never_go; DROP TRIGGER events_never_change; DELETE FROM events WHERE seq IN (2, 4, 5);
+               UPDATE events SET body = '{}' WHERE seq = 3; UPDATE events SET time = '2020-01-01T00:00:00Z' WHERE seq = 6;";
+    conn.execute_batch(sql).unwrap();
+    let report = fixture.registry.read(|r| r.verify()).await.unwrap();
+    for part in [
+        "events: the trigger events_never_change, which keeps the log as it is, is missing",
+        "events: the trigger events_never_go, which keeps the log as it is, is missing",
+        "events: number 2 is missing",
+        "events: numbers 4 to 5 are missing",
+        "events: number 6 has an earlier time than the one before it",
+        "tasks (spec `demo`, task `2`) is there, and the log has no such row",
+        "tasks (spec `demo`, task `3`) is there, and the log has no such row",
+    ] {
+        assert!(report.differences.iter().any(|found| found == part), "{part}: {report:?}");
+    }
+    let unreadable = |found: &String| found.starts_with("events: number 3 (TaskCreated) cannot be applied: ");
+    assert!(report.differences.iter().any(unreadable), "{report:?}");
+    let tasks = fixture.registry.read(|r| r.tasks(&spec())).await.unwrap();
+    let refused = fixture.registry.rebuild().await.unwrap_err();
+    assert!(matches!(&refused, RegistryError::Damaged(text) if text.contains("event 2 is missing")), "{refused}");
+    assert_eq!(fixture.registry.read(|r| r.tasks(&spec())).await.unwrap(), tasks, "nothing was changed");
 }

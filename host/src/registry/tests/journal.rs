@@ -10,8 +10,8 @@ use crate::domain::call::{CallRequest, Class, Cost, Function, HostError, LocalAn
 use crate::domain::event::{Body, Subject};
 use crate::domain::id::{CommitId, ExecutionId};
 use crate::registry::{
-    CallRecord, Execution, ExecutionFilter, ExecutionKind, LeaseKind, LeaseRequest, LocalContext, NewExecution,
-    PolicyState, request_digest,
+    CallRecord, Execution, ExecutionFilter, ExecutionKind, Expired, LeaseKind, LeaseRequest, LocalContext,
+    NewExecution, PolicyState, request_digest,
 };
 
 fn new(name: &str, kind: ExecutionKind) -> NewExecution {
@@ -345,15 +345,15 @@ async fn a_taken_lock_is_waited_for_and_its_holder_is_named() {
 async fn leases_belong_to_one_holder_run_out_and_are_given_back_by_id() {
     let fixture = Fixture::new();
     let registry = &fixture.registry;
-    let request = |holder: &str, take_expired| LeaseRequest {
+    let request = |holder: &str, expired| LeaseRequest {
         kind: LeaseKind::Slot,
         name: "slot1".to_owned(),
         holder: holder.to_owned(),
         ttl: Duration::from_secs(60),
-        take_expired,
+        expired,
     };
-    let first = registry.acquire_lease(request("a", false)).await.unwrap();
-    let held = registry.acquire_lease(request("a", true)).await;
+    let first = registry.acquire_lease(request("a", Expired::Kept)).await.unwrap();
+    let held = registry.acquire_lease(request("a", Expired::Taken)).await;
     assert!(matches!(held, Err(RegistryError::Held { holder, .. }) if holder == "a"), "not reentrant");
     fixture.clock.advance(Duration::from_secs(30));
     let renewed = registry.renew_lease(&first.id, Duration::from_secs(60)).await.unwrap();
@@ -361,8 +361,8 @@ async fn leases_belong_to_one_holder_run_out_and_are_given_back_by_id() {
     fixture.clock.advance(Duration::from_secs(61));
     let now = crate::clock::Clock::now(&*fixture.clock);
     assert_eq!(registry.read(move |r| r.expired_leases(now)).await.unwrap(), [renewed]);
-    assert!(registry.acquire_lease(request("b", false)).await.is_err(), "run out is not given back");
-    let second = registry.acquire_lease(request("b", true)).await.unwrap();
+    assert!(registry.acquire_lease(request("b", Expired::Kept)).await.is_err(), "run out is not given back");
+    let second = registry.acquire_lease(request("b", Expired::Taken)).await.unwrap();
     assert!(!registry.release_lease(&first.id).await.unwrap(), "the old id is worth nothing");
     assert!(matches!(registry.renew_lease(&first.id, Duration::from_secs(1)).await, Err(RegistryError::LostLease(_))));
     assert_eq!(registry.release_leases_of("b").await.unwrap(), std::slice::from_ref(&second));
