@@ -37,6 +37,7 @@ mod specbranch;
 mod specname;
 pub mod specsync;
 mod state_dir;
+mod steering;
 mod tape;
 mod taskset;
 mod workshop;

@@ -358,7 +358,6 @@ impl Fields {
         (!first.is_empty() && !refs::says_none(&first)).then_some(first)
     }
 
-    /// The priority as a number: `critical` 20, `high` 10, `medium` 0, `low` -10, `P0` … `P3` the same;
     /// The fields that have no meaning here, by key; of a key that stands there twice the last one. They are
     /// bounded: what is more or longer stands in the text all the same.
     #[must_use]
@@ -368,6 +367,7 @@ impl Fields {
         kept.map(|field| (field.key.clone(), field.value.clone())).collect()
     }
 
+    /// The priority as a number: `critical` 20, `high` 10, `medium` 0, `low` -10, `P0` … `P3` the same;
     /// a number stands for itself. `None`: absent or none of these.
     #[must_use]
     pub fn priority_number(&self) -> Option<i32> {
@@ -404,7 +404,15 @@ mod tests {
             "- **Requirements**: 1.1, 2.3",
             "- Requirements: 1.1, 2.3",
             "- _需求：1.1, 2.3_",
+            "- _需求: 1.1, 2.3_",
+            "- **需求**：1.1, 2.3",
             "- _要件: 1.1, 2.3_",
+            "- _요구사항: 1.1, 2.3_",
+            "- _Requisitos: 1.1, 2.3_",
+            "- _requirements: Requirements 1.1 and 2.3_",
+            "- _Requirements: [1.1](../requirements.md#a), `2.3`._",
+            "* _Requirements: 1.1, 2.3_",
+            "\t- _Requirements: 1.1, 2.3_",
             "- _Требования: 1.1, 2.3_",
             "- *Requirements: 1.1, 2.3*",
             "- _Requirements: 1.1, 2.3_ (both)",
@@ -434,6 +442,10 @@ mod tests {
             "- **Dependencies**: 1, 2",
             "- Dependencies: 1, 2",
             "- _依存: 1, 2_",
+            "- _依赖：1, 2_",
+            "- _Blocked by: 1, 2_",
+            "- **Depends on:** 1, 2",
+            "  _Depends: 1, 2_",
         ] {
             let (text, fields) = read(line);
             assert_eq!(fields.depends.iter().map(|f| f.value.as_str()).collect::<Vec<_>>(), ["1, 2"], "{line}");
@@ -449,6 +461,47 @@ mod tests {
             let (text, fields) = read(line);
             assert!(fields.depends.is_empty(), "{line}");
             assert_eq!(text, line);
+        }
+    }
+
+    #[test]
+    fn properties_and_their_proof_are_read_and_stay_in_the_text() {
+        for line in [
+            "- **Property 2 & 3: Round trip**\n- **Validates: Requirements 1.1, 1.2**",
+            "- **属性 1: 往返**\n- **验证：Requirements 1.1, 1.2**",
+            "- **プロパティ 1: 往復**\n- **検証: 要件 1.1, 1.2**",
+        ] {
+            let (text, fields) = read(line);
+            assert_eq!(fields.requirement_refs(), ["1.1", "1.2"], "{line}");
+            assert_eq!(text, line);
+        }
+    }
+
+    #[test]
+    fn keys_of_other_tools_are_kept_as_they_are() {
+        let keys = [
+            "Boundary",
+            "Blocked",
+            "Reads",
+            "Writes",
+            "Contracts",
+            "Design refs",
+            "Note",
+            "Suggested commit",
+            "Agent",
+            "Model",
+            "Bug_Condition",
+            "Expected_Behavior",
+            "Preservation",
+        ];
+        for key in keys {
+            for line in [format!("- _{key}: some value, 1.1_"), format!("- _{key}:_ some value, 1.1")] {
+                let (text, fields) = read(&line);
+                let other: Vec<(&str, &str)> =
+                    fields.other.iter().map(|f| (f.key.as_str(), f.value.as_str())).collect();
+                assert_eq!(other, [(key, "some value, 1.1")], "{line}");
+                assert_eq!((text, fields.depends.len(), fields.requirements.len()), (line, 0, 0));
+            }
         }
     }
 
