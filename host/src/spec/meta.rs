@@ -11,6 +11,9 @@ const MAX_WRAPPED_LINES: usize = 4;
 /// At most this many characters has a key.
 const MAX_KEY_CHARS: usize = 40;
 
+/// No key that means something here has more bytes.
+const MAX_KNOWN_KEY_BYTES: usize = 24;
+
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
@@ -59,8 +62,25 @@ enum Key {
 
 impl Key {
     fn of(text: &str) -> Self {
-        let plain: String = text.to_lowercase().replace(['_', '-'], " ");
-        match plain.trim() {
+        let between = |c: char| c.is_whitespace() || matches!(c, '_' | '-');
+        let text = text.trim_matches(between);
+        if text.len() > MAX_KNOWN_KEY_BYTES {
+            return Self::Other;
+        }
+        // Nearly every line that could be metadata comes by here: no key of ASCII is put on the heap.
+        let mut short = [0; MAX_KNOWN_KEY_BYTES];
+        let long;
+        let plain = if text.is_ascii() {
+            let short = &mut short[..text.len()];
+            for (to, from) in short.iter_mut().zip(text.bytes()) {
+                *to = if matches!(from, b'_' | b'-') { b' ' } else { from.to_ascii_lowercase() };
+            }
+            std::str::from_utf8(short).unwrap_or_default()
+        } else {
+            long = text.to_lowercase().replace(['_', '-'], " ");
+            &long
+        };
+        match plain {
             "requirements"
             | "requirement"
             | "reqs"
@@ -109,7 +129,7 @@ struct Segment<'t> {
 /// are taken off each.
 pub(super) fn split(document: &Document<'_>, body: &[usize], columns: usize) -> (String, Fields) {
     let mut fields = Fields::default();
-    let mut text = String::new();
+    let mut text = String::with_capacity(body.iter().map(|index| document.raw(*index).len() + 1).sum());
     let mut at = 0;
     while at < body.len() {
         let index = body[at];
@@ -119,9 +139,8 @@ pub(super) fn split(document: &Document<'_>, body: &[usize], columns: usize) -> 
             at += used;
             continue;
         }
-        let raw = document.raw(index);
-        let line = String::from_utf8_lossy(&raw[strip(raw, columns)..]);
-        text.push_str(line.trim_end());
+        let line = document.text(index);
+        text.push_str(line[strip(line.as_bytes(), columns)..].trim_end());
         text.push('\n');
         at += 1;
     }
@@ -129,8 +148,10 @@ pub(super) fn split(document: &Document<'_>, body: &[usize], columns: usize) -> 
     while let Some(less) = kept.strip_suffix("---") {
         kept = less.trim_end();
     }
-    let start = kept.find(|c: char| c != '\n').unwrap_or(0);
-    (kept[start..].to_owned(), fields)
+    let (start, end) = (kept.find(|c: char| c != '\n').unwrap_or(0), kept.len());
+    text.truncate(end);
+    text.drain(..start);
+    (text, fields)
 }
 
 /// Bytes of white space to take off, at most `columns` wide.
@@ -183,8 +204,8 @@ fn may_be_metadata(raw: &[u8]) -> bool {
     match rest.first() {
         Some(b'_' | b'*') => true,
         Some(first) if first.is_ascii_alphabetic() || *first >= 0x80 => {
-            rest.iter().take(4 * MAX_KEY_CHARS).any(|b| *b == b':')
-                || rest.windows(3).take(60).any(|w| w == "：".as_bytes())
+            let start = &rest[..rest.len().min(4 * MAX_KEY_CHARS)];
+            memchr::memchr(b':', start).is_some() || memchr::memmem::find(start, "：".as_bytes()).is_some()
         }
         _ => false,
     }
