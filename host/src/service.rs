@@ -39,6 +39,7 @@ mod specbranch;
 mod specname;
 pub mod specsync;
 mod state_dir;
+mod steering;
 mod tape;
 mod taskset;
 pub mod vault;

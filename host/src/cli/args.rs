@@ -348,8 +348,8 @@ pub(crate) enum SpecCommand {
   necro-host spec check
   necro-host spec check .kiro/specs/login-ui --strict
 
-JSON: a list of objects with `spec`, `mode`, `tasks`, `boxes`, `diagnostics` (`file`, `line`, `code`, \
-`severity`, `message`).")]
+JSON: a list of objects with `spec`, `config` and `cc_sdd` (what `.config.kiro` and `spec.json` say, or null), \
+`mode`, `tasks`, `boxes`, `diagnostics` (`file`, `line`, `code`, `severity`, `message`).")]
     Check {
         /// The path [default: .kiro/specs at the root of the repository].
         path: Option<PathBuf>,
