@@ -31,3 +31,5 @@ mod sync;
 mod upkeep;
 #[path = "cli/vault.rs"]
 mod vault;
+#[path = "cli/work.rs"]
+mod work;

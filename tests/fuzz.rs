@@ -55,6 +55,7 @@ const TASKS: &[&str] = &[
     "```\n",
     "~~~\n",
     "````a`b\n",
+    "```json\n{\"waves\":[[\"1\"],[\"1.1\",\"2\"]]}\n```\n",
     "{\"waves\":[[\"1\"],[\"1.1\",\"2\"]]}\n",
     "{\"waves\":[{\"id\":0,\"tasks\":[\"1\",2]}]}\n",
     "{\"waves\":",
@@ -381,6 +382,13 @@ fn steering_and_settings_are_read() {
         let read = steering::read("n.md", &text);
         assert!(text.ends_with(&read.text));
         let _ = (read.applies(&["a/b.a"], &text), read.applies(&[], "#n d"));
+        let mut asked = 0;
+        let with = steering::with_files(&text, |_| {
+            asked += 1;
+            Err("!".to_owned())
+        });
+        assert!(asked <= steering::MAX_FILES);
+        assert!(with.starts_with(text.split("#[[").next().unwrap()) && with.len() >= text.len());
         let _ = (config::read_kiro(file), config::read_cc_sdd(file));
     });
 }

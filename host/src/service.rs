@@ -3,6 +3,7 @@
 
 mod alone;
 mod assignment;
+pub mod backlog;
 mod basefiles;
 mod capabilities;
 pub mod control;
@@ -38,6 +39,7 @@ mod specbranch;
 mod specname;
 pub mod specsync;
 mod state_dir;
+mod steering;
 mod tape;
 mod taskset;
 pub mod vault;

@@ -55,6 +55,7 @@ pub use kept::KeptTrees;
 pub use land::{LandError, Landed, fetch_command};
 pub use mirror::{MergeOutcome, Mirror, OtherSource, other_source};
 pub use objects::{Identity, LogEntry, MAX_LOG_ENTRIES, NewCommit, Objects, TreeId};
+pub(crate) use path::WorkPath;
 pub use seed::seed_repository;
 pub use slot::{Prepared, Rescue, Slot, SlotPool};
 pub use snapshot::{SkipReason, Skipped, Snapshot};

@@ -8,13 +8,9 @@ use crate::place::Place;
 
 const TASKS: &str = "# Plan\n\n- [ ] 1. Cart\n  - _Depends: none_\n- [ ] 2. Manual\n  - _Depends: none_\n";
 
-/// A repository with a spec and the state directory of an owner that never had a run.
+/// A repository with a spec, where nothing has happened yet.
 fn shop(place: &Place) {
     place.repository("r", &[(".kiro/specs/shop/tasks.md", TASKS)]);
-    let state = necro_host::service::StateDir::create(&place.path("r/.necro"), None).unwrap();
-    let blobs = necro_host::store::BlobStore::open(state.blobs()).unwrap();
-    let clock = std::sync::Arc::new(necro_host::clock::SystemClock::default());
-    drop(necro_host::registry::Registry::open(&state.registry(), clock, blobs).unwrap());
 }
 
 fn tasks(place: &Place) -> Value {

@@ -60,6 +60,11 @@ impl Records {
 
     /// What a task's attempt was told about the one before it; empty when nothing.
     pub(crate) fn told(&self, task: &str, attempt: u32) -> String {
+        self.assignment(task, attempt)["last_failure"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// What a task's attempt was given.
+    pub(crate) fn assignment(&self, task: &str, attempt: u32) -> serde_json::Value {
         let filter = ExecutionFilter {
             kind: Some(ExecutionKind::Spirit),
             spec: Some(self.spec.clone()),
@@ -69,7 +74,7 @@ impl Records {
         };
         let executions = self.reader.executions(&filter).unwrap();
         let [execution] = &executions[..] else { panic!("{} executions of {task} #{attempt}", executions.len()) };
-        execution.input["assignment"]["last_failure"].as_str().unwrap_or_default().to_owned()
+        execution.input["assignment"].clone()
     }
 
     /// Executions of a kind.

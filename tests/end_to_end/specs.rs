@@ -199,3 +199,44 @@ fn a_plan_of_optional_tasks_alone_names_the_setting_that_has_them_done() {
     assert!(finished.stderr.contains("run.optional_tasks = true"), "{finished:#?}");
     assert_eq!(finished.done()["attempts"], 0);
 }
+
+#[test]
+fn steering_reaches_a_spirit_by_its_rule_with_the_files_it_refers_to() {
+    let plan = "# Plan\n\n- [ ] 1. Write `pages/first.txt`\n  - _Skill: backend_\n  - _Depends: none_\n\
+                - [ ] 2. Keep the #glossary\n  - _Skill: backend_\n  - _Depends: none_\n";
+    let world = World::new(&[
+        ("necro.toml", SETTINGS),
+        (".kiro/specs/pages/tasks.md", plan),
+        (".kiro/specs/pages/design.md", "# Design\n\n## Overview\n\nAs in #[[file:docs/style.md]].\n"),
+        (".kiro/steering/always.md", "Be kind: #[[file:docs/style.md]], #[[file:../secret]], #[[file:.git/config]].\n"),
+        (".kiro/steering/pages.md", "---\ninclusion: fileMatch\nfileMatchPattern: pages/**\n---\nPAGES\n"),
+        (".kiro/steering/glossary.md", "---\ninclusion: manual\n---\nGLOSSARY\n"),
+        ("docs/style.md", "STYLE\n"),
+    ]);
+    fs::write(world.path("secret"), "SECRET").unwrap();
+    let replies = Replies::default().writes("backend", "1", None, "pages/first.txt", "text\n").writes(
+        "backend",
+        "2",
+        None,
+        "glossary.txt",
+        "text\n",
+    );
+    world.run(&replies.text(), &["--spec", "pages"]).done();
+    let records = world.records();
+    let given = |task: &str| {
+        let assignment = records.assignment(task, 1);
+        let documents = assignment["steering"].as_array().unwrap().clone();
+        let name = |document: &serde_json::Value| document["name"].as_str().unwrap().replace(".kiro/steering/", "");
+        (documents.iter().map(name).collect::<Vec<_>>(), assignment)
+    };
+    let (names, assignment) = given("1");
+    assert_eq!(names, ["always.md", "pages.md"]);
+    let always = assignment["steering"][0]["text"].as_str().unwrap();
+    assert!(always.contains("## File docs/style.md\n\n```\nSTYLE\n```\n"), "{always}");
+    assert_eq!(always.matches("(not taken in: no path of a file of this repository)").count(), 2, "{always}");
+    assert!(!assignment.to_string().contains("SECRET") && !always.contains("[core]"), "{assignment}");
+    assert!(assignment["documents"][0]["text"].as_str().unwrap().contains("STYLE"), "{assignment}");
+    let (names, assignment) = given("2");
+    assert_eq!(names, ["always.md", "glossary.md", ".kiro/steering (more)"]);
+    assert!(assignment["steering"][2]["text"].as_str().unwrap().contains("pages.md: before you change files"));
+}

@@ -1,5 +1,6 @@
 //! The command line's grammar: commands, flags, their help and examples.
 
+mod query;
 mod registry;
 mod sync;
 mod upkeep;
@@ -7,11 +8,9 @@ mod work;
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::domain::task::TaskState;
-
+pub(crate) use query::{EventsArgs, GraphArgs, GraphFormat, Sort, TasksArgs};
 pub(crate) use registry::{AtArgs, LockCommand, RegistryCommand};
 pub(crate) use sync::SyncArgs;
 pub(crate) use upkeep::{PruneArgs, StopArgs};
@@ -291,28 +290,6 @@ pub(crate) struct QueryArgs {
     pub json: bool,
 }
 
-/// Flags of `tasks`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  necro-host tasks
-  necro-host tasks --only failed --json
-
-JSON: a list of objects with `spec`, `task`, `title`, `text`, `state`, `depends`, `skill`, `optional`, \
-`container`, `priority`, `requirements`, `attempts`, `assigned`, `last_failure`, `merged_commit`, \
-`version`, `created_at`, `updated_at`.")]
-pub(crate) struct TasksArgs {
-    /// Only tasks in this state.
-    #[arg(long, value_name = "STATE", value_parser = task_state())]
-    pub only: Option<TaskState>,
-    /// What and where.
-    #[command(flatten)]
-    pub query: QueryArgs,
-}
-
-fn task_state() -> impl clap::builder::TypedValueParser<Value = TaskState> {
-    PossibleValuesParser::new(TaskState::ALL.map(TaskState::as_str)).try_map(|text| text.parse::<TaskState>())
-}
-
 /// Flags of `show`.
 #[derive(Debug, Args)]
 #[command(after_help = "Diff and gate output are those of the last attempt, or of the one that is named.
@@ -363,58 +340,6 @@ pub(crate) struct LogsArgs {
     pub query: QueryArgs,
 }
 
-/// Flags of `events`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  necro-host events --task 2.1
-  necro-host events --kind TaskCompleted --json
-
-JSON: a list of objects with `sequence`, `time`, `event`, `details`, and `run`, `spec`, `task`, `attempt` \
-where the event has them.")]
-pub(crate) struct EventsArgs {
-    /// Only events of this task.
-    #[arg(long, value_name = "ID")]
-    pub task: Option<String>,
-    /// Only events of this kind, such as `TaskCompleted`.
-    #[arg(long, value_name = "NAME")]
-    pub kind: Option<String>,
-    /// Only events after this sequence number.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    pub after: u64,
-    /// At most this many.
-    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub limit: u32,
-    /// What and where.
-    #[command(flatten)]
-    pub query: QueryArgs,
-}
-
-/// Flags of `graph`.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:
-  necro-host graph --format dot | dot -Tsvg > graph.svg
-
-JSON: an object with `tasks` (`id`, `title`, `state`, `optional`, `depends`) and `edges` (`from`, `to`).")]
-pub(crate) struct GraphArgs {
-    /// In which language; --json is the same as json.
-    #[arg(long, value_enum, default_value_t = GraphFormat::Mermaid)]
-    pub format: GraphFormat,
-    /// What and where.
-    #[command(flatten)]
-    pub query: QueryArgs,
-}
-
-/// A graph's language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum GraphFormat {
-    /// Mermaid
-    Mermaid,
-    /// Graphviz
-    Dot,
-    /// JSON
-    Json,
-}
-
 /// `spec …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum SpecCommand {
@@ -423,8 +348,8 @@ pub(crate) enum SpecCommand {
   necro-host spec check
   necro-host spec check .kiro/specs/login-ui --strict
 
-JSON: a list of objects with `spec`, `mode`, `tasks`, `boxes`, `diagnostics` (`file`, `line`, `code`, \
-`severity`, `message`).")]
+JSON: a list of objects with `spec`, `config` and `cc_sdd` (what `.config.kiro` and `spec.json` say, or null), \
+`mode`, `tasks`, `boxes`, `diagnostics` (`file`, `line`, `code`, `severity`, `message`).")]
     Check {
         /// The path [default: .kiro/specs at the root of the repository].
         path: Option<PathBuf>,

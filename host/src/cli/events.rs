@@ -1,52 +1,94 @@
 //! `events`: the event log as it is.
 
+use std::time::Duration;
+
 use super::args::EventsArgs;
 use super::open::Records;
+use super::out::Reading;
 use super::style::Style;
 use super::table::{Cell, Table};
-use super::{open, out, words};
+use super::{neutral, open, out, words};
 use crate::domain::event::{Body, Event, TaskChange};
-use crate::domain::id::{Instance, SpecName};
+use crate::domain::id::Instance;
 use crate::domain::task::Attributes;
 use crate::registry::EventFilter;
 use crate::service::ServiceError;
 
+/// How often is looked for new events.
+const POLL: Duration = Duration::from_millis(200);
+
 /// Runs `events`.
 pub(crate) async fn run(args: EventsArgs, style: Style) -> Result<(), ServiceError> {
-    let EventsArgs { task, kind, after, limit, query } = args;
-    let named = query.spec;
-    let events = open::read(&query.place, move |records| {
-        let spec = records.spec(named.as_deref())?;
-        let task = task.map(|task| records.task(&spec, &task)).transpose()?;
-        let filter = EventFilter {
-            after,
-            limit,
-            spec: Some(spec.clone()),
-            task: task.map(|key| key.task),
-            kinds: kind.iter().cloned().collect(),
-            ..EventFilter::default()
+    let EventsArgs { task, attempt, kind, since, until, all_specs, follow, after, limit, query } = args;
+    let (named, place, json) = (query.spec, query.place, query.json);
+    let (mut records, mut filter, mut events) = open::blocking(move || {
+        let records = Records::open(&place)?;
+        let spec = if all_specs { None } else { Some(records.spec(named.as_deref())?) };
+        let task = match (&spec, task) {
+            (Some(spec), Some(task)) => Some(records.task(spec, &task)?.task),
+            _ => None,
         };
-        let events = pages(records, filter)?;
-        if let (Some(kind), true) = (&kind, events.is_empty()) {
-            known_kind(records, &spec, kind)?;
+        let kinds = kind.iter().map(|kind| one_name(kind)).collect();
+        let filter = EventFilter { after, limit, run: None, spec, task, attempt, kinds, since, until };
+        let events = pages(&records, filter.clone())?;
+        if events.is_empty() && !follow && since.is_none() && until.is_none() && after == 0 {
+            known_kinds(&records, &filter)?;
         }
-        Ok(events)
+        Ok((records, filter, events))
     })
     .await?;
-    if query.json {
+    if !follow {
+        return show(&events, limit, json, style);
+    }
+    loop {
+        if let Some(last) = events.last() {
+            filter.after = last.sequence;
+        }
+        if print(&events, json, style)? == Reading::No {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = out::unread() => return Ok(()),
+        }
+        let wanted = filter.clone();
+        (records, events) = open::blocking(move || {
+            let events = pages(&records, EventFilter { limit: u32::MAX, ..wanted })?;
+            Ok((records, events))
+        })
+        .await?;
+    }
+}
+
+/// One event a line, as far as anybody reads.
+fn print(events: &[Event], json: bool, style: Style) -> Result<Reading, ServiceError> {
+    for event in events {
+        let reading = if json {
+            out::json_line(event)?
+        } else {
+            let time = style.dim(&words::when(event.time));
+            let what = neutral::line(&what(&event.body));
+            let line = format!("{} {time} {} {}  {what}\n", event.sequence, event.body.name(), about(event));
+            out::write(line.as_bytes())?
+        };
+        if reading == Reading::No {
+            return Ok(Reading::No);
+        }
+    }
+    Ok(Reading::Yes)
+}
+
+fn show(events: &[Event], limit: u32, json: bool, style: Style) -> Result<(), ServiceError> {
+    if json {
         return out::json(&events);
     }
     let mut table = Table::new(&["#", "TIME", "EVENT", "TASK", "WHAT"]);
-    for event in &events {
-        let task = event.subject.task.as_ref().map_or_else(String::new, |task| match event.subject.attempt {
-            Some(attempt) => format!("{task}#{attempt}"),
-            None => task.to_string(),
-        });
+    for event in events {
         table.row(vec![
             event.sequence.to_string().into(),
             Cell::painted(&words::when(event.time), Style::dim),
             event.body.name().into(),
-            task.into(),
+            about(event).into(),
             what(&event.body).into(),
         ]);
     }
@@ -55,6 +97,22 @@ pub(crate) async fn run(args: EventsArgs, style: Style) -> Result<(), ServiceErr
         out::tell(&format!("there may be more: --after {} goes on, --limit shows more at once", last.sequence));
     }
     Ok(())
+}
+
+/// The task, and the attempt where there is one.
+fn about(event: &Event) -> String {
+    event.subject.task.as_ref().map_or_else(String::new, |task| match event.subject.attempt {
+        Some(attempt) => format!("{task}#{attempt}"),
+        None => task.to_string(),
+    })
+}
+
+/// The log's name of a kind: other names that are in use mean the same (readings A19).
+fn one_name(kind: &str) -> String {
+    match kind {
+        "RunnerCompleted" | "RunnerFailed" => "RunnerFinished".to_owned(),
+        other => other.to_owned(),
+    }
 }
 
 /// The events of a filter whose limit may be above that of one answer.
@@ -73,15 +131,14 @@ fn pages(records: &Records, mut filter: EventFilter) -> Result<Vec<Event>, Servi
 }
 
 /// A kind that no event of the spec has is most likely a slip.
-fn known_kind(records: &Records, spec: &SpecName, kind: &str) -> Result<(), ServiceError> {
-    let filter = EventFilter { limit: u32::MAX, spec: Some(spec.clone()), ..EventFilter::default() };
-    let mut known: Vec<&str> = pages(records, filter)?.iter().map(|event| event.body.name()).collect();
+fn known_kinds(records: &Records, filter: &EventFilter) -> Result<(), ServiceError> {
+    let all = EventFilter { limit: u32::MAX, spec: filter.spec.clone(), ..EventFilter::default() };
+    let mut known: Vec<&str> = pages(records, all)?.iter().map(|event| event.body.name()).collect();
     known.sort_unstable();
     known.dedup();
-    if known.contains(&kind) {
-        return Ok(());
-    }
-    Err(ServiceError::Usage(format!("the spec `{spec}` has no event `{kind}`; it has: {}", words::listing(known))))
+    let Some(unknown) = filter.kinds.iter().find(|kind| !known.contains(&kind.as_str())) else { return Ok(()) };
+    let whose = filter.spec.as_ref().map_or_else(|| "the log".to_owned(), |spec| format!("the spec `{spec}`"));
+    Err(ServiceError::Usage(format!("{whose} has no event `{unknown}`; it has: {}", words::listing(known))))
 }
 
 /// An event's details in a few words.

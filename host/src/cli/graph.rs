@@ -19,6 +19,7 @@ pub(crate) async fn run(args: GraphArgs) -> Result<(), ServiceError> {
         GraphFormat::Mermaid => Format::Mermaid,
         GraphFormat::Dot => Format::Dot,
         GraphFormat::Json => Format::Json,
+        GraphFormat::Waves => Format::Waves,
     };
     let drawings: Vec<Drawing<'_>> = tasks.iter().map(Drawing::from).collect();
     let drawn = draw(&drawings, format);

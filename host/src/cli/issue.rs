@@ -5,8 +5,8 @@ use super::style::Style;
 use super::table::{Cell, Table};
 use super::{neutral, open, out, task};
 use crate::domain::issue::{Issue, IssueStatus, NewIssue};
-use crate::service::ServiceError;
 use crate::service::office::{self, Change, Changed};
+use crate::service::{ServiceError, backlog};
 
 /// Issues that are read at once.
 const PAGE: usize = 10_000;
@@ -23,7 +23,7 @@ pub(crate) async fn run(command: IssueCommand, style: Style) -> Result<(), Servi
         IssueCommand::Route { issue, into, place, json } => {
             let mut issue = make(&place, Change::RouteIssue { issue }).await?;
             if let Some(spec) = into {
-                issue = office::into_spec(&task::request(&place)?, issue, &spec).await?;
+                issue = backlog::into_spec(&task::request(&place)?, issue, &spec).await?;
             }
             told(&issue, json, style)
         }

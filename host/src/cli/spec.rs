@@ -140,8 +140,10 @@ fn text(checked: &Checked, style: Style) -> String {
             style.red(&format!("{}, {}", words::count(errors, "error"), words::count(warnings, "warning")))
         }
     };
+    let phase = report.cc_sdd.as_ref().and_then(|sdd| sdd.phase.as_deref());
+    let phase = phase.map(|phase| format!(", phase: {}", neutral::line(phase))).unwrap_or_default();
     text.push_str(&format!(
-        "{}: {}, {} of {} boxes ticked, order: {}; {verdict}\n",
+        "{}: {}, {} of {} boxes ticked, order: {}{phase}; {verdict}\n",
         style.bold(&neutral::line(&report.spec)),
         words::count(tasks, "task"),
         boxes.done,

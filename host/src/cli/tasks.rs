@@ -1,41 +1,92 @@
-//! `tasks`: a spec's tasks with their states.
+//! `tasks`: tasks with their states, as they are asked for.
 
 use std::collections::BTreeMap;
 
-use super::args::TasksArgs;
+use serde::Serialize;
+
+use super::args::{Sort, TasksArgs};
 use super::style::Style;
 use super::table::{Cell, Table};
 use super::{open, out, words};
 use crate::domain::id::{Instance, TaskKey};
 use crate::domain::task::{Task, TaskState};
+use crate::registry::{Cursor, RegistryError, TaskFilter, TaskSort};
 use crate::service::ServiceError;
+
+/// A line of `tasks --json`.
+#[derive(Debug, Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    task: &'a Task,
+    cursor: &'a Cursor,
+}
 
 /// Runs `tasks`.
 pub(crate) async fn run(args: TasksArgs, style: Style) -> Result<(), ServiceError> {
-    let TasksArgs { only: state, query } = args;
-    let named = query.spec;
-    let (spec, tasks, last) = open::read(&query.place, move |records| {
-        let spec = records.spec(named.as_deref())?;
-        let mut tasks = records.reader.tasks(&spec)?;
-        tasks.retain(|task| state.is_none_or(|state| task.state == state));
-        let attempts = records.reader.attempts_of_spec(&spec)?.into_iter();
-        let last: BTreeMap<TaskKey, Instance> = attempts.map(|attempt| (attempt.key.key, attempt.instance)).collect();
-        Ok((spec, tasks, last))
+    let TasksArgs { query, all_specs, limit, .. } = &args;
+    let (json, named, all, limit) = (query.json, query.spec.clone(), *all_specs, *limit);
+    let mut filter = filter(&args)?;
+    let asked = filter.clone();
+    let (tasks, last) = open::read(&query.place, move |records| {
+        if !all {
+            filter.spec = Some(records.spec(named.as_deref())?);
+        }
+        let tasks = records.reader.find_tasks(&filter)?;
+        let specs = match &filter.spec {
+            Some(spec) => vec![spec.clone()],
+            None => records.reader.specs()?,
+        };
+        let mut last: BTreeMap<TaskKey, Instance> = BTreeMap::new();
+        for spec in specs {
+            let attempts = records.reader.attempts_of_spec(&spec)?.into_iter();
+            last.extend(attempts.map(|attempt| (attempt.key.key, attempt.instance)));
+        }
+        Ok((tasks, last))
     })
     .await?;
-    if query.json {
-        return out::json(&tasks);
+    if json {
+        return out::json(&tasks.iter().map(|(task, cursor)| Listed { task, cursor }).collect::<Vec<_>>());
     }
     if tasks.is_empty() {
-        let which = state.map_or_else(|| "no tasks yet".to_owned(), |state| format!("no task that is {state}"));
-        out::tell(&format!("the spec `{spec}` has {which}"));
+        let any = TaskFilter { sort: asked.sort, reverse: asked.reverse, ..TaskFilter::default() };
+        out::tell(if asked == any { "there are no tasks yet" } else { "no task is like that" });
         return Ok(());
     }
-    out::print(&table(&tasks, &last).render(style, out::columns()))
+    let several = tasks.iter().any(|(task, _)| task.key.spec != tasks[0].0.key.spec);
+    let shown: Vec<&Task> = tasks.iter().map(|(task, _)| task).collect();
+    out::print(&table(&shown, &last, several).render(style, out::columns()))?;
+    if let (Some((_, last)), true) = (tasks.last(), limit.is_some_and(|limit| tasks.len() >= limit as usize)) {
+        out::tell(&format!("there may be more: --after {} goes on", open::quoted(&last.to_string())));
+    }
+    Ok(())
 }
 
-/// `last` is who tried each task last.
-fn table(tasks: &[Task], last: &BTreeMap<TaskKey, Instance>) -> Table {
+fn filter(args: &TasksArgs) -> Result<TaskFilter, ServiceError> {
+    let after = args.after.as_deref().map(str::parse::<Cursor>).transpose();
+    let after = after.map_err(|error: RegistryError| ServiceError::Usage(error.to_string()))?;
+    Ok(TaskFilter {
+        spec: None,
+        states: args.only.clone(),
+        skill: args.skill.clone(),
+        optional: args.optional,
+        container: None,
+        runner: args.runner.clone(),
+        slot: args.slot.clone(),
+        text: args.text.clone(),
+        sort: match args.sort {
+            Sort::Number => TaskSort::Number,
+            Sort::Priority => TaskSort::Priority,
+            Sort::Created => TaskSort::Created,
+            Sort::Updated => TaskSort::Updated,
+        },
+        reverse: args.reverse,
+        after,
+        limit: args.limit.unwrap_or(0),
+    })
+}
+
+/// `last` is who tried each task last; `several` specs are named.
+fn table(tasks: &[&Task], last: &BTreeMap<TaskKey, Instance>, several: bool) -> Table {
     let mut table = Table::new(&["ID", "STATE", "TRIES", "WHO", "NEEDS", "TITLE"]);
     for task in tasks {
         let facts = &task.definition;
@@ -53,7 +104,7 @@ fn table(tasks: &[Task], last: &BTreeMap<TaskKey, Instance>) -> Table {
         let title = if facts.optional { format!("{} (optional)", facts.title) } else { facts.title.clone() };
         let tries = if task.attempts == 0 { String::new() } else { task.attempts.to_string() };
         table.row(vec![
-            task.key.task.as_str().into(),
+            if several { task.key.to_string() } else { task.key.task.to_string() }.into(),
             Cell::painted(task.state.as_str(), words::state_paint(task.state)),
             tries.into(),
             who.into(),

@@ -188,6 +188,28 @@ impl Graph {
         waves
     }
 
+    /// The longest chain of tasks that wait for each other, from its first to its last: the run takes at least
+    /// as many turns. Groups are not on it; of chains of one length it is the first in the given order.
+    #[must_use]
+    pub fn critical_path(&self) -> Vec<&TaskId> {
+        let paths = self.remaining_paths();
+        let longest = |among: &mut dyn Iterator<Item = usize>| {
+            among.fold(None, |best: Option<usize>, n| match best {
+                Some(best) if paths[best] >= paths[n] => Some(best),
+                _ => Some(n),
+            })
+        };
+        let mut way = Vec::new();
+        let mut next = longest(&mut (0..self.ids.len()));
+        while let Some(n) = next {
+            if !self.containers[n] {
+                way.push(&self.ids[n]);
+            }
+            next = longest(&mut self.dependents[n].iter().copied()).filter(|&n| paths[n] > 0);
+        }
+        way
+    }
+
     /// What `task` waits for directly. Nothing for an unknown id.
     pub fn dependencies(&self, task: &TaskId) -> impl Iterator<Item = &TaskId> {
         self.neighbours(task, &self.dependencies)

@@ -275,6 +275,25 @@ mod tests {
     }
 
     #[test]
+    fn the_document_shows_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../ARCHITECTURE.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        let rows: String =
+            TaskState::TRANSITIONS.iter().map(|(from, to, when)| format!("| {from} | {to} | {when} |\n")).collect();
+        let table = format!("| From | To | When |\n| --- | --- | --- |\n{rows}\n");
+        assert!(document.contains(&table), "ARCHITECTURE.md has another table; this is the one:\n{table}");
+    }
+
+    #[test]
+    fn every_transition_stands_in_the_table_once() {
+        for (n, (from, to, when)) in TaskState::TRANSITIONS.iter().enumerate() {
+            assert!(!when.is_empty());
+            let again = TaskState::TRANSITIONS[n + 1..].iter().any(|(f, t, _)| (f, t) == (from, to));
+            assert!(!again, "{from} → {to}");
+        }
+    }
+
+    #[test]
     fn spellings_round_trip() {
         for state in TaskState::ALL {
             assert_eq!(state.as_str().parse(), Ok(state));

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use crate::domain::call::{Cost, Function};
@@ -20,7 +21,7 @@ use super::records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
     FindingRecord, MessageRecord, Note, Record, Run,
 };
-use super::rows::Columns;
+use super::rows::{Columns, time_text};
 use super::{seal, upcast};
 
 type Answer<T> = Result<T, RegistryError>;
@@ -185,9 +186,13 @@ fn artifact_row(row: &Row<'_>) -> Answer<ArtifactRecord> {
 }
 
 pub(super) fn events(conn: &Connection, filter: &EventFilter) -> Answer<Vec<Event>> {
-    let EventFilter { after, limit, run, spec, task, attempt, kinds } = filter;
+    let EventFilter { after, limit, run, spec, task, attempt, kinds, since, until } = filter;
     let mut only = Conditions::default();
-    only.add("seq > ?", Some(i64::try_from(*after).unwrap_or(i64::MAX)));
+    // Times never go back in the log, so that a time is a place in it.
+    let since = since.map(|since| first_at(conn, since)).transpose()?.unwrap_or(0);
+    only.add("seq > ?", Some(i64::try_from((*after).max(since.saturating_sub(1))).unwrap_or(i64::MAX)));
+    let until = until.map(|until| first_at(conn, until)).transpose()?;
+    only.add("seq < ?", until.map(|until| i64::try_from(until).unwrap_or(i64::MAX)));
     only.text("run = ?", run.as_ref().map(RunId::as_str));
     only.text("spec = ?", spec.as_ref().map(SpecName::as_str));
     only.text("task = ?", task.as_ref().map(TaskId::as_str));
@@ -196,6 +201,21 @@ pub(super) fn events(conn: &Connection, filter: &EventFilter) -> Answer<Vec<Even
     let limit = if *limit == 0 { EventFilter::MAX } else { (*limit).min(EventFilter::MAX) };
     let sql = format!("SELECT * FROM events{} ORDER BY seq LIMIT {limit}", only.clause());
     conn.prepare_cached(&sql)?.query_and_then(params_from_iter(only.values), event_row)?.collect()
+}
+
+/// Number of the first event at or after `time`; the next one's, when there is none.
+fn first_at(conn: &Connection, time: Timestamp) -> Answer<u64> {
+    let time = time_text(time);
+    let mut at = conn.prepare_cached("SELECT time FROM events WHERE seq = ?1")?;
+    let newest: u64 =
+        conn.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?.query_row([], |row| row.get(0))?;
+    let (mut low, mut high) = (1, newest + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let found: String = at.query_row([middle], |row| row.get(0))?;
+        if found < time { low = middle + 1 } else { high = middle }
+    }
+    Ok(low)
 }
 
 pub(super) fn event_row(row: &Row<'_>) -> Answer<Event> {

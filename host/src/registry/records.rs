@@ -180,6 +180,10 @@ pub struct EventFilter {
     pub attempt: Option<u32>,
     /// With one of these names; empty: any.
     pub kinds: Vec<String>,
+    /// From this time on.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
 }
 
 impl EventFilter {

@@ -349,7 +349,8 @@ pub(super) fn sync(
         is_over && !ticked.contains(id) && facts.get(id).is_some_and(|facts| !facts.container)
     };
     let opened: BTreeSet<&TaskId> = existing.values().filter(is_open).map(|task| &task.key.task).collect();
-    let plan = Plan::new(&facts, &existing, &ticked, &opened)?;
+    let cancelled = gone.iter().filter(|task| !task.state.is_final()).map(|task| &task.key.task).collect();
+    let plan = Plan::new(&facts, &existing, &ticked, &opened, &cancelled)?;
     // In the order of the file, so that the log reads as the file does.
     for TaskDefinition { id, .. } in definitions {
         let Some(facts) = facts.get(id) else { continue };
@@ -413,6 +414,7 @@ impl Plan {
         existing: &BTreeMap<TaskId, Task>,
         ticked: &BTreeSet<&TaskId>,
         opened: &BTreeSet<&TaskId>,
+        gone: &BTreeSet<&TaskId>,
     ) -> Result<Self, RegistryError> {
         let mut map = TaskMap::default();
         let mut seeds = BTreeSet::new();
@@ -433,10 +435,11 @@ impl Plan {
             }
             map.insert(id.clone(), state, (facts.container, facts.optional), facts.depends.clone());
         }
-        // What the file does not have may wait for what it has.
+        // What the file does not have may wait for what it has, unless it was taken out.
         for (id, task) in existing.iter().filter(|(id, _)| !facts.contains_key(*id)) {
             let Facts { container, optional, depends, .. } = &task.definition;
-            map.insert(id.clone(), task.state, (*container, *optional), depends.clone());
+            let state = if gone.contains(id) { TaskState::Cancelled } else { task.state };
+            map.insert(id.clone(), state, (*container, *optional), depends.clone());
         }
         let broken = |id: TaskId| RegistryError::Damaged(format!("task {id} is missing"));
         for id in ticked.iter().filter(|id| existing.get(**id).is_some_and(|t| t.state != TaskState::Done)) {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use super::capabilities::dependency_reports;
 use super::error::ServiceError;
+use super::steering::referred;
 use super::workshop::Workshop;
 use crate::domain::assignment::{Assignment, Document, NamedCommand, WorkKind};
 use crate::domain::id::{AttemptKey, CommitId, Instance};
 use crate::domain::protocol;
 use crate::domain::task::Task;
 use crate::spec::Requirements;
+use crate::spec::steering::with_files;
 
 /// At most this many bytes of one document go into an assignment; the rest can be read in the work tree.
 const MAX_DOCUMENT_BYTES: usize = 24 * 1024;
@@ -36,14 +38,23 @@ pub(crate) async fn spec_file(shop: &Workshop, file: &str) -> Result<Option<Vec<
     Ok(bytes)
 }
 
+/// A document of the spec, with the files of the spec branch that it refers to.
 async fn document(shop: &Workshop, file: &str) -> Result<Option<Document>, ServiceError> {
-    let Some(bytes) = spec_file(shop, file).await? else { return Ok(None) };
-    let mut text = shop.mask.apply(&String::from_utf8_lossy(&bytes));
+    let (commit, path) = (tip(shop).await?, shop.spec_path(file));
+    let at = path.clone();
+    let read = shop.mirror.objects(move |objects| {
+        let tree = objects.tree_of(&commit)?;
+        let Some(bytes) = objects.read_file(&tree, &at)? else { return Ok(None) };
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(Some(with_files(&text, |path| referred(objects, &tree, path))))
+    });
+    let Some(text) = read.await? else { return Ok(None) };
+    let mut text = shop.mask.apply(&text);
     if text.len() > MAX_DOCUMENT_BYTES {
         text.truncate(text.floor_char_boundary(MAX_DOCUMENT_BYTES));
         text.push_str("\n… (cut; read the file for the rest)\n");
     }
-    Ok(Some(Document { name: shop.spec_path(file), text }))
+    Ok(Some(Document { name: path, text }))
 }
 
 fn commands(shop: &Workshop) -> Vec<NamedCommand> {
@@ -81,7 +92,7 @@ pub(crate) async fn for_planning(
         language: shop.language.clone(),
         acceptance_criteria: Vec::new(),
         documents,
-        steering: shop.steering.clone(),
+        steering: shop.steering.given(job),
         dependency_reports: Vec::new(),
         attempt: attempt.attempt,
         max_attempts: shop.max_attempts,
@@ -116,7 +127,7 @@ pub(crate) async fn for_task(
         language: shop.language.clone(),
         acceptance_criteria,
         documents,
-        steering: shop.steering.clone(),
+        steering: shop.steering.given(&format!("{}\n{}", task.definition.title, task.definition.text)),
         dependency_reports: reports,
         attempt: attempt.attempt,
         max_attempts: shop.max_attempts,

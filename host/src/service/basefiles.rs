@@ -2,22 +2,18 @@
 //! attempt: a spirit cannot change its own judge.
 
 use super::error::ServiceError;
+use super::steering::SteeringSet;
 use crate::config::{self, Config, Detected};
-use crate::domain::assignment::Document;
 use crate::domain::id::{CommitId, SpecName};
 use crate::domain::mask::Mask;
-use crate::spec;
 use crate::workspace::{Objects, TreeId, WorkspaceError};
-
-/// Steering documents that go into every assignment, in bytes together.
-const MAX_STEERING_BYTES: usize = 64 * 1024;
 
 /// What the base commit says about how to work.
 pub(crate) struct BaseFiles {
     settings: Option<Vec<u8>>,
     /// The gate that the files suggest.
     pub(crate) detected: Option<Detected>,
-    steering: Vec<(String, Vec<u8>)>,
+    steering: SteeringSet,
     /// Specs with a tasks.md.
     pub(crate) specs: Vec<SpecName>,
     requirements: Vec<(SpecName, Vec<u8>)>,
@@ -31,7 +27,7 @@ impl BaseFiles {
         let tree: TreeId = objects.tree_of(base)?;
         let paths = objects.list_files(&tree, "")?;
         let file = |path: &str| objects.read_file(&tree, path).ok().flatten();
-        let steering = paths.iter().filter(|path| path.starts_with(".kiro/steering/") && path.ends_with(".md"));
+        let steering = SteeringSet::read(objects, &tree, &paths)?;
         let specs: Vec<SpecName> = paths
             .iter()
             .filter_map(|path| path.strip_prefix(".kiro/specs/")?.strip_suffix("/tasks.md"))
@@ -44,7 +40,7 @@ impl BaseFiles {
         Ok(Self {
             settings: file(config::FILE_NAME),
             detected: config::detect::detect(&paths, &file),
-            steering: steering.filter_map(|path| Some((path.clone(), file(path)?))).collect(),
+            steering,
             has_submodules: paths.iter().any(|path| path == ".gitmodules"),
             has_lfs: file(".gitattributes").is_some_and(|text| String::from_utf8_lossy(&text).contains("filter=lfs")),
             specs,
@@ -77,23 +73,9 @@ impl BaseFiles {
         Ok(Config::parse(text, config::FILE_NAME)?)
     }
 
-    /// Steering documents that always apply.
-    pub(crate) fn steering(&self, mask: &Mask) -> Vec<Document> {
-        let mut room = MAX_STEERING_BYTES;
-        let mut documents = Vec::new();
-        for (name, bytes) in &self.steering {
-            let steering = spec::steering::read(name, &String::from_utf8_lossy(bytes));
-            if steering.inclusion != spec::steering::Inclusion::Always {
-                continue;
-            }
-            if steering.text.len() > room {
-                tracing::warn!(%name, "left out: steering documents have more than {MAX_STEERING_BYTES} bytes");
-                continue;
-            }
-            room -= steering.text.len();
-            documents.push(Document { name: name.clone(), text: mask.apply(&steering.text) });
-        }
-        documents
+    /// Steering documents, without secrets.
+    pub(crate) fn steering(&self, mask: &Mask) -> SteeringSet {
+        self.steering.clone().masked(mask)
     }
 
     /// A spec's requirements.md.

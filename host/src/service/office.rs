@@ -402,12 +402,3 @@ pub async fn serve(
     drop(office);
     Ok(())
 }
-
-/// Makes an issue a task of a spec.
-///
-/// # Errors
-/// Why not.
-pub async fn into_spec(request: &OfficeRequest, issue: Issue, spec: &SpecName) -> Result<Issue, ServiceError> {
-    let _ = (request, spec);
-    Ok(issue)
-}

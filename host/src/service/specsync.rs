@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::control::{self, Answer, Command, Owned};
 use super::error::ServiceError;
 use super::records::{existing_state, root_of};
-use super::setup::{open_registry, serves, source};
+use super::setup::{open_registry, serves, source, state_path, work_tree};
 use super::state_dir::{StateDir, StateDirError};
 use crate::clock::Clock;
 use crate::domain::id::{SpecName, TaskId};
@@ -135,8 +135,16 @@ impl Synced {
 pub async fn sync(request: SyncRequest, clock: Arc<dyn Clock>) -> Result<Vec<Synced>, ServiceError> {
     let SyncRequest { repository, cwd, state, specs, dry_run } = request;
     let (root, state) = blocking(move || {
-        let state = existing_state(&repository, &cwd, state.as_deref())?;
-        serves(&state, &source(&repository, &cwd)?)?;
+        let source = source(&repository, &cwd)?;
+        let path = state_path(&source, &cwd, state.as_deref());
+        // The first sync of a repository may be the first thing that happens there. A directory that has lost
+        // its registry is something else.
+        let state = if dry_run || path.exists() {
+            existing_state(&repository, &cwd, state.as_deref())?
+        } else {
+            StateDir::create(&path, work_tree(&source))?
+        };
+        serves(&state, &source)?;
         Ok((root_of(Path::new(&repository), &cwd)?, state))
     })
     .await?;
@@ -234,6 +242,16 @@ fn choose(root: &Path, named: &[String], known: &[SpecName]) -> Result<Vec<SpecP
     };
     let root = root.canonicalize().map_err(|source| ServiceError::Io { path: root.to_owned(), source })?;
     chosen.into_iter().map(|spec| place(&root, &base, spec)).collect()
+}
+
+/// The tasks.md of one spec of a checkout.
+///
+/// # Errors
+/// When there is none, or it is outside of the checkout. Blocking.
+pub(crate) fn file(repository: &str, cwd: &Path, spec: SpecName) -> Result<SpecPlace, ServiceError> {
+    let root = root_of(Path::new(repository), cwd)?;
+    let mut places = choose(&root, &[spec.to_string()], &[])?;
+    places.pop().ok_or_else(|| ServiceError::Internal(format!("no file of the spec `{spec}`")))
 }
 
 /// Where a spec's file really is. A link may lead to another place of the checkout, and no further.

@@ -9,10 +9,11 @@ use super::executions::Scene;
 use super::gate::{Gate, GateCommand};
 use super::plugins::PluginSet;
 use super::progress::{Observer, Progress};
+use super::steering::SteeringSet;
 use crate::artifact::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::assignment::{BudgetLeft, Document};
+use crate::domain::assignment::BudgetLeft;
 use crate::domain::id::{RunId, SpecName};
 use crate::domain::mask::Mask;
 use crate::domain::protocol;
@@ -50,8 +51,8 @@ pub(crate) struct Workshop {
     pub(crate) spec: SpecName,
     /// `en` or `ja`.
     pub(crate) language: String,
-    /// Steering documents that always apply.
-    pub(crate) steering: Vec<Document>,
+    /// Steering of the base commit.
+    pub(crate) steering: SteeringSet,
     /// What decides about a change.
     pub(crate) gate: Gate,
     /// Commands that spirits may run.

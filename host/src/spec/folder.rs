@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::config::{self, CcSdd, KiroConfig};
+use super::diagnostic::Diagnostic;
 use super::line::MAX_FILE_BYTES;
 
 /// Where specs stand in a repository.
@@ -46,6 +47,8 @@ pub struct SpecFiles {
     pub config: Option<KiroConfig>,
     /// cc-sdd's `spec.json`, when it can be read.
     pub cc_sdd: Option<CcSdd>,
+    /// Findings about these two, by the name of the file.
+    pub settings: Vec<(String, Diagnostic)>,
 }
 
 impl SpecFiles {
@@ -60,9 +63,16 @@ impl SpecFiles {
             Some(found) => Some(found),
             None => file("bugfix.md"),
         };
-        let config = file(".config.kiro").and_then(|f| config::read_kiro(&f.bytes));
-        let cc_sdd = file("spec.json").and_then(|f| config::read_cc_sdd(&f.bytes));
-        Self { name: name.to_owned(), requirements, design: file("design.md"), tasks: file("tasks.md"), config, cc_sdd }
+        let mut settings = Vec::new();
+        let mut checked = |file: Option<SpecFile>, check: fn(&[u8]) -> Vec<Diagnostic>| {
+            let SpecFile { name, bytes } = file?;
+            settings.extend(check(&bytes).into_iter().map(|found| (name.clone(), found)));
+            Some(bytes)
+        };
+        let config = checked(file(".config.kiro"), config::check_kiro).and_then(|bytes| config::read_kiro(&bytes));
+        let cc_sdd = checked(file("spec.json"), config::check_cc_sdd).and_then(|bytes| config::read_cc_sdd(&bytes));
+        let (design, tasks) = (file("design.md"), file("tasks.md"));
+        Self { name: name.to_owned(), requirements, design, tasks, config, cc_sdd, settings }
     }
 
     /// Whether any of the three documents is there.

@@ -163,6 +163,9 @@ mod tests {
                 r#"{"waves":[{"id":0,"name":"n","parallel":true,"tasks":["1.1","3"],"dependsOn":[]},{"id":1,"tasks":["2"]}]}"#,
                 true,
             ),
+            (r#"{"waves":[{"id":0,"tasks":["1.1","3"],"depends_on":[]},{"id":"1","tasks":["2"]}]}"#, false),
+            (r#"{"waves":[{"id":0,"note":"n","tasks":["1.1.","3. "]},{"id":7,"tasks":["2"]}],"more":1}"#, true),
+            (r#"{"waves":[{"id":0,"tasks":["1.1","3"]},["2"]]}"#, false),
         ];
         for (json, accepted) in table {
             let (graph, codes) = graph(json);
@@ -181,10 +184,30 @@ mod tests {
             ("{\"waves\":[]}", "tasks/graph-shape"),
             ("{\"waves\":3}", "tasks/graph-shape"),
             ("1 --> 2", "tasks/graph-empty"),
+            ("", "tasks/graph-empty"),
+            ("{\"waves\":{\"0\":[\"1\"]}}", "tasks/graph-shape"),
+            ("{\"waves\":[{\"id\":0,\"tasks\":[\"1\"]},]}", "tasks/graph-json"),
+            ("{\"tasks\":[\"1\"]}", "tasks/graph-empty"),
         ] {
             let (graph, codes) = graph(json);
             assert_eq!(graph, None, "{json}");
             assert!(codes.contains(&code.to_owned()), "{json}: {codes:?}");
+        }
+    }
+
+    #[test]
+    fn headings_and_text_may_stand_around_the_fence() {
+        let graph = "```json\n{\"waves\":[[\"1\"]]}\n```\n";
+        for text in [
+            format!("## Task Dependency Graph\n{graph}## Tasks\n- [ ] 1. a\n"),
+            format!("- [ ] 1. a\n## Task Dependency Graph\n\nIn waves:\n\n{graph}\nMore words.\n\n## Notes\n- x\n"),
+            format!("- [ ] 1. a\n## Tasks Dependency Graph (waves)\n\n{graph}"),
+            format!("- [ ] 1. a\n### 依存グラフ\n{graph}"),
+            format!("- [ ] 1. a\n\n{}", graph.replace('\n', "\r\n")),
+        ] {
+            let file = TaskFile::read(text.as_bytes());
+            assert_eq!(file.graph.map(|graph| graph.waves), Some(vec![vec!["1".to_owned()]]), "{text}");
+            assert_eq!(file.items.len(), 1);
         }
     }
 

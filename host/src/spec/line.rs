@@ -35,6 +35,8 @@ pub(crate) struct Heading<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Document<'a> {
     pub(crate) bytes: &'a [u8],
+    /// The same as text, when all of it is.
+    whole: Option<&'a str>,
     pub(crate) lines: Vec<Line>,
     /// 0-based line of a fence that is never closed.
     pub(crate) unclosed: Option<usize>,
@@ -65,7 +67,8 @@ impl<'a> Document<'a> {
             lines.push(Line { start, end, next, fenced });
             start = next;
         }
-        Ok(Self { bytes, lines, unclosed: fences.open.map(|open| open.line) })
+        let whole = std::str::from_utf8(bytes).ok();
+        Ok(Self { bytes, whole, lines, unclosed: fences.open.map(|open| open.line) })
     }
 
     pub(crate) fn raw(&self, index: usize) -> &'a [u8] {
@@ -75,7 +78,11 @@ impl<'a> Document<'a> {
 
     /// The text of a line; bytes that are not UTF-8 become `U+FFFD`.
     pub(crate) fn text(&self, index: usize) -> Cow<'a, str> {
-        String::from_utf8_lossy(self.raw(index))
+        let line = self.lines[index];
+        match self.whole.and_then(|text| text.get(line.start..line.end)) {
+            Some(text) => Cow::Borrowed(text),
+            None => String::from_utf8_lossy(self.raw(index)),
+        }
     }
 
     /// Lines of the whole, or of `range`, as one text with `\n` between them.
@@ -108,7 +115,7 @@ impl<'a> Document<'a> {
             found.push(Diagnostic::new(Severity::Error, 1, "file/encoding", message));
             return found;
         }
-        if std::str::from_utf8(self.bytes).is_err() {
+        if self.whole.is_none() {
             let bad = (0..self.lines.len()).find(|i| std::str::from_utf8(self.raw(*i)).is_err()).unwrap_or(0);
             let message = "the line is not UTF-8; its bytes are kept, its text is read with gaps";
             found.push(Diagnostic::new(Severity::Warning, number(bad), "file/encoding", message));
@@ -137,7 +144,7 @@ pub(crate) fn number(index: usize) -> u32 {
 }
 
 fn line_end(bytes: &[u8], start: usize) -> (usize, usize) {
-    match bytes[start..].iter().position(|b| matches!(b, b'\n' | b'\r')) {
+    match memchr::memchr2(b'\n', b'\r', &bytes[start..]) {
         None => (bytes.len(), bytes.len()),
         Some(at) => {
             let end = start + at;

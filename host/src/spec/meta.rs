@@ -11,6 +11,9 @@ const MAX_WRAPPED_LINES: usize = 4;
 /// At most this many characters has a key.
 const MAX_KEY_CHARS: usize = 40;
 
+/// No key that means something here has more bytes.
+const MAX_KNOWN_KEY_BYTES: usize = 24;
+
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
@@ -59,8 +62,25 @@ enum Key {
 
 impl Key {
     fn of(text: &str) -> Self {
-        let plain: String = text.to_lowercase().replace(['_', '-'], " ");
-        match plain.trim() {
+        let between = |c: char| c.is_whitespace() || matches!(c, '_' | '-');
+        let text = text.trim_matches(between);
+        if text.len() > MAX_KNOWN_KEY_BYTES {
+            return Self::Other;
+        }
+        // Nearly every line that could be metadata comes by here: no key of ASCII is put on the heap.
+        let mut short = [0; MAX_KNOWN_KEY_BYTES];
+        let long;
+        let plain = if text.is_ascii() {
+            let short = &mut short[..text.len()];
+            for (to, from) in short.iter_mut().zip(text.bytes()) {
+                *to = if matches!(from, b'_' | b'-') { b' ' } else { from.to_ascii_lowercase() };
+            }
+            std::str::from_utf8(short).unwrap_or_default()
+        } else {
+            long = text.to_lowercase().replace(['_', '-'], " ");
+            &long
+        };
+        match plain {
             "requirements"
             | "requirement"
             | "reqs"
@@ -109,7 +129,7 @@ struct Segment<'t> {
 /// are taken off each.
 pub(super) fn split(document: &Document<'_>, body: &[usize], columns: usize) -> (String, Fields) {
     let mut fields = Fields::default();
-    let mut text = String::new();
+    let mut text = String::with_capacity(body.iter().map(|index| document.raw(*index).len() + 1).sum());
     let mut at = 0;
     while at < body.len() {
         let index = body[at];
@@ -119,9 +139,8 @@ pub(super) fn split(document: &Document<'_>, body: &[usize], columns: usize) -> 
             at += used;
             continue;
         }
-        let raw = document.raw(index);
-        let line = String::from_utf8_lossy(&raw[strip(raw, columns)..]);
-        text.push_str(line.trim_end());
+        let line = document.text(index);
+        text.push_str(line[strip(line.as_bytes(), columns)..].trim_end());
         text.push('\n');
         at += 1;
     }
@@ -129,8 +148,10 @@ pub(super) fn split(document: &Document<'_>, body: &[usize], columns: usize) -> 
     while let Some(less) = kept.strip_suffix("---") {
         kept = less.trim_end();
     }
-    let start = kept.find(|c: char| c != '\n').unwrap_or(0);
-    (kept[start..].to_owned(), fields)
+    let (start, end) = (kept.find(|c: char| c != '\n').unwrap_or(0), kept.len());
+    text.truncate(end);
+    text.drain(..start);
+    (text, fields)
 }
 
 /// Bytes of white space to take off, at most `columns` wide.
@@ -183,8 +204,8 @@ fn may_be_metadata(raw: &[u8]) -> bool {
     match rest.first() {
         Some(b'_' | b'*') => true,
         Some(first) if first.is_ascii_alphabetic() || *first >= 0x80 => {
-            rest.iter().take(4 * MAX_KEY_CHARS).any(|b| *b == b':')
-                || rest.windows(3).take(60).any(|w| w == "：".as_bytes())
+            let start = &rest[..rest.len().min(4 * MAX_KEY_CHARS)];
+            memchr::memchr(b':', start).is_some() || memchr::memmem::find(start, "：".as_bytes()).is_some()
         }
         _ => false,
     }
@@ -358,7 +379,6 @@ impl Fields {
         (!first.is_empty() && !refs::says_none(&first)).then_some(first)
     }
 
-    /// The priority as a number: `critical` 20, `high` 10, `medium` 0, `low` -10, `P0` … `P3` the same;
     /// The fields that have no meaning here, by key; of a key that stands there twice the last one. They are
     /// bounded: what is more or longer stands in the text all the same.
     #[must_use]
@@ -368,6 +388,7 @@ impl Fields {
         kept.map(|field| (field.key.clone(), field.value.clone())).collect()
     }
 
+    /// The priority as a number: `critical` 20, `high` 10, `medium` 0, `low` -10, `P0` … `P3` the same;
     /// a number stands for itself. `None`: absent or none of these.
     #[must_use]
     pub fn priority_number(&self) -> Option<i32> {
@@ -404,7 +425,15 @@ mod tests {
             "- **Requirements**: 1.1, 2.3",
             "- Requirements: 1.1, 2.3",
             "- _需求：1.1, 2.3_",
+            "- _需求: 1.1, 2.3_",
+            "- **需求**：1.1, 2.3",
             "- _要件: 1.1, 2.3_",
+            "- _요구사항: 1.1, 2.3_",
+            "- _Requisitos: 1.1, 2.3_",
+            "- _requirements: Requirements 1.1 and 2.3_",
+            "- _Requirements: [1.1](../requirements.md#a), `2.3`._",
+            "* _Requirements: 1.1, 2.3_",
+            "\t- _Requirements: 1.1, 2.3_",
             "- _Требования: 1.1, 2.3_",
             "- *Requirements: 1.1, 2.3*",
             "- _Requirements: 1.1, 2.3_ (both)",
@@ -434,6 +463,10 @@ mod tests {
             "- **Dependencies**: 1, 2",
             "- Dependencies: 1, 2",
             "- _依存: 1, 2_",
+            "- _依赖：1, 2_",
+            "- _Blocked by: 1, 2_",
+            "- **Depends on:** 1, 2",
+            "  _Depends: 1, 2_",
         ] {
             let (text, fields) = read(line);
             assert_eq!(fields.depends.iter().map(|f| f.value.as_str()).collect::<Vec<_>>(), ["1, 2"], "{line}");
@@ -449,6 +482,47 @@ mod tests {
             let (text, fields) = read(line);
             assert!(fields.depends.is_empty(), "{line}");
             assert_eq!(text, line);
+        }
+    }
+
+    #[test]
+    fn properties_and_their_proof_are_read_and_stay_in_the_text() {
+        for line in [
+            "- **Property 2 & 3: Round trip**\n- **Validates: Requirements 1.1, 1.2**",
+            "- **属性 1: 往返**\n- **验证：Requirements 1.1, 1.2**",
+            "- **プロパティ 1: 往復**\n- **検証: 要件 1.1, 1.2**",
+        ] {
+            let (text, fields) = read(line);
+            assert_eq!(fields.requirement_refs(), ["1.1", "1.2"], "{line}");
+            assert_eq!(text, line);
+        }
+    }
+
+    #[test]
+    fn keys_of_other_tools_are_kept_as_they_are() {
+        let keys = [
+            "Boundary",
+            "Blocked",
+            "Reads",
+            "Writes",
+            "Contracts",
+            "Design refs",
+            "Note",
+            "Suggested commit",
+            "Agent",
+            "Model",
+            "Bug_Condition",
+            "Expected_Behavior",
+            "Preservation",
+        ];
+        for key in keys {
+            for line in [format!("- _{key}: some value, 1.1_"), format!("- _{key}:_ some value, 1.1")] {
+                let (text, fields) = read(&line);
+                let other: Vec<(&str, &str)> =
+                    fields.other.iter().map(|f| (f.key.as_str(), f.value.as_str())).collect();
+                assert_eq!(other, [(key, "some value, 1.1")], "{line}");
+                assert_eq!((text, fields.depends.len(), fields.requirements.len()), (line, 0, 0));
+            }
         }
     }
 

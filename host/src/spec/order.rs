@@ -404,7 +404,14 @@ impl<'f> Net<'f> {
 }
 
 fn nearest_parent(id: &TaskId, index: &HashMap<&str, usize>) -> Option<usize> {
-    std::iter::successors(id.parent(), TaskId::parent).find_map(|p| index.get(p.as_str()).copied())
+    let mut number = id.as_str();
+    while let Some((parent, _)) = number.rsplit_once('.') {
+        if let Some(at) = index.get(parent) {
+            return Some(*at);
+        }
+        number = parent;
+    }
+    None
 }
 
 #[cfg(test)]

@@ -67,6 +67,13 @@ fn list(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// The parts of a value that is nothing but numbers and commas, as most are; what else may stand in one is
+/// read with more trouble.
+fn plain_numbers(value: &str, is_number: fn(&str) -> bool) -> Option<impl Iterator<Item = &str>> {
+    let parts = || value.split(',').map(str::trim);
+    parts().all(is_number).then(parts)
+}
+
 fn strip_words<'a>(token: &'a str, words: &[&str]) -> &'a str {
     let mut token = token;
     'again: loop {
@@ -122,6 +129,9 @@ fn range(token: &str, check: fn(&str) -> bool) -> Option<(&str, &str)> {
 
 /// The tasks that a `_Depends:_` value names. Empty: none.
 pub(crate) fn task_refs(value: &str) -> Vec<TaskRef> {
+    if let Some(plain) = plain_numbers(value, is_task_number) {
+        return plain.map(|number| TaskRef::One(number.to_owned())).collect();
+    }
     if says_none(value) {
         return Vec::new();
     }
@@ -150,6 +160,14 @@ pub(crate) fn requirement_tokens(value: &str) -> Vec<String> {
     const WORDS: &[&str] =
         &["requirements", "requirement", "reqs", "req", "要件", "需求", "要求", "요구사항", "criteria"];
     let mut out: Vec<String> = Vec::new();
+    if let Some(plain) = plain_numbers(value, is_requirement_number) {
+        for number in plain {
+            if !out.iter().any(|other| other == number) {
+                out.push(number.to_owned());
+            }
+        }
+        return out;
+    }
     for token in list(value) {
         if is_requirement_number(&token) {
             if !out.contains(&token) {

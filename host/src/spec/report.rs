@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::check::{Rules, check_design, check_read_requirements, check_read_tasks};
+use super::config::{CcSdd, KiroConfig};
 use super::diagnostic::{Diagnostic, Severity};
 use super::folder::SpecFiles;
 use super::order::{Mode, plan_file};
@@ -49,6 +50,10 @@ pub struct FileDiagnostic {
 pub struct SpecReport {
     /// Name of the spec's folder.
     pub spec: String,
+    /// What Kiro's `.config.kiro` says, when it is there and can be used.
+    pub config: Option<KiroConfig>,
+    /// What cc-sdd's `spec.json` says, when it is there and can be used.
+    pub cc_sdd: Option<CcSdd>,
     /// Where the order of the tasks comes from.
     pub mode: Mode,
     /// Tasks in file order; of duplicates only the first.
@@ -94,6 +99,9 @@ pub fn report(files: &SpecFiles, rules: Rules<'_>) -> SpecReport {
         let message = "the spec has no tasks.md";
         add("tasks.md", vec![Diagnostic::new(Severity::Error, 1, "tasks/missing", message)]);
     }
+    for (name, found) in &files.settings {
+        add(name, vec![found.clone()]);
+    }
     let plan = plan_file(&read);
     let lines = read.items.iter().filter(|item| !item.duplicate);
     let tasks = plan.tasks.iter().zip(lines).map(|(task, item)| TaskReport {
@@ -108,7 +116,15 @@ pub fn report(files: &SpecFiles, rules: Rules<'_>) -> SpecReport {
         parent: task.parent.as_ref().map(ToString::to_string),
         line: item.line,
     });
-    SpecReport { spec: files.name.clone(), mode: plan.mode, tasks: tasks.collect(), boxes: read.boxes, diagnostics }
+    SpecReport {
+        spec: files.name.clone(),
+        config: files.config.clone(),
+        cc_sdd: files.cc_sdd.clone(),
+        mode: plan.mode,
+        tasks: tasks.collect(),
+        boxes: read.boxes,
+        diagnostics,
+    }
 }
 
 #[cfg(test)]
@@ -136,5 +152,23 @@ mod tests {
             .collect();
         assert_eq!(found, [("tasks.md", 3, "tasks/unknown-dependency"), ("tasks.md", 4, "tasks/unknown-requirement")]);
         assert!(report.has_errors());
+    }
+
+    #[test]
+    fn what_stands_beside_the_documents_is_reported_with_them() {
+        let files = SpecFiles::read("shop", |path| match path {
+            ".kiro/specs/shop/tasks.md" => Some(b"# P\n- [ ] 1. a\n".to_vec()),
+            ".kiro/specs/shop/.config.kiro" => Some(b"{".to_vec()),
+            ".kiro/specs/shop/spec.json" => Some(br#"{"phase":"p","approvals":{"tasks":{"approved":false}}}"#.to_vec()),
+            _ => None,
+        });
+        let report = report(&files, Rules::foreign());
+        let found: Vec<(&str, &str)> =
+            report.diagnostics.iter().map(|d| (d.file.as_str(), d.diagnostic.code.as_str())).collect();
+        assert_eq!(found, [(".config.kiro", "config/json"), ("spec.json", "config/not-approved")]);
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!((&json["config"], &json["cc_sdd"]["phase"]), (&serde_json::Value::Null, &"p".into()));
+        assert_eq!(json["cc_sdd"]["approved"]["tasks"], false);
+        assert!(!report.has_errors());
     }
 }

@@ -1,5 +1,9 @@
 //! Steering documents: YAML front matter says when a document is given to a spirit.
 
+mod files;
+
+pub use files::{MAX_FILE_TEXT_BYTES, MAX_FILES, paths_in, with_files};
+
 use globset::{GlobBuilder, GlobMatcher};
 
 /// When a document is included.
@@ -92,7 +96,15 @@ fn names(about: &str, name: &str) -> bool {
     })
 }
 
+/// A pattern without a folder in it means files of that name anywhere.
 fn glob(pattern: &str) -> Option<GlobMatcher> {
+    let anywhere;
+    let pattern = if pattern.contains('/') {
+        pattern.strip_prefix("./").unwrap_or(pattern)
+    } else {
+        anywhere = format!("**/{pattern}");
+        &anywhere
+    };
     GlobBuilder::new(pattern).literal_separator(true).build().ok().map(|glob| glob.compile_matcher())
 }
 
@@ -209,6 +221,9 @@ mod tests {
         let matched = with("inclusion: fileMatch\nfileMatchPattern: \"src/**/*.rs\"");
         assert!(matched.applies(&["src/a/b.rs"], ""));
         assert!(!matched.applies(&["tests/b.rs"], ""));
+        let anywhere = with("inclusion: fileMatch\nfileMatchPattern: \"*.rs\"");
+        assert!(anywhere.applies(&["a.rs"], "") && anywhere.applies(&["src/a/b.rs"], ""));
+        assert!(with("inclusion: fileMatch\nfileMatchPattern: ./src/*").applies(&["src/x"], ""));
         assert!(with("inclusion: manual").applies(&[], "see #api please"));
         assert!(!with("inclusion: manual").applies(&[], "see #api-v2"));
         let auto = with("inclusion: auto\nname: api\ndescription: rules for endpoints");

@@ -254,13 +254,13 @@ struct Reader<'d, 'b> {
     document: &'d Document<'b>,
     file: TaskFile,
     found: Collector,
-    /// Lines that stand under each item.
-    bodies: Vec<Vec<usize>>,
+    /// Lines that stand under items: which item, which line.
+    bodies: Vec<(usize, usize)>,
     /// Items that are open by indentation; the last is the current one.
     open: Vec<usize>,
     /// The item that the last line went to.
     owner: Option<usize>,
-    first_line: HashMap<TaskId, u32>,
+    first_line: HashMap<&'b str, u32>,
     spec_kit: bool,
 }
 
@@ -331,7 +331,7 @@ impl<'d, 'b> Reader<'d, 'b> {
         }
     }
 
-    fn task(&mut self, index: usize, raw: &[u8], task: &TaskLine<'_>) {
+    fn task(&mut self, index: usize, raw: &[u8], task: &TaskLine<'b>) {
         let line = number(index);
         let width = indent(raw);
         let Ok(id) = TaskId::new(task.id) else {
@@ -341,7 +341,7 @@ impl<'d, 'b> Reader<'d, 'b> {
         };
         let state_text = &raw[task.check.state.clone()];
         self.shape(line, width, state_text, task);
-        let duplicate = match self.first_line.get(&id) {
+        let duplicate = match self.first_line.get(task.id) {
             Some(first) => {
                 let message =
                     format!("task {id} stands on line {first} already; a number must be unique to be run or ticked");
@@ -349,7 +349,7 @@ impl<'d, 'b> Reader<'d, 'b> {
                 true
             }
             None => {
-                self.first_line.insert(id.clone(), line);
+                self.first_line.insert(task.id, line);
                 false
             }
         };
@@ -368,7 +368,6 @@ impl<'d, 'b> Reader<'d, 'b> {
         let item = self.file.items.len();
         self.open.push(item);
         self.owner = Some(item);
-        self.bodies.push(Vec::new());
         self.file.items.push(TaskItem {
             id,
             title: title.to_owned(),
@@ -444,13 +443,19 @@ impl<'d, 'b> Reader<'d, 'b> {
 
     fn attach_to_owner(&mut self, index: usize) {
         if let Some(owner) = self.owner {
-            self.bodies[owner].push(index);
+            self.bodies.push((owner, index));
         }
     }
 
     fn finish(mut self) -> TaskFile {
-        for (item, body) in self.file.items.iter_mut().zip(&self.bodies) {
-            (item.text, item.fields) = meta::split(self.document, body, item.indent + 2);
+        // Stable, and in order but for text that goes back to a parent.
+        self.bodies.sort_by_key(|(owner, _)| *owner);
+        let lines: Vec<usize> = self.bodies.iter().map(|(_, line)| *line).collect();
+        let mut from = 0;
+        for body in self.bodies.chunk_by(|(a, _), (b, _)| a == b) {
+            let item = &mut self.file.items[body[0].0];
+            (item.text, item.fields) = meta::split(self.document, &lines[from..from + body.len()], item.indent + 2);
+            from += body.len();
         }
         self.file.graph = graph::find(self.document, &self.file.headings, &mut self.found);
         for h in &self.file.headings {

@@ -268,6 +268,24 @@ impl Objects {
         }
     }
 
+    /// Size of the file at `path` of a tree, without reading it; none when there is no file.
+    ///
+    /// # Errors
+    /// [`WorkspaceError`]: the tree can't be read.
+    pub fn size_of(&self, tree: &TreeId, path: &str) -> Result<Option<usize>, WorkspaceError> {
+        let repository = self.open()?;
+        let failed = |e: git2::Error| WorkspaceError::objects(path, &e);
+        match find_tree(&repository, tree)?.get_path(Path::new(path)) {
+            Ok(entry) if entry.kind() == Some(ObjectType::Blob) => {
+                let objects = repository.odb().map_err(failed)?;
+                Ok(Some(objects.read_header(entry.id()).map_err(failed)?.0))
+            }
+            Ok(_) => Ok(None),
+            Err(e) if e.code() == ErrorCode::NotFound => Ok(None),
+            Err(e) => Err(failed(e)),
+        }
+    }
+
     /// Whether there is a symbolic link at `path` of a tree.
     ///
     /// # Errors

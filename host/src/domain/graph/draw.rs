@@ -1,10 +1,12 @@
 //! The graph for people and programs: Mermaid, DOT, JSON. Titles are data: whatever stands in them,
 //! the drawing keeps its shape.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::{Graph, Node};
 use crate::domain::id::TaskId;
 use crate::domain::task::{Task, TaskState};
 
@@ -18,8 +20,10 @@ pub enum Format {
     Mermaid,
     /// Graphviz.
     Dot,
-    /// JSON: tasks, edges.
+    /// JSON: tasks, edges, waves, critical path.
     Json,
+    /// Text: which tasks can run at the same time, and which are on the longest way.
+    Waves,
 }
 
 impl std::str::FromStr for Format {
@@ -29,7 +33,8 @@ impl std::str::FromStr for Format {
             "mermaid" => Ok(Self::Mermaid),
             "dot" => Ok(Self::Dot),
             "json" => Ok(Self::Json),
-            _ => Err(format!("`{text}` is no graph format: use mermaid, dot or json")),
+            "waves" => Ok(Self::Waves),
+            _ => Err(format!("`{text}` is no graph format: use mermaid, dot, json or waves")),
         }
     }
 }
@@ -45,6 +50,8 @@ pub struct Drawing<'a> {
     pub state: TaskState,
     /// Drawn dashed.
     pub optional: bool,
+    /// Only groups others: in no wave.
+    pub container: bool,
     /// Edges come from here.
     pub depends: &'a [TaskId],
 }
@@ -56,6 +63,7 @@ impl<'a> From<&'a Task> for Drawing<'a> {
             title: &task.definition.title,
             state: task.state,
             optional: task.definition.optional,
+            container: task.definition.container,
             depends: &task.definition.depends,
         }
     }
@@ -68,7 +76,43 @@ pub fn draw(tasks: &[Drawing<'_>], format: Format) -> String {
         Format::Mermaid => mermaid(tasks),
         Format::Dot => dot(tasks),
         Format::Json => format!("{:#}\n", to_json(tasks)),
+        Format::Waves => waves_text(tasks),
     }
+}
+
+impl<'a> From<&'a Drawing<'_>> for Node<'a> {
+    fn from(task: &'a Drawing<'_>) -> Self {
+        Self { id: task.id, depends: task.depends, container: task.container }
+    }
+}
+
+/// Work only: groups stand in no wave.
+fn waves<'g>(graph: &'g Graph, tasks: &[Drawing<'_>]) -> Vec<Vec<&'g TaskId>> {
+    let groups: HashSet<&TaskId> = tasks.iter().filter(|task| task.container).map(|task| task.id).collect();
+    let waves = graph.waves().into_iter().map(|wave| wave.into_iter().filter(|id| !groups.contains(*id)).collect());
+    waves.filter(|wave: &Vec<&TaskId>| !wave.is_empty()).collect()
+}
+
+fn waves_text(tasks: &[Drawing<'_>]) -> String {
+    let graph = match Graph::new(tasks) {
+        Ok(graph) => graph,
+        Err(problems) => return format!("no order: {problems}\n"),
+    };
+    let known: HashMap<&TaskId, &Drawing<'_>> = tasks.iter().map(|task| (task.id, task)).collect();
+    let path: HashSet<&TaskId> = graph.critical_path().into_iter().collect();
+    let mut out = String::new();
+    for (number, wave) in waves(&graph, tasks).iter().enumerate() {
+        let _ = writeln!(out, "wave {}", number + 1);
+        for task in wave.iter().filter_map(|id| known.get(*id)) {
+            let mark = if path.contains(task.id) { '*' } else { ' ' };
+            let optional = if task.optional { ", optional" } else { "" };
+            let title: String = label(task.title).collect();
+            let _ = writeln!(out, "{mark} {}  {title} ({}{optional})", task.id, task.state);
+        }
+    }
+    let way: Vec<&str> = graph.critical_path().into_iter().map(TaskId::as_str).collect();
+    let _ = writeln!(out, "* critical path, {} tasks: {}", way.len(), way.join(" → "));
+    out
 }
 
 fn mermaid(tasks: &[Drawing<'_>]) -> String {
@@ -123,7 +167,11 @@ fn to_json(tasks: &[Drawing<'_>]) -> Value {
         })
         .collect();
     let edges: Vec<Value> = edges(tasks).map(|(from, to)| json!({ "from": from, "to": to })).collect();
-    json!({ "tasks": nodes, "edges": edges })
+    let (waves, path) = match Graph::new(tasks) {
+        Ok(graph) => (json!(waves(&graph, tasks)), json!(graph.critical_path())),
+        Err(_) => (Value::Null, Value::Null),
+    };
+    json!({ "tasks": nodes, "edges": edges, "waves": waves, "critical_path": path })
 }
 
 /// Dependency → task, in the order of the tasks.

@@ -163,8 +163,8 @@ proptest! {
         let ids = [id("1"), id("1.1")];
         let depends = [id("1")];
         let tasks = [
-            Drawing { id: &ids[0], title: "plain", state: TaskState::Done, optional: false, depends: &[] },
-            Drawing { id: &ids[1], title: &title, state: TaskState::Ready, optional, depends: &depends },
+            Drawing { id: &ids[0], title: "plain", state: TaskState::Done, optional: false, container: false, depends: &[] },
+            Drawing { id: &ids[1], title: &title, state: TaskState::Ready, optional, container: false, depends: &depends },
         ];
         let mermaid = draw(&tasks, Format::Mermaid);
         prop_assert_eq!(mermaid.matches('"').count(), 4);
@@ -183,9 +183,21 @@ fn a_drawing_reads_like_this() {
     let depends = [id("1")];
     let tasks = [
         Drawing {
-            id: &ids[0], title: "set \"it\" up \\ 認証", state: TaskState::Done, optional: false, depends: &[]
+            id: &ids[0],
+            title: "set \"it\" up \\ 認証",
+            state: TaskState::Done,
+            optional: false,
+            container: false,
+            depends: &[],
         },
-        Drawing { id: &ids[1], title: "a[b]", state: TaskState::Blocked, optional: true, depends: &depends },
+        Drawing {
+            id: &ids[1],
+            title: "a[b]",
+            state: TaskState::Blocked,
+            optional: true,
+            container: false,
+            depends: &depends,
+        },
     ];
     let mermaid = draw(&tasks, Format::Mermaid);
     assert!(mermaid.contains("    task_1[\"1: set #34;it#34; up #92; 認証\"]\n"), "{mermaid}");
@@ -195,4 +207,55 @@ fn a_drawing_reads_like_this() {
     assert!(dot.contains(r#""1" [label="1: set \"it\" up \\ 認証", style="filled,rounded", fillcolor="lightblue"];"#));
     assert!(dot.contains(r#""2.1" [label="2.1: a[b]", style="filled,dashed,rounded", fillcolor="lightgray"];"#));
     assert!(dot.contains("    \"1\" -> \"2.1\";\n"));
+}
+
+#[test]
+fn waves_and_the_critical_path_leave_groups_out() {
+    let ids = [id("1"), id("2"), id("2.1"), id("2.2"), id("3")];
+    let depends = [vec![], vec![id("2.1"), id("2.2")], vec![id("1")], vec![], vec![id("2")]];
+    let tasks: Vec<Drawing<'_>> = ids
+        .iter()
+        .zip(&depends)
+        .map(|(id, depends)| Drawing {
+            id,
+            title: "t",
+            state: TaskState::Ready,
+            optional: id.as_str() == "2.2",
+            container: id.as_str() == "2",
+            depends,
+        })
+        .collect();
+    let graph = Graph::new(&tasks).unwrap();
+    assert_eq!(graph.critical_path(), [&ids[0], &ids[2], &ids[4]]);
+    let expected = "wave 1\n* 1  t (ready)\n  2.2  t (ready, optional)\nwave 2\n* 2.1  t (ready)\nwave 3\n* 3  t (ready)\n\
+                    * critical path, 3 tasks: 1 → 2.1 → 3\n";
+    assert_eq!(draw(&tasks, Format::Waves), expected);
+    let json: serde_json::Value = serde_json::from_str(&draw(&tasks, Format::Json)).unwrap();
+    assert_eq!(json["waves"], serde_json::json!([["1", "2.2"], ["2.1"], ["3"]]));
+    assert_eq!(json["critical_path"], serde_json::json!(["1", "2.1", "3"]));
+}
+
+proptest! {
+    #[test]
+    fn the_critical_path_is_a_chain_and_none_is_longer(edges in prop::collection::vec((0..12_usize, 0..12_usize), 0..30)) {
+        let tasks: Vec<Sample> = (0..12)
+            .map(|n| Sample(number(n), edges.iter().filter(|(a, b)| *b == n && a < b).map(|(a, _)| number(*a)).collect(), n % 5 == 4))
+            .collect();
+        let graph = Graph::new(&tasks).unwrap();
+        let way: Vec<TaskId> = graph.critical_path().into_iter().cloned().collect();
+        let longest = graph.weights().values().map(|weight| weight.remaining_path).max().unwrap_or(0);
+        prop_assert_eq!(way.len() as u32, longest);
+        let after = |from: &TaskId, to: &TaskId| {
+            // Groups may stand between them.
+            let mut reached = vec![from.clone()];
+            while let Some(at) = reached.pop() {
+                for next in graph.dependents(&at) {
+                    if next == to { return true; }
+                    reached.push(next.clone());
+                }
+            }
+            false
+        };
+        prop_assert!(way.windows(2).all(|pair| after(&pair[0], &pair[1])), "{:?}", way);
+    }
 }

@@ -199,6 +199,25 @@ fn requirement_numbers_are_never_dependencies() {
 }
 
 #[test]
+fn parts_without_their_parent_are_tasks_of_their_own() {
+    // People use headings as parents: no container, no finding that hinders, and file order.
+    let text = "# P\n## Task 1\n- [ ] 1.1 a\n- [ ] 1.2 b\n### Task 2\n- [ ] 2.1 c\n";
+    let waits = waits(text);
+    assert_eq!((of(&waits, "1.1"), of(&waits, "1.2"), of(&waits, "2.1")), (vec![], vec!["1.1"], vec!["1.2"]));
+    assert!(!plan(text.as_bytes()).has_errors());
+}
+
+#[test]
+fn byte_order_marks_line_endings_and_wide_gaps_change_nothing() {
+    let plain = "# P\n- [ ] 1. a\n  - [ ] 1.1 b\n    - x\n    - _Depends: none_\n- [ ]* 2. c\n  - _Depends: 1_\n";
+    let gap = plain.replace("1.1 b\n", "1.1 b\n\n\n\n\n\n");
+    let expected = plan(plain.as_bytes()).tasks;
+    for text in [format!("\u{feff}{plain}"), plain.replace('\n', "\r\n"), plain.replace('\n', "\r"), gap] {
+        assert_eq!(plan(text.as_bytes()).tasks, expected, "{text:?}");
+    }
+}
+
+#[test]
 fn duplicates_are_defined_once() {
     let plan = plan(b"- [ ] 1. a\n- [ ] 1. b\n");
     assert_eq!(plan.tasks.len(), 1);

@@ -96,6 +96,23 @@ fn written_numbers_are_kept() {
                 ("AC-4.1.2", "[ ] b"),
             ],
         ),
+        ("### 要件 1\n#### 受け入れ基準\n1. X は Y する\n", vec![("1.1", "X は Y する")]),
+        ("### Requirement 3\n### Acceptance Criteria\n1. a SHALL\n", vec![("3.1", "a SHALL")]),
+        ("---\na: b\n---\n### Requirement 1: T\n**Acceptance Criteria:**\n1. a SHALL\n", vec![("1.1", "a SHALL")]),
+        (
+            "### Requirement 1: T\n**Objective:** As a x, I want y\n\n#### Acceptance Criteria\n1. a SHALL\n2. b SHALL\n",
+            vec![("1.1", "a SHALL"), ("1.2", "b SHALL")],
+        ),
+        ("### FR-1: T\n- **FR-1.1** a SHALL\n", vec![("FR-1.1", "a SHALL")]),
+        (
+            "### Requirement 1: T\n#### Acceptance Criteria\n1.1 WHEN a\n1.2 WHEN b\n",
+            vec![("1.1", "WHEN a"), ("1.2", "WHEN b")],
+        ),
+        (
+            "# Bugfix Requirements Document\r\n## Bug Analysis\r\n### Unchanged Behavior (Regression Prevention)\r\n\
+             3.1 x SHALL CONTINUE TO y\r\n",
+            vec![("3.1", "x SHALL CONTINUE TO y")],
+        ),
         ("## 3. Acceptance Criteria\n### 3.2 Root\n**AC 3.2.1**: Clean it\n", vec![("3.2.1", "Clean it")]),
     ] {
         assert_eq!(ids(text), pairs(&expected), "{text}");
