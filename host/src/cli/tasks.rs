@@ -48,7 +48,8 @@ pub(crate) async fn run(args: TasksArgs, style: Style) -> Result<(), ServiceErro
         return out::json(&tasks.iter().map(|(task, cursor)| Listed { task, cursor }).collect::<Vec<_>>());
     }
     if tasks.is_empty() {
-        let order = TaskFilter { sort: asked.sort, reverse: asked.reverse, limit: asked.limit, ..TaskFilter::default() };
+        let order =
+            TaskFilter { sort: asked.sort, reverse: asked.reverse, limit: asked.limit, ..TaskFilter::default() };
         out::tell(&match asked.states.as_slice() {
             [state] if asked == (TaskFilter { states: vec![*state], ..order.clone() }) => {
                 format!("there is no task that is {state}")
