@@ -8,6 +8,7 @@ mod killed;
 #[path = "registry/workers.rs"]
 mod workers;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -64,4 +65,11 @@ fn open(state: &Path) -> Registry {
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Says a line to whoever started this process.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // The other side goes away only by killing this process.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

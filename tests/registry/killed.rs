@@ -2,7 +2,7 @@
 //! order, and the projections are what the log says.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use necro_host::domain::event::{Body, Subject, TaskChange};
@@ -10,7 +10,7 @@ use necro_host::domain::id::{AttemptKey, RunId, TaskKey};
 use necro_host::domain::task::TaskDefinition;
 use necro_host::registry::{Boxes, EventFilter, Registry, SpecContent, WorkerClaim, WorkerReport, WorkerResult};
 
-use crate::{open, part, player, runtime, spec, task};
+use crate::{open, part, player, runtime, say, spec, task};
 
 const TEST: &str = "killed::a_writer_killed_at_random_moments_loses_nothing_that_it_had_acknowledged";
 /// Kills in all, and of one directory before a new one is begun.
@@ -19,12 +19,6 @@ const KILLS_OF_ONE: usize = 30;
 /// Writers at the same time, so that commits have several requests.
 const WRITERS: usize = 6;
 const TASKS: usize = 40;
-
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    // The other side goes away only by killing this process.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
 
 /// Writes for ever, and says after each acknowledgement what it was for.
 fn write(state: &Path) {
@@ -150,7 +144,7 @@ async fn check(registry: &Registry, heard: &[String], newest: &mut u64, kill: us
         }
     }
     *newest = events.last().map_or(*newest, |event| event.sequence);
-    if kill % 5 == 0 {
+    if kill.is_multiple_of(5) {
         let report = registry.read(|reader| reader.verify()).await.unwrap();
         assert!(report.passed(), "{:?}", report.differences);
     }

@@ -11,7 +11,7 @@ use necro_host::service::StateDir;
 use necro_host::service::control::{Answer, Command, ask};
 use necro_host::service::office::{Change, Changed, Report};
 
-use crate::{open, part, player, runtime, spec, task};
+use crate::{open, part, player, runtime, say, spec, task};
 
 const WORKERS: usize = 16;
 const TASKS: usize = 2_000;
@@ -26,13 +26,13 @@ fn work(name: &str, state: &std::path::Path) {
             other => panic!("{other:?}"),
         };
         // The harness has begun a line of its own.
-        println!();
+        say("");
         for turn in 0.. {
             let worker = name.to_owned();
             let claim =
                 Change::Claim { worker: worker.clone(), spec: None, task: None, expected_version: None, skill: None };
             let Some(claimed) = change(claim).await else { return };
-            println!("claimed {} {}", claimed.key, claimed.attempts);
+            say(&format!("claimed {} {}", claimed.key, claimed.attempts));
             if turn % 7 == 0 {
                 let attempt = AttemptKey { key: claimed.key, attempt: claimed.attempts };
                 let report = Report::Done { commit: None, summary: None };
