@@ -1,6 +1,8 @@
 //! The registry among processes: workers that claim over the socket, and a writer that is killed. The
 //! processes are this test program, started again with a part to play.
 
+#![expect(clippy::unwrap_used, reason = "what a test needs is there, or the test fails")]
+
 #[path = "registry/killed.rs"]
 mod killed;
 #[path = "registry/workers.rs"]

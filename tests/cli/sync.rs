@@ -59,7 +59,8 @@ fn what_cannot_be_brought_in_step_is_refused_in_words() {
     shop(&place);
     place.run("r", &["spec", "sync", "../x"]).refused(2, &["`../x` is not a spec name"]);
     place.run("r", &["spec", "sync", "shap"]).refused(2, &["there are specs: shop"]);
-    place.run("r", &["spec", "sync", "--state", "../none"]).refused(2, &["there is no state directory"]);
+    assert!(!place.path("r/.necro").exists(), "a slip has made a state directory");
+    place.run("r", &["spec", "sync", "--dry-run", "--state", "../none"]).refused(2, &["there is no state directory"]);
     write(&place, "- [ ] 1. a\n- [ ] 1. \u{1b}[2Jb\n");
     let ended = place.run("r", &["spec", "sync"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");

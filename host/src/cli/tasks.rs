@@ -48,8 +48,15 @@ pub(crate) async fn run(args: TasksArgs, style: Style) -> Result<(), ServiceErro
         return out::json(&tasks.iter().map(|(task, cursor)| Listed { task, cursor }).collect::<Vec<_>>());
     }
     if tasks.is_empty() {
-        let any = TaskFilter { sort: asked.sort, reverse: asked.reverse, ..TaskFilter::default() };
-        out::tell(if asked == any { "there are no tasks yet" } else { "no task is like that" });
+        let order =
+            TaskFilter { sort: asked.sort, reverse: asked.reverse, limit: asked.limit, ..TaskFilter::default() };
+        out::tell(&match asked.states.as_slice() {
+            [state] if asked == (TaskFilter { states: vec![*state], ..order.clone() }) => {
+                format!("there is no task that is {state}")
+            }
+            _ if asked == order => "there are no tasks yet".to_owned(),
+            _ => "no task is like that".to_owned(),
+        });
         return Ok(());
     }
     let several = tasks.iter().any(|(task, _)| task.key.spec != tasks[0].0.key.spec);

@@ -280,6 +280,7 @@ impl From<rusqlite::Error> for RegistryError {
                 Error::InvalidColumnType(..)
                 | Error::FromSqlConversionFailure(..)
                 | Error::IntegralValueOutOfRange(..)
+                | Error::InvalidColumnName(..)
                 | Error::Utf8Error(..) => Self::Damaged(error.to_string()),
                 _ => Self::Database(error.to_string()),
             },

@@ -2,6 +2,7 @@
 
 mod backup;
 mod damage;
+mod exchange;
 mod files;
 mod find;
 mod issues;

@@ -16,6 +16,7 @@ use super::executions::Scene;
 use super::plugins::{Loading, PluginSet};
 use super::progress::Observer;
 use super::state_dir::{StateDir, StateDirError};
+use super::workshop::Workshop;
 use super::{policies, setup};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -180,6 +181,16 @@ impl std::fmt::Debug for Office {
 }
 
 impl Office {
+    /// Of the owner that works on a run besides.
+    pub(crate) fn beside(shop: &Workshop) -> Self {
+        Self {
+            run: Some((shop.run.clone(), shop.spec.clone())),
+            scene: Scene { run: None, spec: None, ..shop.scene() },
+            plugins: Components::Of(Arc::clone(&shop.plugins)),
+            max_attempts: shop.max_attempts,
+        }
+    }
+
     /// With the built-in components and default settings, and nobody who listens.
     #[cfg(test)]
     pub(crate) fn quiet(run: Option<(RunId, SpecName)>, registry: Registry) -> Self {

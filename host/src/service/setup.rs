@@ -11,10 +11,9 @@ use tokio::sync::watch;
 use super::basefiles::BaseFiles;
 use super::control::Owned;
 use super::error::ServiceError;
-use super::executions::Scene;
 use super::gate::{Gate, GateCommand};
 use super::necromancer::{Goal, RunOptions};
-use super::office::{Components, Office};
+use super::office::Office;
 use super::plugins::{Loading, PluginSet};
 use super::progress::{Observer, Progress};
 use super::state_dir::{DEFAULT_NAME, StateDir};
@@ -275,13 +274,7 @@ pub(crate) async fn prepare(
     };
     announce(options, &ready, &seen.base_branch, &base).await?;
     // Not before it is recorded: what a run that is not names may be pruned.
-    let shop = &ready.shop;
-    ready.lock.works_in(Office {
-        run: Some((shop.run.clone(), shop.spec.clone())),
-        scene: Scene { run: None, spec: None, ..shop.scene() },
-        plugins: Components::Of(Arc::clone(&shop.plugins)),
-        max_attempts: shop.max_attempts,
-    });
+    ready.lock.works_in(Office::beside(&ready.shop));
     Ok(ready)
 }
 

@@ -134,8 +134,11 @@ impl Synced {
 /// when a file cannot be read or replaced.
 pub async fn sync(request: SyncRequest, clock: Arc<dyn Clock>) -> Result<Vec<Synced>, ServiceError> {
     let SyncRequest { repository, cwd, state, specs, dry_run } = request;
-    let (root, state) = blocking(move || {
+    let (root, state, specs) = blocking(move || {
         let source = source(&repository, &cwd)?;
+        let root = root_of(Path::new(&repository), &cwd)?;
+        // A slip in a name makes nothing.
+        choose(&root, &specs, &[])?;
         let path = state_path(&source, &cwd, state.as_deref());
         // The first sync of a repository may be the first thing that happens there. A directory that has lost
         // its registry is something else.
@@ -145,7 +148,7 @@ pub async fn sync(request: SyncRequest, clock: Arc<dyn Clock>) -> Result<Vec<Syn
             StateDir::create(&path, work_tree(&source))?
         };
         serves(&state, &source)?;
-        Ok((root_of(Path::new(&repository), &cwd)?, state))
+        Ok((root, state, specs))
     })
     .await?;
     if dry_run {

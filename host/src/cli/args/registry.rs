@@ -24,7 +24,7 @@ JSON: an object with `passed`, `events` and `rows` (numbers), `file` (problems o
     )]
     Verify {
         /// Look at this backup instead.
-        #[arg(long, value_name = "DIR", conflicts_with_all = ["repo", "state"])]
+        #[arg(long, value_name = "DIR")]
         backup: Option<PathBuf>,
         /// What and where.
         #[command(flatten)]
