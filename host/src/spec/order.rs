@@ -88,12 +88,30 @@ impl Plan {
 /// Reads a tasks.md and orders its tasks.
 #[must_use]
 pub fn plan(bytes: &[u8]) -> Plan {
-    plan_file(&TaskFile::read(bytes))
+    let mut file = TaskFile::read(bytes);
+    let mut plan = order(&file, Texts::Later);
+    let unique = file.items.iter_mut().filter(|item| !item.duplicate);
+    for (task, item) in plan.tasks.iter_mut().zip(unique) {
+        (task.title, task.text) = (std::mem::take(&mut item.title), std::mem::take(&mut item.text));
+    }
+    plan
+}
+
+/// Whether definitions get copies of what stands in the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Texts {
+    Copied,
+    /// They get the texts themselves, when the file is done with.
+    Later,
 }
 
 /// Orders the tasks of a file that was read.
 #[must_use]
 pub fn plan_file(file: &TaskFile) -> Plan {
+    order(file, Texts::Copied)
+}
+
+fn order(file: &TaskFile, texts: Texts) -> Plan {
     let mut found = Collector::default();
     let mut net = Net::new(file);
     net.read_depends(&mut found);
@@ -112,7 +130,7 @@ pub fn plan_file(file: &TaskFile) -> Plan {
         found.error(1, "tasks/too-many-dependencies", message);
     }
     implicit::add(&net, mode, waves.as_deref(), &mut depends, &mut found);
-    let tasks = net.definitions(&depends, &mut found);
+    let tasks = net.definitions(&depends, texts, &mut found);
     found.extend(file.diagnostics.iter().cloned());
     Plan { mode, tasks, diagnostics: found.finish() }
 }
@@ -366,7 +384,7 @@ impl<'f> Net<'f> {
         }
     }
 
-    fn definitions(&self, depends: &[Vec<usize>], found: &mut Collector) -> Vec<TaskDefinition> {
+    fn definitions(&self, depends: &[Vec<usize>], texts: Texts, found: &mut Collector) -> Vec<TaskDefinition> {
         let mut done: Vec<bool> = self.items.iter().map(|item| item.state == BoxState::Done).collect();
         // Parts stand after their parents or not; by falling depth every part comes before its parent.
         let mut by_depth: Vec<usize> = (0..self.items.len()).filter(|at| self.container[*at]).collect();
@@ -382,12 +400,13 @@ impl<'f> Net<'f> {
                 let message = format!("`{:.40}` is no priority; write high, medium, low or a number", priority.value);
                 found.warning(priority.line, "tasks/unreadable-priority", message);
             }
+            let copy = |text: &String| if texts == Texts::Copied { text.clone() } else { String::new() };
             let requirements = item.fields.requirement_refs().into_iter();
             let names_some = |token: &String| refs::requirement_ref(token) != refs::RequirementRef::Nothing;
             out.push(TaskDefinition {
                 id: item.id.clone(),
-                title: item.title.clone(),
-                text: item.text.clone(),
+                title: copy(&item.title),
+                text: copy(&item.text),
                 optional: self.optional[at],
                 done: done[at],
                 depends: depends[at].iter().map(|on| self.items[*on].id.clone()).collect(),

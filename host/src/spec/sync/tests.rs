@@ -285,8 +285,8 @@ proptest! {
                 }
                 Act::Registry(task, state) => {
                     // Tasks come into the registry by a sync alone.
-                    if world.states.contains_key(&id(task)) {
-                        world.states.insert(id(task), state);
+                    if let Some(now) = world.states.get_mut(&id(task)) {
+                        *now = state;
                         let all = plan(file.as_bytes()).tasks;
                         world.states = predict(&all, &world.states, &Changes::default());
                     }
