@@ -2,6 +2,8 @@
 //! the last row of the one before, by the values that it was sorted by, so that what changes in between
 //! neither repeats a row that stayed nor skips one.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, Row, params_from_iter};
 
 use crate::domain::id::{Digest, Instance, SpecName, TaskId, TaskKey};
@@ -48,6 +50,17 @@ pub(super) fn base(conn: &Connection, spec: &SpecName, place: &str) -> Answer<Op
         .query_and_then((spec.as_str(), place), |row| row.id("base"))?
         .next()
         .transpose()
+}
+
+/// Done tasks of which no run says so: workers and people completed them.
+pub(super) fn completed_outside_runs(conn: &Connection, spec: &SpecName) -> Answer<BTreeSet<TaskId>> {
+    conn.prepare_cached(
+        "SELECT task FROM tasks t WHERE spec = ?1 AND state = 'done' AND
+             (SELECT run FROM events e WHERE e.spec = t.spec AND e.task = t.task AND kind = 'TaskCompleted'
+              ORDER BY seq DESC LIMIT 1) IS NULL",
+    )?
+    .query_and_then([spec.as_str()], |row| row.id("task"))?
+    .collect()
 }
 
 /// Their ids alone, in the same order, from the index.

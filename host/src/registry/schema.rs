@@ -329,7 +329,7 @@ DROP TABLE old_lists;
 
 /// From schema 2 to 3, besides the projections, which are made anew from the log.
 const INTO_3: &str = "
-CREATE INDEX events_of_kind ON events (kind, seq);
+CREATE INDEX IF NOT EXISTS events_of_kind ON events (kind, seq);
 ";
 
 /// What the name of a database begins with that is being made.

@@ -274,8 +274,9 @@ pub(super) fn set(
 /// What a file says by what it leaves out: open boxes of tasks that are done, and tasks that it has not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Boxes {
-    /// The file is the registry's own copy on the spec branch, where the host alone ticks: an open box
-    /// says that the task is to be done again, and a task that is not there was taken out.
+    /// The file is the registry's own copy on the spec branch, where the host alone ticks: the open box of a
+    /// task that a run completed says that it is to be done again, and a task that is not there was taken out.
+    /// What was completed outside of runs, by a worker or a tick elsewhere, was never ticked there.
     AsTheyAre,
     /// The file is edited beside the registry, which may know better: only what a person did since both
     /// said the same for the last time counts.
@@ -341,11 +342,19 @@ pub(super) fn sync(
     if let Some(task) = gone.iter().find(|task| task.state == TaskState::Running) {
         return Err(RegistryError::Running(task.key.clone()));
     }
+    let elsewhere = match boxes {
+        Boxes::AsTheyAre => find::completed_outside_runs(tx.conn, spec)?,
+        Boxes::Since { .. } => BTreeSet::new(),
+    };
     // Nobody ticks containers: they follow their children.
     let is_open = |task: &&Task| {
         let id = &task.key.task;
         // One that was taken out of the file and stands there again is to be done as well.
-        let is_over = matches!(task.state, TaskState::Done | TaskState::Cancelled) && boxes.opens(id);
+        let is_over = match task.state {
+            TaskState::Done => boxes.opens(id) && !elsewhere.contains(id),
+            TaskState::Cancelled => boxes.opens(id),
+            _ => false,
+        };
         is_over && !ticked.contains(id) && facts.get(id).is_some_and(|facts| !facts.container)
     };
     let opened: BTreeSet<&TaskId> = existing.values().filter(is_open).map(|task| &task.key.task).collect();

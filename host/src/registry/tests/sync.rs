@@ -105,3 +105,30 @@ async fn what_an_operator_sets_outlasts_the_file() {
     assert!(matches!(refused, RegistryError::InvalidAttributes(_)), "{refused}");
     fixture.verified().await;
 }
+
+#[tokio::test]
+async fn the_spec_branch_opens_what_a_run_completed_and_not_what_others_did() {
+    let fixture = Fixture::new();
+    let open = || vec![define("1", &[]), define("2", &[]), define("3", &[])];
+    fixture.create(open()).await;
+    // By a worker, by a tick in a checkout, and by a merge of a run.
+    let wanted = crate::registry::WorkerClaim { worker: "w".to_owned(), ..Default::default() };
+    fixture.registry.claim_next(wanted).await.unwrap().unwrap();
+    let report = crate::registry::WorkerReport {
+        attempt: attempt("1", 1),
+        worker: "w".to_owned(),
+        result: crate::registry::WorkerResult::Done { commit: None, summary: None },
+        max_attempts: 3,
+    };
+    fixture.registry.report(report).await.unwrap();
+    let boxes = Boxes::Since { opened: BTreeSet::new(), removed: BTreeSet::new() };
+    let definitions = vec![define("1", &[]), ticked("2", &[]), define("3", &[])];
+    sync(&fixture, SpecContent { definitions, boxes, place: None }).await.unwrap();
+    fixture.claim("3").await.unwrap();
+    let done = crate::domain::event::Body::TaskCompleted { commit: None, reason: "merged".to_owned() };
+    fixture.registry.transition(&run(), &key("3"), fixture.task("3").await.version, Some(1), done).await.unwrap();
+    let tasks = fixture.create(open()).await;
+    let states: Vec<TaskState> = tasks.iter().map(|task| task.state).collect();
+    assert_eq!(states, [Done, Done, Ready]);
+    fixture.verified().await;
+}
