@@ -6,10 +6,10 @@ use std::process::{Child, Stdio};
 
 use necro_host::domain::id::AttemptKey;
 use necro_host::domain::task::TaskState;
-use necro_host::registry::{Boxes, SpecContent};
+use necro_host::registry::{Boxes, SpecContent, WorkerResult};
 use necro_host::service::StateDir;
 use necro_host::service::control::{Answer, Command, ask};
-use necro_host::service::office::{Change, Changed, Report};
+use necro_host::service::office::{Change, Changed};
 
 use crate::{open, part, player, runtime, say, spec, task};
 
@@ -35,7 +35,7 @@ fn work(name: &str, state: &std::path::Path) {
             say(&format!("claimed {} {}", claimed.key, claimed.attempts));
             if turn % 7 == 0 {
                 let attempt = AttemptKey { key: claimed.key, attempt: claimed.attempts };
-                let report = Report::Done { commit: None, summary: None };
+                let report = WorkerResult::Done { commit: None, summary: None };
                 let done = change(Change::Report { attempt, worker, report }).await.unwrap();
                 assert_eq!(done.state, TaskState::Done);
             }

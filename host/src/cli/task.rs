@@ -13,7 +13,8 @@ use super::{neutral, open, out};
 use crate::clock::SystemClock;
 use crate::domain::id::{AttemptKey, SpecName, TaskId, TaskKey};
 use crate::domain::task::{Attributes, Task};
-use crate::service::office::{self, Change, Changed, OfficeRequest, Report};
+use crate::registry::WorkerResult;
+use crate::service::office::{self, Change, Changed, OfficeRequest};
 use crate::service::{ServiceError, Silent};
 
 /// What `task claim --json` prints.
@@ -45,9 +46,11 @@ pub(crate) async fn run(command: TaskCommand, style: Style) -> Result<ExitCode, 
         TaskCommand::Claim { task, spec, worker, skill, expect_version, place, json } => {
             claim((task, spec), (worker, skill, expect_version), &place, json).await
         }
-        TaskCommand::Done { held, commit, summary } => report(held, Report::Done { commit, summary }, style).await,
-        TaskCommand::Fail { held, reason } => report(held, Report::Failed { reason }, style).await,
-        TaskCommand::Release { held, reason } => report(held, Report::Released { reason }, style).await,
+        TaskCommand::Done { held, commit, summary } => {
+            report(held, WorkerResult::Done { commit, summary }, style).await
+        }
+        TaskCommand::Fail { held, reason } => report(held, WorkerResult::Failed { reason }, style).await,
+        TaskCommand::Release { held, reason } => report(held, WorkerResult::Released { reason }, style).await,
     }
 }
 
@@ -88,7 +91,7 @@ async fn claim(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn report(held: Held, report: Report, style: Style) -> Result<ExitCode, ServiceError> {
+async fn report(held: Held, report: WorkerResult, style: Style) -> Result<ExitCode, ServiceError> {
     let Held { at, worker, attempt } = held;
     let key = key(&at).await?;
     let attempt = match attempt {

@@ -2,6 +2,7 @@
 //! holds it. Each is one transaction, so that no two of them can believe the same.
 
 use rusqlite::{Connection, params_from_iter};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::call::Cost;
 use crate::domain::event::{Body, Outcome, Subject};
@@ -56,7 +57,8 @@ pub struct WorkerReport {
 }
 
 /// What became of a worker's claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
 pub enum WorkerResult {
     /// It is done.
     Done {

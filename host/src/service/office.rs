@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::assignment::Spirit;
 use crate::domain::dispatch;
-use crate::domain::id::{AttemptKey, CommitId, Instance, IssueId, RunId, SpecName, TaskId, TaskKey};
+use crate::domain::id::{AttemptKey, Instance, IssueId, RunId, SpecName, TaskId, TaskKey};
 use crate::domain::issue::{Issue, NewIssue, Urgency};
 use crate::domain::policy;
 use crate::domain::task::{Attributes, Task, TaskState};
@@ -58,7 +58,7 @@ pub enum Change {
         /// The worker's name.
         worker: String,
         /// What became of it.
-        report: Report,
+        report: WorkerResult,
     },
     /// Sets attributes of a task.
     Set {
@@ -87,29 +87,6 @@ pub enum Change {
     CloseIssue {
         /// The issue.
         issue: IssueId,
-        /// Why.
-        reason: String,
-    },
-}
-
-/// What became of a worker's claim.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "result", rename_all = "kebab-case")]
-pub enum Report {
-    /// Done.
-    Done {
-        /// As this commit.
-        commit: Option<CommitId>,
-        /// In a sentence.
-        summary: Option<String>,
-    },
-    /// It did not work.
-    Failed {
-        /// What it failed on.
-        reason: String,
-    },
-    /// Given back.
-    Released {
         /// Why.
         reason: String,
     },
@@ -220,13 +197,8 @@ impl Office {
                 Changed::Task(registry.claim_next(wanted).await?.map(Box::new))
             }
             Change::Report { attempt, worker, report } => {
-                let result = match report {
-                    Report::Done { commit, summary } => WorkerResult::Done { commit, summary },
-                    Report::Failed { reason } => WorkerResult::Failed { reason },
-                    Report::Released { reason } => WorkerResult::Released { reason },
-                };
                 let max_attempts = self.max_attempts;
-                task(registry.report(WorkerReport { attempt, worker, result, max_attempts }).await?)
+                task(registry.report(WorkerReport { attempt, worker, result: report, max_attempts }).await?)
             }
             Change::Set { key, expected_version, attributes } => {
                 let expected = match expected_version {
