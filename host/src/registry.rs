@@ -71,6 +71,7 @@ pub use tasks::{Boxes, Claim, MAX_TASKS, SpecContent};
 pub use worker::{WorkerClaim, WorkerReport, WorkerResult};
 
 pub(crate) use definition::facts_of;
+pub(crate) use worker::ELSEWHERE;
 
 use journal::Shared;
 use reader::Readers;
@@ -178,17 +179,17 @@ impl Registry {
     }
 
     /// Sets attributes of a task, over what its file says now and later. What says nothing new is no event
-    /// and no version.
+    /// and no version. Without an expected version it is set whatever the task has.
     ///
     /// # Errors
     /// [`RegistryError::Conflict`], [`RegistryError::UnknownTask`], [`RegistryError::InvalidAttributes`].
     pub async fn set_task(
         &self,
         key: &TaskKey,
-        expected_version: u64,
+        expected_version: impl Into<Option<u64>>,
         attributes: Attributes,
     ) -> Result<Task, RegistryError> {
-        let key = key.clone();
+        let (key, expected_version) = (key.clone(), expected_version.into());
         let set = self.shared.writer.run(move |tx| tasks::set(tx, None, &key, expected_version, attributes));
         failpoint::awaiting("registry", "set-task", set).await
     }

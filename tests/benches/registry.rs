@@ -180,7 +180,9 @@ async fn ready(dir: &Path, clock: &Arc<SystemClock>) -> Result<Vec<bool>> {
         let reader = Reader::open(&dir.join(&file), BlobStore::open(dir.join("blobs"))?)?;
         let spec = spec()?;
         let count = reader.ready_ids(&spec)?.len();
-        row(&format!("{name}: {count} ids"), shown(asked(clock, || Ok(reader.ready_ids(&spec)?))?));
+        let ids = asked(clock, || Ok(reader.ready_ids(&spec)?))?;
+        row(&format!("{name}: {count} ids"), shown(ids));
+        verdicts.push(verdict("time of all ids", ids.as_secs_f64() * 1e3, "ms", Bound::AtMost(1.0)));
         let first = asked(clock, || Ok(reader.first_ready(&spec, 100)?))?;
         row(&format!("{name}: the first 100, whole"), shown(first));
         verdicts.push(verdict("time of the first 100", first.as_secs_f64() * 1e3, "ms", Bound::AtMost(1.0)));

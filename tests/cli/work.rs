@@ -150,3 +150,56 @@ fn waves_and_times_are_told() {
     assert_eq!(count(&since) + count(&until), count(&events));
     place.run("r", &["events", "--since", "yesterday"]).refused(2, &["--since"]);
 }
+
+#[test]
+fn without_an_owner_everybody_is_answered_what_was_done() {
+    let place = Place::new();
+    let tasks: String = (1..=20).map(|n| format!("- [ ] {n}. T\n  - _Depends: none_\n")).collect();
+    place.repository("r", &[(".kiro/specs/shop/tasks.md", &format!("# Plan\n\n{tasks}"))]);
+    place.run("r", &["spec", "sync"]).done();
+    let start = |args: &[&str]| place.command("r", args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut all: Vec<_> = (0..10).map(|n| start(&["task", "claim", "--worker", &format!("w{n}"), "--json"])).collect();
+    all.extend((0..4).map(|n| start(&["issue", "add", &format!("issue {n}"), "--json"])));
+    all.extend((0..3).map(|_| start(&["spec", "sync", "--json"])));
+    all.extend((0..3).map(|_| start(&["task", "set", "20", "--priority", "-5", "--json"])));
+    let mut claimed = Vec::new();
+    for child in all {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        if said["branch"].is_string() {
+            claimed.push(said["task"].as_str().unwrap().to_owned());
+        }
+    }
+    claimed.sort();
+    claimed.dedup();
+    let running = place.run("r", &["tasks", "--only", "running", "--json"]).json();
+    assert_eq!((claimed.len(), numbers(&running).len()), (10, 10));
+    assert_eq!(place.run("r", &["issue", "ls", "--json"]).json().as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn a_number_that_was_free_again_is_another_task() {
+    let place = shop();
+    let file = place.path("r/.kiro/specs/shop/tasks.md");
+    let last = "- [ ]* 10. Polish\n  - _Depends: 1_\n";
+    fs::write(&file, TASKS.replace("[ ]* 10.", "[x]* 10.")).unwrap();
+    place.run("r", &["spec", "sync"]).done();
+    fs::write(&file, TASKS.replace(last, "")).unwrap();
+    place.run("r", &["spec", "sync"]).done();
+    // An issue gets a number that nothing has had.
+    place.run("r", &["issue", "add", "Search"]).done();
+    place.run("r", &["issue", "route", "ISSUE-001", "--into", "shop"]).done();
+    assert!(fs::read_to_string(&file).unwrap().contains("- [ ] 11. Search\n"));
+    // A person may take the old one.
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}\n- [ ] 10. Something else\n  - _Depends: none_\n")).unwrap();
+    let synced = place.run("r", &["spec", "sync", "--json"]).json();
+    assert_eq!(synced[0]["opened"]["tasks"], json!(["10"]));
+    assert!(fs::read_to_string(&file).unwrap().contains("- [ ] 10. Something else"), "the open box stays");
+    fs::write(&file, "- [ ] 1. a\n```\nnever closed\n").unwrap();
+    let before = fs::read(&file).unwrap();
+    place.run("r", &["issue", "add", "More"]).done();
+    place.run("r", &["issue", "route", "ISSUE-002", "--into", "shop"]).refused(2, &["code fence"]);
+    assert_eq!(fs::read(&file).unwrap(), before);
+}

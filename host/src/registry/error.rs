@@ -93,7 +93,9 @@ pub enum RegistryError {
     #[error("task {0} is defined twice")]
     DuplicateTask(TaskId),
     /// The task cannot be taken out of the spec while an attempt works on it.
-    #[error("task {0} was removed from the spec while an attempt works on it: cancel it first")]
+    #[error(
+        "task {0} was taken out of the spec while an attempt works on it: put it back, or wait until the attempt has ended or was given back"
+    )]
     Running(TaskKey),
     /// The event changes a task's state, and has to go through `claim` or `transition`; or the other
     /// way round.

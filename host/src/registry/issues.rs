@@ -1,6 +1,6 @@
 //! The backlog: adding, routing and settling issues, and reading them.
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use crate::domain::event::{Body, Subject};
 use crate::domain::id::{ExecutionId, Instance, IssueId, Role, SpecName, TaskKey};
@@ -55,6 +55,15 @@ pub(super) fn take(tx: &mut Tx<'_>, id: &IssueId, task: &TaskKey) -> Result<Issu
     open(tx.conn, id)?;
     if !task_exists(tx.conn, task)? {
         return Err(RegistryError::UnknownTask(task.clone()));
+    }
+    let other: Option<u32> = tx
+        .conn
+        .prepare_cached("SELECT number FROM issues WHERE spec = ?1 AND task = ?2")?
+        .query_row((task.spec.as_str(), task.task.as_str()), |row| row.get(0))
+        .optional()?;
+    if let Some(other) = other {
+        let how = format!("{task} is {} already", IssueId::numbered(other));
+        return Err(RegistryError::SettledIssue { issue: id.clone(), how });
     }
     tx.append(Subject::task(None, task), Body::IssueTaken { issue: id.clone() })?;
     known(tx.conn, id)

@@ -255,10 +255,13 @@ pub(super) fn set(
     tx: &mut Tx<'_>,
     run: Option<&RunId>,
     key: &TaskKey,
-    expected_version: u64,
+    expected_version: Option<u64>,
     attributes: Attributes,
 ) -> Result<Task, RegistryError> {
-    let task = expect(tx.conn, key, expected_version)?;
+    let task = match expected_version {
+        Some(expected) => expect(tx.conn, key, expected)?,
+        None => find::task(tx.conn, key)?.ok_or_else(|| RegistryError::UnknownTask(key.clone()))?,
+    };
     let after = task.set.clone().and(attributes.clone());
     if let Some(excess) = after.excess() {
         return Err(RegistryError::InvalidAttributes(excess));
@@ -331,10 +334,8 @@ pub(super) fn sync(
     let mut facts = facts_of(definitions)?;
     let existing: BTreeMap<TaskId, Task> =
         find::tasks(tx.conn, spec)?.into_iter().map(|task| (task.key.task.clone(), task)).collect();
-    for (id, facts) in &mut facts {
-        if let Some(task) = existing.get(id) {
-            *facts = task.set.over(facts.clone());
-        }
+    for (facts, task) in facts.iter_mut().filter_map(|(id, facts)| Some((facts, existing.get(id)?))) {
+        *facts = task.set.over(facts.clone());
     }
     let ticked: BTreeSet<&TaskId> = definitions.iter().filter(|d| d.done).map(|d| &d.id).collect();
     let absent = existing.values().filter(|task| !facts.contains_key(&task.key.task));
@@ -391,22 +392,30 @@ pub(super) fn sync(
         tx.append(about(run, spec, &task.key.task), body)?;
     }
     record(tx, run, spec, plan.steps)?;
-    if !opened.is_empty() {
-        let graph = Stored { conn: tx.conn, spec };
-        let mut above = Vec::new();
-        for task in &opened {
-            above.extend(graph.dependents(task)?);
-        }
-        let steps = settle(&graph, above, Cause::Reopening)?;
-        record(tx, run, spec, steps)?;
+    let mut above = Vec::new();
+    for task in &opened {
+        above.extend(Stored { conn: tx.conn, spec }.dependents(task)?);
     }
-    if let Some((place, base)) = place
-        && find::base(tx.conn, spec, place)?.as_ref() != Some(base)
-    {
-        let subject = Subject { run: run.cloned(), ..Subject::spec(spec) };
-        tx.append(subject, Body::SpecSynced { place: place.clone(), base: base.clone() })?;
+    let steps = settle(&Stored { conn: tx.conn, spec }, above, Cause::Reopening)?;
+    record(tx, run, spec, steps)?;
+    if let Some((place, base)) = place {
+        agree(tx, run, spec, (place, base))?;
     }
     find::tasks(tx.conn, spec)
+}
+
+/// Records what file and registry agree on, unless that is recorded already.
+fn agree(
+    tx: &mut Tx<'_>,
+    run: Option<&RunId>,
+    spec: &SpecName,
+    (place, base): (&str, &Digest),
+) -> Result<(), RegistryError> {
+    if find::base(tx.conn, spec, place)?.as_ref() != Some(base) {
+        let subject = Subject { run: run.cloned(), ..Subject::spec(spec) };
+        tx.append(subject, Body::SpecSynced { place: place.to_owned(), base: base.clone() })?;
+    }
+    Ok(())
 }
 
 /// What the new definitions mean for states.

@@ -22,7 +22,7 @@ use super::writer::Tx;
 /// Longest name of a worker, in bytes.
 const MAX_WORKER_BYTES: usize = 200;
 /// The slot of a worker: it brings its own place to work in.
-const ELSEWHERE: &str = "elsewhere";
+pub(crate) const ELSEWHERE: &str = "elsewhere";
 /// Why it was given to a worker.
 const ASKED: &str = "asked for by the worker";
 
@@ -125,6 +125,13 @@ fn next(conn: &Connection, wanted: &WorkerClaim) -> Result<Option<TaskKey>, Regi
         .transpose()
 }
 
+/// Failed attempts since the task was opened again last: whoever opens it gives it all of its attempts.
+fn failures(conn: &Connection, key: &TaskKey) -> Result<u64, RegistryError> {
+    let sql = "SELECT count(*) FROM attempts WHERE spec = ?1 AND task = ?2 AND outcome = 'failed' AND assigned_seq >
+                   (SELECT coalesce(max(seq), 0) FROM events WHERE spec = ?1 AND task = ?2 AND kind = 'TaskReopened')";
+    Ok(conn.prepare_cached(sql)?.query_row((key.spec.as_str(), key.task.as_str()), |row| row.get(0))?)
+}
+
 /// Records the end of the attempt and what it means for the task, if the worker still holds it.
 pub(super) fn report(tx: &mut Tx<'_>, report: WorkerReport) -> Result<Task, RegistryError> {
     let WorkerReport { attempt, worker, result, max_attempts } = report;
@@ -138,7 +145,7 @@ pub(super) fn report(tx: &mut Tx<'_>, report: WorkerReport) -> Result<Task, Regi
     let attempts = query::attempts(tx.conn, &key.spec, Some(&key.task))?;
     let since = attempts.iter().find(|one| one.key == attempt).map_or_else(|| tx.now(), |one| one.assigned_at);
     let duration_ms = u64::try_from(tx.now().duration_since(since).as_millis()).unwrap_or(0);
-    let failed = attempts.iter().filter(|one| one.outcome == Some(Outcome::Failed)).count();
+    let failed = failures(tx.conn, key)?;
     let (outcome, reason, summary, commit) = match &result {
         WorkerResult::Done { commit, summary } => (Outcome::Success, None, summary.clone(), commit.clone()),
         WorkerResult::Failed { reason } => (Outcome::Failed, Some(reason.clone()), None, None),
@@ -159,7 +166,7 @@ pub(super) fn report(tx: &mut Tx<'_>, report: WorkerReport) -> Result<Task, Regi
     let from = TaskState::Running;
     let body = match result {
         WorkerResult::Done { commit, .. } => Body::TaskCompleted { commit, reason: "reported by a worker".to_owned() },
-        WorkerResult::Failed { reason } if failed as u64 + 1 >= u64::from(max_attempts) => Body::TaskFailed { reason },
+        WorkerResult::Failed { reason } if failed + 1 >= u64::from(max_attempts) => Body::TaskFailed { reason },
         WorkerResult::Failed { reason } => Body::TaskReady { from, last_failure: Some(reason) },
         WorkerResult::Released { .. } => Body::TaskReady { from, last_failure: task.last_failure.clone() },
     };

@@ -3,11 +3,14 @@
 
 use super::error::ServiceError;
 use super::office::{Change, Changed, OfficeRequest, change};
+use super::records::existing_state;
 use super::specsync::{self, SpecPlace, SyncRequest};
 use crate::domain::id::{IssueId, SpecName, TaskId, TaskKey};
 use crate::domain::issue::{Issue, Urgency};
+use crate::registry::Reader;
 use crate::spec::replace::{EditError, edit};
 use crate::spec::{Mode, TaskFile, diagnostic, plan};
+use crate::store::BlobStore;
 
 /// The field that says which issue a task was.
 const FIELD: &str = "Issue";
@@ -17,11 +20,14 @@ const FIELD: &str = "Issue";
 /// # Errors
 /// When there is no such spec, its file has errors or cannot be changed, and when the issue is a task already.
 pub async fn into_spec(request: &OfficeRequest, issue: Issue, spec: &SpecName) -> Result<Issue, ServiceError> {
-    let (repository, cwd) = (request.repository.clone(), request.cwd.clone());
+    let (repository, cwd, state) = (request.repository.clone(), request.cwd.clone(), request.state.clone());
     let (named, wanted) = (spec.clone(), issue.clone());
     let appending = tokio::task::spawn_blocking(move || {
+        let state = existing_state(&repository, &cwd, state.as_deref())?;
+        let reader = Reader::open(&state.registry(), BlobStore::open(state.blobs())?)?;
+        let above = reader.tasks(&named)?.iter().filter_map(|task| whole(&task.key.task)).max().unwrap_or(0);
         let place = specsync::file(&repository, &cwd, named)?;
-        append(&place, &wanted)
+        append(&place, &wanted, above)
     });
     let task = appending.await.map_err(|error| ServiceError::Internal(error.to_string()))??;
     let sync = SyncRequest {
@@ -43,8 +49,9 @@ pub async fn into_spec(request: &OfficeRequest, issue: Issue, spec: &SpecName) -
     }
 }
 
-/// Appends the issue to the file, unless it stands there already. Gives the task's number.
-fn append(place: &SpecPlace, issue: &Issue) -> Result<TaskId, ServiceError> {
+/// Appends the issue to the file, unless it stands there already, under a number larger than `above`, which is
+/// the largest that the registry knows: one that was done and taken out is another task. Gives the number.
+fn append(place: &SpecPlace, issue: &Issue, above: u32) -> Result<TaskId, ServiceError> {
     let SpecPlace { spec, path } = place;
     let mut number = None;
     let change = |bytes: &[u8]| {
@@ -58,7 +65,11 @@ fn append(place: &SpecPlace, issue: &Issue) -> Result<TaskId, ServiceError> {
             number = Some(found);
             return Ok(None);
         }
-        let (id, new) = with_issue(bytes, &file, issue, plan.mode == Mode::Depends)?;
+        let (id, new) = with_issue(bytes, &file, issue, (plan.mode == Mode::Depends, above))?;
+        if standing(&TaskFile::read(&new), &issue.id).is_none() {
+            let text = format!("`{}` ends inside a code fence that is never closed: close it first", path.display());
+            return Err(ServiceError::Usage(text));
+        }
         number = Some(id);
         Ok(Some(new))
     };
@@ -77,13 +88,24 @@ fn standing(file: &TaskFile, issue: &IssueId) -> Option<TaskId> {
     file.items.iter().find(|item| item.fields.metadata().iter().any(is_it)).map(|item| item.id.clone())
 }
 
-/// The file with the issue as a task behind its last one, before the heading that follows it.
-fn with_issue(bytes: &[u8], file: &TaskFile, issue: &Issue, depends: bool) -> Result<(TaskId, Vec<u8>), ServiceError> {
-    let whole = |item: &crate::spec::tasks::TaskItem| item.id.as_str().split('.').next()?.parse::<u32>().ok();
-    let id = TaskId::new((file.items.iter().filter_map(whole).max().unwrap_or(0) + 1).to_string())?;
+/// The first part of a task's number.
+fn whole(task: &TaskId) -> Option<u32> {
+    task.as_str().split('.').next()?.parse().ok()
+}
+
+/// The file with the issue as a task behind its last one, before the heading that follows it. Its number is
+/// larger than all of the file, and than `above`.
+fn with_issue(
+    bytes: &[u8],
+    file: &TaskFile,
+    issue: &Issue,
+    (depends, above): (bool, u32),
+) -> Result<(TaskId, Vec<u8>), ServiceError> {
+    let last = file.items.iter().filter_map(|item| whole(&item.id)).max().unwrap_or(0);
+    let id = TaskId::new((last.max(above) + 1).to_string())?;
     let end = if bytes.windows(2).any(|pair| pair == b"\r\n") { "\r\n" } else { "\n" };
-    let last = file.items.last().map_or(0, |item| item.line);
-    let heading = file.headings.iter().find(|heading| heading.line > last).filter(|_| last > 0);
+    let line = file.items.last().map_or(0, |item| item.line);
+    let heading = file.headings.iter().find(|heading| heading.line > line).filter(|_| line > 0);
     let at = heading.and_then(|heading| start_of(bytes, heading.line)).unwrap_or(bytes.len());
     let (before, after) = bytes.split_at(at);
     let mut new = before.trim_ascii_end().to_vec();
@@ -158,7 +180,7 @@ mod tests {
 
     fn appended(file: &str, issue: &Issue) -> String {
         let depends = plan(file.as_bytes()).mode == Mode::Depends;
-        let (id, new) = with_issue(file.as_bytes(), &TaskFile::read(file.as_bytes()), issue, depends).unwrap();
+        let (id, new) = with_issue(file.as_bytes(), &TaskFile::read(file.as_bytes()), issue, (depends, 0)).unwrap();
         assert_eq!(standing(&TaskFile::read(&new), &issue.id), Some(id));
         String::from_utf8(new).unwrap()
     }

@@ -31,6 +31,8 @@ use crate::workspace::SlotPool;
 
 /// The one pool of this version: every spirit may use every slot.
 const POOL: &str = "default";
+/// How often a change of state is tried again because somebody else changed the task in between.
+const MAX_CONFLICTS: u32 = 100;
 
 /// Something that was started and has ended.
 enum Ended {
@@ -157,7 +159,7 @@ impl Dispatcher {
         self.next_integration().await?;
         let tasks = self.tasks().await?;
         for key in dispatch::finished_containers(&tasks) {
-            self.complete_container(&key, &tasks).await?;
+            self.complete_container(&key).await?;
         }
         let running = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
         if running >= self.max_parallel {
@@ -187,11 +189,29 @@ impl Dispatcher {
         Ok(())
     }
 
-    async fn complete_container(&self, key: &TaskKey, tasks: &[Task]) -> Result<(), ServiceError> {
-        let Some(task) = tasks.iter().find(|task| task.key == *key) else { return Ok(()) };
+    async fn complete_container(&self, key: &TaskKey) -> Result<(), ServiceError> {
         let body = Body::TaskCompleted { commit: None, reason: "all sub-tasks are done".to_owned() };
-        self.shop.registry.transition(&self.shop.run, key, task.version, None, body).await?;
+        self.change(key, None, |task| (task.state != TaskState::Done).then(|| body.clone())).await?;
         Ok(())
+    }
+
+    /// Changes a task's state as `wanted` says of the task as it is; nothing when it wants nothing. A person
+    /// may set the task's attributes, or sync its file, at the same moment: then it is looked at again.
+    async fn change(
+        &self,
+        key: &TaskKey,
+        attempt: Option<u32>,
+        wanted: impl Fn(&Task) -> Option<Body>,
+    ) -> Result<Option<Task>, ServiceError> {
+        let mut tries = 0;
+        loop {
+            let task = self.task(key).await?;
+            let Some(body) = wanted(&task) else { return Ok(None) };
+            match self.shop.registry.transition(&self.shop.run, key, task.version, attempt, body).await {
+                Err(RegistryError::Conflict { .. }) if tries < MAX_CONFLICTS => tries += 1,
+                changed => return Ok(Some(changed?)),
+            }
+        }
     }
 
     /// Routes, claims and starts one attempt.
@@ -433,9 +453,9 @@ impl Dispatcher {
 
     /// Writes down that an attempt's commit is on the spec branch.
     async fn merged(&self, attempt: &AttemptKey, commit: CommitId) -> Result<(), ServiceError> {
-        let task = self.task(&attempt.key).await?;
         let body = Body::TaskCompleted { commit: Some(commit.clone()), reason: "merged".to_owned() };
-        self.shop.registry.transition(&self.shop.run, &attempt.key, task.version, Some(attempt.attempt), body).await?;
+        let merged = self.change(&attempt.key, Some(attempt.attempt), |_| Some(body.clone())).await?;
+        let Some(task) = merged else { return Ok(()) };
         let TaskCounts { done, total, .. } = TaskCounts::of(&self.tasks().await?);
         self.shop.tell(&Progress::Merged {
             task: attempt.key.task.clone(),
@@ -481,7 +501,8 @@ impl Dispatcher {
                 Body::TaskFailed { reason }
             }
         };
-        self.shop.registry.transition(&self.shop.run, key, task.version, Some(number), body).await?;
+        let running = |task: &Task| task.state == TaskState::Running && task.attempts == number;
+        self.change(key, Some(number), |task| running(task).then(|| body.clone())).await?;
         Ok(())
     }
 }

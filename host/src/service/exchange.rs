@@ -165,7 +165,7 @@ fn read_spec(folder: &Path, spec: &SpecName, offset: Offset, import: &mut Import
     let path = folder.join("tasksets").join(spec.as_str()).join(SET);
     let wrong = |reason: String| ExchangeError::Set { path: path.clone(), reason };
     let mut text = Vec::new();
-    let file = File::open(&path).and_then(|file| file.take(MAX_SET_BYTES + 1).read_to_end(&mut text));
+    let file = open_file(&path).and_then(|file| file.take(MAX_SET_BYTES + 1).read_to_end(&mut text));
     file.map_err(|source| ServiceError::Io { path: path.clone(), source })?;
     if text.len() as u64 > MAX_SET_BYTES {
         return Err(wrong(format!("it has more than {MAX_SET_BYTES} bytes")).into());
@@ -204,6 +204,14 @@ fn parts(folder: &Path) -> Result<Vec<PathBuf>, ServiceError> {
     Ok(older.into_iter().map(|(_, path)| path).chain(newest).collect())
 }
 
+/// Opens a file, and nothing that has no end or waits for a writer.
+fn open_file(path: &Path) -> std::io::Result<File> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    File::open(path)
+}
+
 /// Reads a file of events, line by line. Lines that cannot be read are noted.
 fn read_events(
     path: &Path,
@@ -213,7 +221,7 @@ fn read_events(
     import: &mut Import,
 ) -> Result<(), ServiceError> {
     let failed = |source| ServiceError::Io { path: path.to_owned(), source };
-    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    let mut file = BufReader::new(open_file(path).map_err(failed)?);
     let mut number = 0_u64;
     loop {
         let mut line = Vec::new();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, watch};
 
-use super::control::{self, Answer, Command, Owned};
+use super::control::{self, Answer, Command, ControlError, Owned};
 use super::error::ServiceError;
 use super::executions::Scene;
 use super::plugins::{Loading, PluginSet};
@@ -29,10 +29,20 @@ use crate::domain::task::{Attributes, Task, TaskState};
 use crate::registry::{Registry, RegistryError, Routed, WorkerClaim, WorkerReport, WorkerResult};
 use crate::store::BlobStore;
 
-/// How long it is tried to reach an owner that comes or goes.
-const MAX_WAIT_FOR_OWNER: Duration = Duration::from_secs(10);
+/// How long it is tried to reach an owner that comes or goes, or to become it.
+const MAX_WAIT_FOR_OWNER: Duration = Duration::from_secs(15);
 /// How long nothing is tried in between.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Waits until an owner that could not be asked can be, or is gone. Fails with `refused` when it has waited long
+/// enough since `begun`, and for what the owner has heard: that may have been done.
+pub(crate) async fn until_heard(begun: tokio::time::Instant, refused: ControlError) -> Result<(), ServiceError> {
+    if !refused.was_not_heard() || begun.elapsed() >= MAX_WAIT_FOR_OWNER {
+        return Err(refused.into());
+    }
+    tokio::time::sleep(PAUSE).await;
+    Ok(())
+}
 
 /// A change that anybody who may use the state directory can ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,11 +211,7 @@ impl Office {
                 task(registry.report(WorkerReport { attempt, worker, result: report, max_attempts }).await?)
             }
             Change::Set { key, expected_version, attributes } => {
-                let expected = match expected_version {
-                    Some(expected) => expected,
-                    None => self.task(&key).await?.version,
-                };
-                task(registry.set_task(&key, expected, attributes).await?)
+                task(registry.set_task(&key, expected_version, attributes).await?)
             }
             Change::AddIssue(new) => issue(registry.add_issue(new).await?),
             Change::RouteIssue { issue: id } => issue(self.route(&id).await?),
@@ -223,12 +229,6 @@ impl Office {
             ))),
             _ => Ok(()),
         }
-    }
-
-    async fn task(&self, key: &TaskKey) -> Result<Task, ServiceError> {
-        let wanted = key.clone();
-        let found = self.registry().read(move |reader| reader.task(&wanted)).await?;
-        Ok(found.ok_or_else(|| RegistryError::UnknownTask(key.clone()))?)
     }
 
     async fn route(&self, id: &IssueId) -> Result<Issue, ServiceError> {
@@ -290,10 +290,10 @@ pub struct OfficeRequest {
 }
 
 /// A state directory that this process owns, to make changes in it.
-pub(crate) struct Opened {
-    pub(crate) office: Office,
-    pub(crate) owned: Owned,
-    pub(crate) stop: watch::Sender<bool>,
+struct Opened {
+    office: Office,
+    owned: Owned,
+    stop: watch::Sender<bool>,
 }
 
 /// Makes a change: asks the owner, or is it for as long as that takes.
@@ -303,9 +303,9 @@ pub(crate) struct Opened {
 pub async fn change(request: &OfficeRequest, change: Change) -> Result<Changed, ServiceError> {
     // A backlog may be begun before there is anything else; all other changes are about what is there.
     let state = place(request, matches!(change, Change::AddIssue(_)))?;
-    let deadline = tokio::time::Instant::now() + MAX_WAIT_FOR_OWNER;
+    let begun = tokio::time::Instant::now();
     loop {
-        match open(request, &state).await {
+        match open(request, &state, Owned::take_briefly).await {
             Ok(opened) => {
                 let made = opened.office.make(change).await;
                 drop(opened.owned);
@@ -319,11 +319,7 @@ pub async fn change(request: &OfficeRequest, change: Change) -> Result<Changed, 
             Ok(other) => return Err(ServiceError::Internal(format!("the owner answered {other:?}"))),
             Err(error) => error,
         };
-        // Only what was not heard may be said again: what was heard may have been done.
-        if !refused.was_not_heard() || tokio::time::Instant::now() >= deadline {
-            return Err(refused.into());
-        }
-        tokio::time::sleep(PAUSE).await;
+        until_heard(begun, refused).await?;
     }
 }
 
@@ -337,11 +333,14 @@ fn place(request: &OfficeRequest, may_be_new: bool) -> Result<StateDir, ServiceE
     Ok(state)
 }
 
+/// How a process becomes the owner.
+type Take = fn(&StateDir, jiff::Timestamp, &watch::Sender<bool>) -> Result<Owned, StateDirError>;
+
 /// Becomes the owner.
-pub(crate) async fn open(request: &OfficeRequest, state: &StateDir) -> Result<Opened, ServiceError> {
+async fn open(request: &OfficeRequest, state: &StateDir, take: Take) -> Result<Opened, ServiceError> {
     let OfficeRequest { repository, cwd, state: _, cache, clock, observer } = request;
     let (stop, stopping) = watch::channel(false);
-    let owned = Owned::take(state, clock.now(), &stop)?;
+    let owned = take(state, clock.now(), &stop)?;
     let source = setup::source(repository, cwd)?;
     let config = setup::early_config(&source)?;
     let (path, at) = (state.registry(), state.blobs());
@@ -370,7 +369,7 @@ pub async fn serve(
     interrupted: impl Future<Output = ()>,
 ) -> Result<(), ServiceError> {
     let state = place(request, true)?;
-    let Opened { office, owned, stop } = open(request, &state).await?;
+    let Opened { office, owned, stop } = open(request, &state, Owned::take).await?;
     if !owned.listens() {
         let reason = "no socket can be made in the state directory: the log says why".to_owned();
         return Err(ServiceError::Internal(reason));

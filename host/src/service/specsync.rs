@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::control::{self, Answer, Command, Owned};
 use super::error::ServiceError;
+use super::office::until_heard;
 use super::records::{existing_state, root_of};
 use super::setup::{open_registry, serves, source, state_path, work_tree};
 use super::state_dir::{StateDir, StateDirError};
@@ -155,20 +156,28 @@ pub async fn sync(request: SyncRequest, clock: Arc<dyn Clock>) -> Result<Vec<Syn
         return blocking(move || {
             let reader = Reader::open(&state.registry(), BlobStore::open(state.blobs())?)?;
             let places = choose(&root, &specs, &reader.specs()?)?;
-            places.iter().map(|place| step::look(&reader, state.blobs(), place)).collect()
+            let busy = state.is_held()?;
+            places.iter().map(|place| step::look(&reader, state.blobs(), place, busy)).collect()
         })
         .await;
     }
     // Whoever asks this process to stop waits for its end, which is soon.
     let (stop, _) = watch::channel(false);
-    match Owned::take(&state, clock.now(), &stop) {
-        Ok(owned) => {
-            let synced = alone(&state, root, specs, clock).await;
-            drop(owned);
-            synced
+    let begun = tokio::time::Instant::now();
+    loop {
+        match Owned::take_briefly(&state, clock.now(), &stop) {
+            Ok(owned) => {
+                let synced = alone(&state, root, specs, clock).await;
+                drop(owned);
+                return synced;
+            }
+            Err(StateDirError::Held { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
-        Err(StateDirError::Held { .. }) => by_owner(&state, root, specs).await,
-        Err(error) => Err(error.into()),
+        match by_owner(&state, root.clone(), specs.clone()).await {
+            Err(ServiceError::Control(refused)) => until_heard(begun, refused).await?,
+            synced => return synced,
+        }
     }
 }
 

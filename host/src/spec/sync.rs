@@ -95,6 +95,12 @@ impl Base {
         self.boxes.keys().filter(|id| !there.contains(id)).cloned().collect()
     }
 
+    /// Whether the task was in the file.
+    #[must_use]
+    pub fn knows(&self, task: &TaskId) -> bool {
+        self.boxes.contains_key(task)
+    }
+
     /// Its bytes; equal bases have equal ones.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

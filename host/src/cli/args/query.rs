@@ -70,6 +70,12 @@ pub(crate) enum Sort {
     Updated,
 }
 
+/// A time, or the beginning of a day, UTC.
+fn time(text: &str) -> Result<jiff::Timestamp, String> {
+    let day = || format!("{text}T00:00:00Z").parse::<jiff::Timestamp>();
+    text.parse().or_else(|_| day()).map_err(|_| "write it as 2026-11-22T10:00:00Z or 2026-11-22".to_owned())
+}
+
 fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
         "yes" | "true" => Ok(true),
@@ -102,11 +108,11 @@ pub(crate) struct EventsArgs {
     /// Only events of this kind, such as `TaskCompleted`; again for another one.
     #[arg(long, value_name = "NAME")]
     pub kind: Vec<String>,
-    /// Only events from this time on, such as `2026-11-22T10:00:00Z`.
-    #[arg(long, value_name = "TIME")]
+    /// Only events from this time on, such as `2026-11-22T10:00:00Z` or `2026-11-22`.
+    #[arg(long, value_name = "TIME", value_parser = time)]
     pub since: Option<jiff::Timestamp>,
     /// Only events before this time.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     pub until: Option<jiff::Timestamp>,
     /// Events of all specs, and of none.
     #[arg(long, conflicts_with_all = ["spec", "task"])]

@@ -90,7 +90,8 @@ database is; null when there was none)."
     /// Write task sets and events as files in the form of the Python original.
     #[command(
         after_help = "Writes `tasksets/<spec>/taskset.json` and `events/<spec>/events.jsonl`, one event a line, the oldest \
-first. What was imported comes out as it came in. Existing files are never replaced. Works while a run goes \
+first. What was imported comes out as it came in, but for states that the import has adjusted; attempts are not in this \
+layout. Existing files are never replaced. Works while a run goes \
 on.
 
 Examples:

@@ -138,6 +138,11 @@ impl Model {
     }
 }
 
+/// What was over and is not as it was has been opened again, and has all of its attempts.
+fn failures_after(known: &Known, now: TaskState) -> u32 {
+    if known.state.is_final() && now != known.state { 0 } else { known.failures }
+}
+
 fn compare(model: &Model, tasks: &[Task]) -> Result<(), TestCaseError> {
     prop_assert_eq!(tasks.len(), model.tasks.len());
     for task in tasks {
@@ -221,6 +226,7 @@ impl Pair {
         for definition in file {
             let text = definition.id.to_string();
             let old = expected.tasks.get(&text).cloned();
+            let mut reopened = false;
             let state = match &old {
                 _ if definition.done => Done,
                 None => Blocked,
@@ -232,6 +238,7 @@ impl Pair {
                     let over = matches!(old.state, Done | Cancelled) && !definition.container;
                     if over && may {
                         opened.push(text.clone());
+                        reopened = true;
                         Blocked
                     } else {
                         old.state
@@ -244,7 +251,10 @@ impl Pair {
                 optional: definition.optional,
                 container: definition.container,
                 attempts: old.as_ref().map_or(0, |old| old.attempts),
-                failures: old.as_ref().map_or(0, |old| old.failures),
+                failures: old
+                    .as_ref()
+                    .filter(|old| !reopened && (!definition.done || !matches!(old.state, Failed | Cancelled)))
+                    .map_or(0, |old| old.failures),
                 set: old.and_then(|old| old.set),
                 worker: false,
             };
@@ -271,6 +281,7 @@ impl Pair {
                 task.key,
                 task.state
             );
+            known.failures = failures_after(known, task.state);
             known.worker = known.state == Running && task.assigned.as_ref().is_some_and(|a| a.runner == "worker");
             known.state = task.state;
         }
@@ -386,6 +397,7 @@ impl Pair {
             let known = self.model.tasks.get_mut(task.key.task.as_str()).unwrap();
             let live = task.key.task.as_str() != text && matches!(known.state, Running | Failed | Cancelled);
             prop_assert!(!live || task.state == known.state, "{} was {} and is {}", task.key, known.state, task.state);
+            known.failures = failures_after(known, task.state);
             known.state = task.state;
         }
         Ok(())

@@ -60,10 +60,32 @@ impl Owned {
         now: jiff::Timestamp,
         stop: &watch::Sender<bool>,
     ) -> Result<Self, StateDirError> {
+        Self::with(state, now, stop, true)
+    }
+
+    /// As [`Owned::take`] for an owner that is gone at once: nobody can ask it, so that nobody is asked to wait
+    /// for an answer that it does not live to give. Whoever wants something meanwhile tries again.
+    pub(crate) fn take_briefly(
+        state: &StateDir,
+        now: jiff::Timestamp,
+        stop: &watch::Sender<bool>,
+    ) -> Result<Self, StateDirError> {
+        Self::with(state, now, stop, false)
+    }
+
+    fn with(
+        state: &StateDir,
+        now: jiff::Timestamp,
+        stop: &watch::Sender<bool>,
+        listens: bool,
+    ) -> Result<Self, StateDirError> {
         let lock = Arc::new(state.lock(now)?);
         let (work, pruning, syncing) = (Mutex::default(), Arc::default(), Arc::default());
         let desk = Desk { since: now, stop: stop.clone(), work, pruning, syncing, lock: Arc::downgrade(&lock) };
         let desk = Arc::new(desk);
+        if !listens {
+            return Ok(Self { desk, listening: None, _lock: lock });
+        }
         let listening = match bind(state) {
             Ok((listener, folder)) => Some((tokio::spawn(serve(listener, Arc::clone(&desk))), folder)),
             Err(error) => {

@@ -11,11 +11,12 @@ use super::{Listed, SpecPlace, Synced};
 use crate::domain::id::{Digest, SpecName, TaskId};
 use crate::domain::task::{Facts, Task, TaskDefinition, TaskState};
 use crate::failpoint::{self, Side};
-use crate::registry::{Boxes, Reader, Registry, SpecContent, facts_of};
+use crate::registry::{Boxes, ELSEWHERE, Reader, Registry, RegistryError, SpecContent, facts_of};
 use crate::service::error::{ServiceError, chain};
 use crate::spec::replace::{EditError, edit};
 use crate::spec::sync::{Base, Changes, States, changes, predict, write};
-use crate::spec::{Diagnostic, TaskFile, plan};
+use crate::spec::tasks::BoxState;
+use crate::spec::{Diagnostic, Severity, TaskFile, plan};
 use crate::store::{BlobError, BlobStore};
 
 /// Why a file was not brought in step.
@@ -52,12 +53,21 @@ impl Decision {
         let definitions = plan.tasks;
         let states = states(&before);
         let mut changes = changes(base.as_ref(), bytes, &definitions, &states);
-        let mut waiting = BTreeSet::new();
-        if busy {
-            let at_work = |id: &TaskId| states.get(id) == Some(&TaskState::Running);
-            waiting.extend(changes.ticked.extract_if(.., |id| at_work(id)));
+        if let Some(base) = &base {
+            changes.opened.extend(reused(base, bytes, &definitions, &before));
         }
-        let removed = base.as_ref().map(|base| base.without(&definitions)).unwrap_or_default();
+        let mut waiting = BTreeSet::new();
+        // Workers go on whoever owns the state directory; attempts of a run only while it goes on.
+        let is_at_work = |task: &&Task| {
+            let by_worker = task.assigned.as_ref().is_some_and(|assigned| assigned.slot.as_str() == ELSEWHERE);
+            task.state == TaskState::Running && (busy || by_worker)
+        };
+        let at_work: BTreeSet<&TaskId> = before.iter().filter(is_at_work).map(|task| &task.key.task).collect();
+        waiting.extend(changes.ticked.extract_if(.., |id| at_work.contains(id)));
+        let removed: BTreeSet<TaskId> = base.as_ref().map(|base| base.without(&definitions)).unwrap_or_default();
+        if let Some(task) = before.iter().find(|t| t.state == TaskState::Running && removed.contains(&t.key.task)) {
+            return Err(RegistryError::Running(task.key.clone()).into());
+        }
         Ok(Self { definitions, before, base, changes, waiting, removed })
     }
 
@@ -106,6 +116,24 @@ impl Decision {
     }
 }
 
+/// Done tasks whose numbers stand for others now: they were not in the file when both sides said the same, and
+/// what is there now has another title and an open box.
+fn reused(base: &Base, bytes: &[u8], definitions: &[TaskDefinition], before: &[Task]) -> BTreeSet<TaskId> {
+    let done: BTreeMap<&TaskId, &Task> =
+        before.iter().filter(|task| task.state == TaskState::Done).map(|task| (&task.key.task, task)).collect();
+    let is_other = |definition: &&TaskDefinition| {
+        let other = done.get(&definition.id).is_some_and(|task| task.definition.title != definition.title);
+        other && !definition.container && !base.knows(&definition.id)
+    };
+    let mut reused: BTreeSet<TaskId> =
+        definitions.iter().filter(is_other).map(|definition| definition.id.clone()).collect();
+    if !reused.is_empty() {
+        let file = TaskFile::read(bytes);
+        reused.retain(|id| file.task(id).is_some_and(|item| item.state != BoxState::Done));
+    }
+    reused
+}
+
 fn states(tasks: &[Task]) -> States {
     tasks.iter().map(|task| (task.key.task.clone(), task.state)).collect()
 }
@@ -124,13 +152,13 @@ fn base_of(blobs: &BlobStore, digest: Option<&Digest>) -> Result<Option<Base>, S
 }
 
 /// What [`sync`] would do; nothing is changed.
-pub(super) fn look(reader: &Reader, blobs: PathBuf, place: &SpecPlace) -> Result<Synced, ServiceError> {
+pub(super) fn look(reader: &Reader, blobs: PathBuf, place: &SpecPlace, busy: bool) -> Result<Synced, ServiceError> {
     let mut report = Synced::nothing(place, true);
     let digest = reader.base(&place.spec, &key(&place.path)?)?;
     let base = base_of(&BlobStore::open(blobs)?, digest.as_ref())?;
     let before = reader.tasks(&place.spec)?;
     let looked = edit(&place.path, |bytes| {
-        let decision = Decision::new(bytes, before.clone(), base.clone(), false)?;
+        let decision = Decision::new(bytes, before.clone(), base.clone(), busy)?;
         let (_, new) = decision.predicted(bytes);
         decision.report(bytes, &new, &mut report)?;
         Ok(None)
@@ -235,6 +263,12 @@ fn finish(done: Result<(), Stop>, mut report: Synced) -> Result<Synced, ServiceE
         Ok(()) => Ok(report),
         Err(Stop::Spec(diagnostics)) => {
             (report.refused, report.diagnostics) = (true, diagnostics);
+            Ok(report)
+        }
+        // What is about this file alone keeps no other from being brought in step.
+        Err(Stop::Service(error @ (ServiceError::Registry(RegistryError::Running(_)) | ServiceError::Io { .. }))) => {
+            let failed = Diagnostic::new(Severity::Error, 1, "sync/failed", chain(&error));
+            (report.refused, report.diagnostics) = (true, vec![failed]);
             Ok(report)
         }
         Err(Stop::Service(error)) => Err(error),

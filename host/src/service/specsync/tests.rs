@@ -294,8 +294,6 @@ async fn an_owner_with_a_run_does_it_and_attempts_at_work_are_not_disturbed() {
     let checkout = Checkout::new(FILE);
     let (stop, _) = watch::channel(false);
     let owned = Owned::take(&checkout.state, NOW.parse().unwrap(), &stop).unwrap();
-    let early = checkout.try_sync().await.unwrap_err().to_string();
-    assert!(early.contains("its work has not begun yet"), "{early}");
     owned.works_in(Office::quiet(Some((RunId::new("run-1").unwrap(), spec())), checkout.registry()));
     checkout.sync().await;
     checkout.work("1.1", None).await;
@@ -321,8 +319,10 @@ async fn a_task_that_runs_cannot_be_taken_out() {
     let less = FILE.replace("- [ ]* 3. e\n  - _Depends: none_\n", "");
     checkout.write(&less);
     let before = checkout.events();
-    let refused = checkout.try_sync().await.unwrap_err();
-    assert!(matches!(refused, ServiceError::Registry(_)), "{refused}");
+    let refused = checkout.sync().await;
+    assert!(refused.refused && refused.diagnostics[0].message.contains("shop/3"), "{refused:?}");
+    let look = sync(checkout.request(&[], true), clock()).await.unwrap().remove(0);
+    assert_eq!((look.refused, look.diagnostics), (true, refused.diagnostics));
     assert_eq!((checkout.events(), checkout.text()), (before, less));
 }
 
