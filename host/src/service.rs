@@ -5,6 +5,7 @@ mod alone;
 mod assignment;
 pub mod backlog;
 mod basefiles;
+mod blocking;
 mod capabilities;
 pub mod control;
 pub mod demo;
@@ -46,6 +47,7 @@ pub mod vault;
 mod workshop;
 
 pub use alone::go_on_alone;
+pub(crate) use blocking::blocking;
 pub use doctor::{DoctorOptions, Examined, Health, examine};
 pub(crate) use error::chain;
 pub use error::{ServiceError, Trouble};

@@ -55,7 +55,7 @@ impl Drop for Owner {
 /// `necro-host serve`, as soon as it can be asked.
 #[expect(clippy::disallowed_methods, reason = "a test that starts the program")]
 fn serve(folder: &std::path::Path, state: &std::path::Path) -> Owner {
-    let mut owner = std::process::Command::new(env!("CARGO_BIN_EXE_necro-host"))
+    let owner = std::process::Command::new(env!("CARGO_BIN_EXE_necro-host"))
         .args(["serve", "--state"])
         .arg(state)
         .arg("--repo")
@@ -65,10 +65,12 @@ fn serve(folder: &std::path::Path, state: &std::path::Path) -> Owner {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    // Whatever fails from here on, it is ended.
+    let mut owner = Owner(owner);
     let told: Vec<String> =
-        BufReader::new(owner.stderr.take().unwrap()).lines().map_while(Result::ok).take(1).collect();
+        BufReader::new(owner.0.stderr.take().unwrap()).lines().map_while(Result::ok).take(1).collect();
     assert!(told[0].contains("makes changes for others"), "{told:?}");
-    Owner(owner)
+    owner
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::args::Place;
 use super::words;
 use crate::domain::id::{ExecutionId, SpecName, TaskId, TaskKey};
 use crate::registry::{ExecutionFilter, ExecutionKind, Reader, Run};
+pub(crate) use crate::service::blocking;
 use crate::service::{self, ServiceError, StateDir};
 use crate::store::BlobStore;
 use crate::workspace::without_credentials;
@@ -34,15 +35,6 @@ where
 {
     let place = place.clone();
     blocking(move || ask(&Records::open(&place)?)).await
-}
-
-/// Runs `work` on a blocking thread.
-pub(crate) async fn blocking<T, F>(work: F) -> Result<T, ServiceError>
-where
-    F: FnOnce() -> Result<T, ServiceError> + Send + 'static,
-    T: Send + 'static,
-{
-    tokio::task::spawn_blocking(work).await.map_err(|error| ServiceError::Internal(error.to_string()))?
 }
 
 /// The current directory.

@@ -33,6 +33,8 @@ pub(crate) async fn run(args: TasksArgs, style: Style) -> Result<(), ServiceErro
         }
         let tasks = records.reader.find_tasks(&filter)?;
         let specs = match &filter.spec {
+            // Only the table shows who tried last.
+            _ if json => Vec::new(),
             Some(spec) => vec![spec.clone()],
             None => records.reader.specs()?,
         };

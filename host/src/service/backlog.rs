@@ -1,6 +1,7 @@
 //! An issue of the backlog becomes a task: appended to the tasks.md of the checkout, brought into the registry
 //! by a sync, and recorded as that task. Each step finds what an earlier try has done already.
 
+use super::blocking::blocking;
 use super::error::ServiceError;
 use super::office::{Change, Changed, OfficeRequest, change};
 use super::records::existing_state;
@@ -22,14 +23,14 @@ const FIELD: &str = "Issue";
 pub async fn into_spec(request: &OfficeRequest, issue: Issue, spec: &SpecName) -> Result<Issue, ServiceError> {
     let (repository, cwd, state) = (request.repository.clone(), request.cwd.clone(), request.state.clone());
     let (named, wanted) = (spec.clone(), issue.clone());
-    let appending = tokio::task::spawn_blocking(move || {
+    let appending = blocking(move || {
         let state = existing_state(&repository, &cwd, state.as_deref())?;
         let reader = Reader::open(&state.registry(), BlobStore::open(state.blobs())?)?;
         let above = reader.tasks(&named)?.iter().filter_map(|task| whole(&task.key.task)).max().unwrap_or(0);
         let place = specsync::file(&repository, &cwd, named)?;
         append(&place, &wanted, above)
     });
-    let task = appending.await.map_err(|error| ServiceError::Internal(error.to_string()))??;
+    let task = appending.await?;
     let sync = SyncRequest {
         repository: request.repository.clone(),
         cwd: request.cwd.clone(),

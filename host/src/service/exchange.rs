@@ -11,9 +11,10 @@ use jiff::tz::Offset;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::blocking::blocking;
 use super::error::ServiceError;
 use super::records::existing_state;
-use super::vault::{At, blocking, close, made, own, reader};
+use super::vault::{At, close, made, own, reader};
 use crate::clock::Clock;
 use crate::domain::exchange::{ImportedEvent, read_event, read_set};
 use crate::domain::id::SpecName;

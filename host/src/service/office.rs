@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, watch};
 
+use super::blocking::blocking;
 use super::control::{self, Answer, Command, ControlError, Owned};
 use super::error::ServiceError;
 use super::executions::Scene;
@@ -26,7 +27,7 @@ use crate::domain::id::{AttemptKey, Instance, IssueId, RunId, SpecName, TaskId, 
 use crate::domain::issue::{Issue, NewIssue, Urgency};
 use crate::domain::policy;
 use crate::domain::task::{Attributes, Task, TaskState};
-use crate::registry::{Registry, RegistryError, Routed, WorkerClaim, WorkerReport, WorkerResult};
+use crate::registry::{Registry, RegistryError, Routed, TaskFilter, WorkerClaim, WorkerReport, WorkerResult};
 use crate::store::BlobStore;
 
 /// How long it is tried to reach an owner that comes or goes, or to become it.
@@ -153,8 +154,7 @@ impl Components {
             let plugins = PluginSet::load(Loading::begin(cache.clone(), &[]), config, &[], root).await?;
             let (plugins, blobs) = (Arc::new(plugins), blobs.clone());
             let kept = Arc::clone(&plugins);
-            let keeping = tokio::task::spawn_blocking(move || kept.keep(&blobs)).await;
-            keeping.map_err(|error| ServiceError::Internal(error.to_string()))??;
+            blocking(move || Ok(kept.keep(&blobs)?)).await?;
             Ok::<_, ServiceError>(plugins)
         };
         loaded.get_or_try_init(load).await.cloned()
@@ -235,12 +235,9 @@ impl Office {
         let plugins = self.plugins.get(self.registry().blobs()).await?;
         let wanted = id.clone();
         let read = self.registry().read(move |reader| {
-            let states: Vec<SpecName> = reader.specs()?;
-            let mut running = Vec::new();
-            for spec in states {
-                let tasks = reader.tasks(&spec)?.into_iter().filter(|task| task.state == TaskState::Running);
-                running.extend(tasks.filter_map(|task| task.assigned).map(|assigned| assigned.instance));
-            }
+            let running = TaskFilter { states: vec![TaskState::Running], ..TaskFilter::default() };
+            let running = reader.find_tasks(&running)?.into_iter().filter_map(|(task, _)| task.assigned);
+            let running: Vec<Instance> = running.map(|assigned| assigned.instance).collect();
             Ok((reader.issue(&wanted)?, running, reader.last_assigned()?))
         });
         let (issue, running, last) = read.await?;
@@ -307,8 +304,11 @@ pub async fn change(request: &OfficeRequest, change: Change) -> Result<Changed, 
     loop {
         match open(request, &state, Owned::take_briefly).await {
             Ok(opened) => {
-                let made = opened.office.make(change).await;
-                drop(opened.owned);
+                let Opened { office, owned, stop: _ } = opened;
+                let made = office.make(change).await;
+                // The database is closed before the state directory is given up.
+                drop(office);
+                drop(owned);
                 return made;
             }
             Err(ServiceError::StateDir(StateDirError::Held { .. })) => {}
@@ -343,10 +343,7 @@ async fn open(request: &OfficeRequest, state: &StateDir, take: Take) -> Result<O
     let owned = take(state, clock.now(), &stop)?;
     let source = setup::source(repository, cwd)?;
     let config = setup::early_config(&source)?;
-    let (path, at) = (state.registry(), state.blobs());
-    let blobs = tokio::task::spawn_blocking(move || BlobStore::own(at)).await;
-    let blobs = blobs.map_err(|error| ServiceError::Internal(error.to_string()))??;
-    let registry = setup::open_registry(path, Arc::clone(clock), blobs).await?;
+    let registry = setup::owned_registry(state, Arc::clone(clock)).await?;
     let (uncertain, max_attempts) = (config.llm.uncertain, config.run.max_attempts);
     let root = setup::work_tree(&source).unwrap_or(cwd).to_owned();
     let wanted = Wanted { config, root, cache: cache.clone(), loaded: OnceCell::new() };
@@ -380,7 +377,8 @@ pub async fn serve(
         _ = stopping.wait_for(|asked| *asked) => {}
         () = interrupted => {}
     }
-    drop(owned);
+    // The database is closed before the state directory is given up.
     drop(office);
+    drop(owned);
     Ok(())
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::blocking::blocking;
 use super::control::{self, Answer, Command, Owned};
 use super::error::{ServiceError, chain};
 use super::records::existing_state;
-use super::setup::open_registry;
+use super::setup::owned_registry;
 use super::state_dir::{StateDir, StateDirError};
 use crate::clock::Clock;
 use crate::registry::{self, PruneChoice, PruneReport, Reader, Registry};
@@ -104,9 +105,7 @@ pub async fn prune(request: PruneRequest, clock: Arc<dyn Clock>) -> Result<Prune
 
 /// As the owner, with nothing else going on.
 async fn alone(state: &StateDir, choice: PruneChoice, clock: Arc<dyn Clock>) -> Result<Pruned, ServiceError> {
-    let opened = state.clone();
-    let blobs = blocking(move || Ok(BlobStore::own(opened.blobs())?)).await?;
-    let registry = open_registry(state.registry(), clock, blobs).await?;
+    let registry = owned_registry(state, clock).await?;
     let report = registry.prune(choice, Duration::ZERO).await?;
     let path = state.registry();
     let shrunk = blocking(move || {
@@ -138,14 +137,6 @@ fn choice(options: &PruneOptions, now: jiff::Timestamp) -> Result<PruneChoice, S
     // Before all time when it is longer ago than times go.
     let before = older_than_s.map(|age| now.checked_sub(Duration::from_secs(age)).unwrap_or(jiff::Timestamp::MIN));
     Ok(PruneChoice { before, keep_bytes: *keep_bytes })
-}
-
-async fn blocking<T, F>(work: F) -> Result<T, ServiceError>
-where
-    F: FnOnce() -> Result<T, ServiceError> + Send + 'static,
-    T: Send + 'static,
-{
-    tokio::task::spawn_blocking(work).await.map_err(|error| ServiceError::Internal(error.to_string()))?
 }
 
 #[cfg(test)]

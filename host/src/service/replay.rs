@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use tokio::sync::OnceCell;
 
+use super::blocking::blocking;
 use super::error::{ServiceError, chain};
 use super::plugins::{Seated, load_recorded, seat_recorded};
 use super::records::existing_state;
@@ -207,10 +208,4 @@ fn attempt_of(execution: &ExecutionRecord) -> Option<String> {
 /// As many executions are repeated at the same time; each has its record in memory.
 fn at_once() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ServiceError> + Send + 'static,
-) -> Result<T, ServiceError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| ServiceError::Internal(error.to_string()))?
 }

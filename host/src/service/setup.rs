@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::basefiles::BaseFiles;
+use super::blocking::blocking;
 use super::control::Owned;
 use super::error::ServiceError;
 use super::gate::{Gate, GateCommand};
@@ -107,8 +108,14 @@ pub(crate) async fn open_registry(
     clock: Arc<dyn Clock>,
     blobs: BlobStore,
 ) -> Result<Registry, ServiceError> {
-    let opening = tokio::task::spawn_blocking(move || Registry::open(&path, clock, blobs));
-    Ok(opening.await.map_err(|error| ServiceError::Internal(error.to_string()))??)
+    blocking(move || Ok(Registry::open(&path, clock, blobs)?)).await
+}
+
+/// Opens the registry of a state directory that this process owns.
+pub(crate) async fn owned_registry(state: &StateDir, clock: Arc<dyn Clock>) -> Result<Registry, ServiceError> {
+    let blobs = state.blobs();
+    let blobs = blocking(move || Ok(BlobStore::own(blobs)?)).await?;
+    open_registry(state.registry(), clock, blobs).await
 }
 
 /// What was looked at, copied and loaded. Nothing of it says yet that there is a run.

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::blocking::blocking;
 use super::control::{self, Answer, Command, Owned};
 use super::error::ServiceError;
 use super::office::until_heard;
 use super::records::{existing_state, root_of};
-use super::setup::{open_registry, serves, source, state_path, work_tree};
+use super::setup::{owned_registry, serves, source, state_path, work_tree};
 use super::state_dir::{StateDir, StateDirError};
 use crate::clock::Clock;
 use crate::domain::id::{SpecName, TaskId};
@@ -188,9 +189,7 @@ async fn alone(
     specs: Vec<String>,
     clock: Arc<dyn Clock>,
 ) -> Result<Vec<Synced>, ServiceError> {
-    let opened = state.clone();
-    let blobs = blocking(move || Ok(BlobStore::own(opened.blobs())?)).await?;
-    let registry = open_registry(state.registry(), clock, blobs).await?;
+    let registry = owned_registry(state, clock).await?;
     let known = registry.read(|reader| reader.specs()).await?;
     let mut all = Vec::new();
     for place in blocking(move || choose(&root, &specs, &known)).await? {
@@ -278,12 +277,4 @@ fn place(root: &Path, base: &Path, spec: SpecName) -> Result<SpecPlace, ServiceE
         return Err(ServiceError::Usage(format!("the path of `{}` is no UTF-8", shown.display())));
     }
     Ok(SpecPlace { spec, path })
-}
-
-async fn blocking<T, F>(work: F) -> Result<T, ServiceError>
-where
-    F: FnOnce() -> Result<T, ServiceError> + Send + 'static,
-    T: Send + 'static,
-{
-    tokio::task::spawn_blocking(work).await.map_err(|error| ServiceError::Internal(error.to_string()))?
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::blocking::blocking;
 use super::control::Owned;
 use super::error::ServiceError;
 use super::records::existing_state;
-use super::setup::{self, open_registry};
+use super::setup::{self, owned_registry};
 use super::state_dir::StateDir;
 use crate::clock::Clock;
 use crate::registry::{
@@ -184,9 +185,7 @@ pub(crate) async fn own(state: &StateDir, clock: Arc<dyn Clock>) -> Result<(Owne
     // Whoever asks this process to stop waits for its end, which is soon.
     let (stop, _) = watch::channel(false);
     let owned = Owned::take(state, clock.now(), &stop)?;
-    let opened = state.clone();
-    let blobs = blocking(move || Ok(BlobStore::own(opened.blobs())?)).await?;
-    let registry = open_registry(state.registry(), clock, blobs).await?;
+    let registry = owned_registry(state, clock).await?;
     Ok((owned, registry))
 }
 
@@ -211,13 +210,4 @@ pub(crate) fn made(at: &At) -> Result<StateDir, ServiceError> {
 pub(crate) fn reader(state: &StateDir) -> Result<Reader, ServiceError> {
     let blobs = BlobStore::open_existing(state.blobs());
     Ok(Reader::open(&state.registry(), blobs)?)
-}
-
-/// Runs `work` on a blocking thread.
-pub(crate) async fn blocking<T, F>(work: F) -> Result<T, ServiceError>
-where
-    F: FnOnce() -> Result<T, ServiceError> + Send + 'static,
-    T: Send + 'static,
-{
-    tokio::task::spawn_blocking(work).await.map_err(|error| ServiceError::Internal(error.to_string()))?
 }
