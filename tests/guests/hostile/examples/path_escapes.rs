@@ -12,23 +12,15 @@ const ESCAPES: &[&str] = &[
     "src/./../../secret.txt",
     "/etc/passwd",
     "//etc/passwd",
-    "C:\\secret.txt",
-    "..\\secret.txt",
     "a\0b",
     "src/a.rs\0.txt",
-    "\n",
     ".git",
     ".git/config",
     ".GIT/config",
     "src/.git/hooks/pre-commit",
     ".git/../src/a.rs",
-    "",
     "..",
-    "...",
     "a//../../../b",
-    "~/secret.txt",
-    "$HOME/secret.txt",
-    "file:///etc/passwd",
     "/proc/self/environ",
     "/dev/zero",
 ];
@@ -40,9 +32,7 @@ necro_guest_hostile::spirit!(|_| {
         let short: String = path.chars().take(40).collect();
         let edit = workspace_edit::Edit { path: path.to_owned(), old_text: "a".to_owned(), new_text: "b".to_owned() };
         lines.push(line(&format!("read {short}"), workspace::read(path, None)));
-        if !matches!(path, "" | "...") {
-            lines.push(line(&format!("list {short}"), workspace::list(path, false)));
-        }
+        lines.push(line(&format!("list {short}"), workspace::list(path, false)));
         lines.push(line(&format!("write {short}"), workspace_edit::write(path, "x")));
         lines.push(line(&format!("apply {short}"), workspace_edit::apply(&[edit])));
         lines.push(line(&format!("remove {short}"), workspace_edit::remove(path)));

@@ -5,14 +5,14 @@ mod bindings {
     wit_bindgen::generate!({
         path: "../../../wit",
         inline: "
-            package wasi:http@0.2.0;
-            interface outgoing-handler { handle: func(request: string) -> string; }
+            package wasi:tls@0.2.0;
+            interface client { connect: func(server: string) -> string; }
             world deed {
-                import outgoing-handler;
+                import client;
                 export necro:plugin/routing@0.1.0;
             }
         ",
-        world: "wasi:http/deed",
+        world: "wasi:tls/deed",
         generate_all,
     });
 }
@@ -26,7 +26,7 @@ pub struct Deed;
 
 impl Guest for Deed {
     fn route(_: Issue, candidates: Vec<Candidate>, _: String, _: String) -> Result<Decision, Failure> {
-        bindings::wasi::http::outgoing_handler::handle("https://example.com");
+        bindings::wasi::tls::client::connect("example.com");
         let first = candidates.first().ok_or_else(|| Failure::GaveUp("there are no candidates".to_owned()))?;
         Ok(Decision {
             instance: first.instance.clone(),
