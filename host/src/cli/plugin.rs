@@ -16,7 +16,7 @@ use super::table::Table;
 use super::{neutral, open, out, words};
 use crate::domain::id::Digest;
 use crate::plugin::manifest::Setting;
-use crate::plugin::{Plugin, PluginKind};
+use crate::plugin::{Compiling, Plugin, PluginKind};
 use crate::service::plugins::grants::{self, Asked, Standing};
 use crate::service::plugins::install::Available;
 use crate::service::{ServiceError, blocking};
@@ -38,7 +38,11 @@ pub(crate) async fn run(command: PluginCommand, style: Style) -> Result<(), Serv
 /// Where plugins are asked about.
 pub(crate) fn place_of(place: Place) -> Result<grants::Place, ServiceError> {
     let Place { repo: repository, state } = place;
-    Ok(grants::Place { repository, cwd: open::cwd()?, state, cache: super::run::cache_dir() })
+    let compiling = Compiling::telling(|plugin, size_bytes| {
+        let size = words::size(size_bytes as u64);
+        out::tell(&format!("compiling `{}` ({size}), once", neutral::line(plugin)));
+    });
+    Ok(grants::Place { repository, cwd: open::cwd()?, state, cache: super::run::cache_dir(), compiling })
 }
 
 /// Runs `plugin ls`.

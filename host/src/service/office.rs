@@ -28,7 +28,6 @@ use crate::domain::issue::{Issue, NewIssue, Urgency};
 use crate::domain::policy;
 use crate::domain::task::{Attributes, Task, TaskState};
 use crate::registry::{Registry, RegistryError, Routed, TaskFilter, WorkerClaim, WorkerReport, WorkerResult};
-use crate::store::BlobStore;
 
 /// How long it is tried to reach an owner that comes or goes, or to become it.
 const MAX_WAIT_FOR_OWNER: Duration = Duration::from_secs(15);
@@ -145,16 +144,16 @@ pub(crate) struct Wanted {
 }
 
 impl Components {
-    async fn get(&self, blobs: &BlobStore) -> Result<Arc<PluginSet>, ServiceError> {
+    async fn get(&self, scene: &Scene) -> Result<Arc<PluginSet>, ServiceError> {
         let wanted = match self {
             Self::Of(plugins) => return Ok(Arc::clone(plugins)),
             Self::Later(wanted) => wanted,
         };
         let Wanted { config, root, state, cache, loaded } = &**wanted;
         let load = async || {
-            let loading = Loading::begin(cache.clone(), Shelf::open(root, state)?, &[]);
+            let loading = Loading::begin(cache.clone(), Shelf::open(root, state)?, &[], &scene.observer);
             let plugins = PluginSet::load(loading, config, &[], root).await?;
-            let (plugins, blobs) = (Arc::new(plugins), blobs.clone());
+            let (plugins, blobs) = (Arc::new(plugins), scene.registry.blobs().clone());
             let kept = Arc::clone(&plugins);
             blocking(move || Ok(kept.keep(&blobs)?)).await?;
             Ok::<_, ServiceError>(plugins)
@@ -235,7 +234,7 @@ impl Office {
     }
 
     async fn route(&self, id: &IssueId) -> Result<Issue, ServiceError> {
-        let plugins = self.plugins.get(self.registry().blobs()).await?;
+        let plugins = self.plugins.get(&self.scene).await?;
         let wanted = id.clone();
         let read = self.registry().read(move |reader| {
             let running = TaskFilter { states: vec![TaskState::Running], ..TaskFilter::default() };
