@@ -3,6 +3,7 @@
 
 pub mod artifact;
 pub mod assignment;
+pub mod breaker;
 pub mod budget;
 pub mod call;
 pub mod dispatch;

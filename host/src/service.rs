@@ -6,6 +6,7 @@ mod assignment;
 pub mod backlog;
 mod basefiles;
 mod blocking;
+mod breakers;
 mod capabilities;
 pub mod control;
 pub mod demo;

@@ -184,7 +184,7 @@ impl Dispatcher {
             placements = dispatch::fallback_plan(&ready, &pools);
         }
         for placement in placements {
-            self.start(&placement, &tasks, &scheduling).await?;
+            self.start(&placement, &tasks, scheduling.as_ref()).await?;
         }
         Ok(())
     }
@@ -219,7 +219,7 @@ impl Dispatcher {
         &mut self,
         placement: &Placement,
         tasks: &[Task],
-        scheduling: &ExecutionId,
+        scheduling: Option<&ExecutionId>,
     ) -> Result<(), ServiceError> {
         let Some(task) = tasks.iter().find(|task| task.key.task == placement.task) else { return Ok(()) };
         let attempt = AttemptKey { key: task.key.clone(), attempt: task.attempts + 1 };
@@ -251,8 +251,8 @@ impl Dispatcher {
                 runner: lent.holder.clone(),
             },
             reason: decision.reason.clone(),
-            scheduling: Some(scheduling.clone()),
-            routing: Some(routing),
+            scheduling: scheduling.cloned(),
+            routing,
         };
         match self.shop.registry.claim(claim).await {
             Ok(claimed) => {

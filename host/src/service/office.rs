@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, watch};
 
 use super::blocking::blocking;
+use super::breakers::Breakers;
 use super::control::{self, Answer, Command, ControlError, Owned};
 use super::error::ServiceError;
 use super::executions::Scene;
@@ -185,7 +186,9 @@ impl Office {
         let (uncertain, max_attempts, root) = (config.llm.uncertain, config.run.max_attempts, PathBuf::from("/"));
         let wanted = Wanted { config, root, cache: None, loaded: OnceCell::new() };
         let observer = Arc::new(super::Silent);
-        let scene = Scene { registry, run: None, spec: None, uncertain, observer, stop: watch::channel(false).1 };
+        let breakers = Breakers::new(Arc::new(crate::clock::SystemClock::default()));
+        let stop = watch::channel(false).1;
+        let scene = Scene { registry, run: None, spec: None, uncertain, observer, stop, breakers };
         Self { run, scene, plugins: Components::Later(Arc::new(wanted)), max_attempts }
     }
 
@@ -255,7 +258,7 @@ impl Office {
             return Err(ServiceError::Usage("no spirit is installed that an issue could go to".to_owned()));
         };
         let (role, instance, reason) = (decision.instance.role(), decision.instance, decision.reason);
-        Ok(self.registry().route_issue(id, Routed { role, instance, reason, routing: Some(routing) }).await?)
+        Ok(self.registry().route_issue(id, Routed { role, instance, reason, routing }).await?)
     }
 }
 
@@ -349,7 +352,8 @@ async fn open(request: &OfficeRequest, state: &StateDir, take: Take) -> Result<O
     let wanted = Wanted { config, root, cache: cache.clone(), loaded: OnceCell::new() };
     let plugins = Components::Later(Arc::new(wanted));
     let observer = Arc::clone(observer);
-    let scene = Scene { registry, run: None, spec: None, uncertain, observer, stop: stopping };
+    let breakers = Breakers::new(Arc::clone(clock));
+    let scene = Scene { registry, run: None, spec: None, uncertain, observer, stop: stopping, breakers };
     let office = Office { run: None, scene, plugins, max_attempts };
     owned.works_in(office.clone());
     Ok(Opened { office, owned, stop })

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::basefiles::BaseFiles;
 use super::blocking::blocking;
+use super::breakers::Breakers;
 use super::control::Owned;
 use super::error::ServiceError;
 use super::gate::{Gate, GateCommand};
@@ -254,6 +255,7 @@ pub(crate) async fn prepare(
         gateway: Arc::new(llm_access::open(&llm, &config)?),
         budget: Arc::new(Mutex::new(Budget::new(config.budget, spent))),
         commands,
+        breakers: Breakers::new(Arc::clone(&clock)),
         clock,
         registry,
         mirror,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::breakers::Breakers;
 use super::executions::Scene;
 use super::gate::{Gate, GateCommand};
 use super::plugins::PluginSet;
@@ -33,6 +34,8 @@ pub(crate) struct Workshop {
     pub(crate) mirror: Arc<Mirror>,
     /// Components.
     pub(crate) plugins: Arc<PluginSet>,
+    /// Which of them are not called for now.
+    pub(crate) breakers: Arc<Breakers>,
     /// Models.
     pub(crate) gateway: Arc<Gateway>,
     /// What the run may spend.
@@ -82,6 +85,7 @@ impl Workshop {
             uncertain: self.config.llm.uncertain,
             observer: Arc::clone(&self.observer),
             stop: self.stop.clone(),
+            breakers: Arc::clone(&self.breakers),
         }
     }
 
