@@ -20,6 +20,7 @@ pub mod policy;
 pub mod protocol;
 pub mod release;
 pub mod review;
+pub mod seat;
 pub mod task;
 pub mod team;
 pub mod verdict;

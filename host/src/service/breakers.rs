@@ -104,7 +104,9 @@ pub(crate) const fn end_of<T>(result: &Result<T, ExecutionError>) -> CallEnd {
     match result {
         Ok(_) | Err(ExecutionError::Failure { .. }) => CallEnd::Answered,
         Err(
-            ExecutionError::Trapped { .. } | ExecutionError::LimitExceeded { .. } | ExecutionError::InvalidOutput { .. },
+            ExecutionError::Trapped { .. }
+            | ExecutionError::LimitExceeded { .. }
+            | ExecutionError::InvalidOutput { .. },
         ) => CallEnd::Crashed,
         Err(ExecutionError::Cancelled { .. } | ExecutionError::Journal { .. } | ExecutionError::WrongKind { .. }) => {
             CallEnd::Unknown

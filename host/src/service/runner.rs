@@ -204,12 +204,7 @@ fn spirit(shop: &Workshop, work: &Work) -> Result<Seated, ServiceError> {
 /// Ends an attempt whose spirit is switched off. It counts: a component does the same again, so that waiting
 /// would only hold up a run that nobody watches, while one that fails says so at once, costs nothing, and leaves
 /// its tasks to the next run, or to another component in this one.
-async fn refused(
-    shop: &Arc<Workshop>,
-    work: &Work,
-    seated: &Seated,
-    off: SwitchedOff,
-) -> Result<Ran, ServiceError> {
+async fn refused(shop: &Arc<Workshop>, work: &Work, seated: &Seated, off: SwitchedOff) -> Result<Ran, ServiceError> {
     let reason = format!("the spirit `{}` is switched off: {off}", seated.plugin.name);
     // A planning step has no entry before its component starts.
     if work.branch.is_some() {
