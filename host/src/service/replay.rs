@@ -18,8 +18,10 @@ use tokio::sync::OnceCell;
 
 use super::blocking::blocking;
 use super::error::{ServiceError, chain};
-use super::plugins::{Seated, load_recorded, seat_recorded};
+use super::plugins::{Seated, Shelf, load_recorded, seat_recorded};
 use super::records::existing_state;
+use super::setup;
+use crate::domain::grant::Grant;
 use crate::domain::id::{AttemptKey, Digest, ExecutionId, RunId, TaskKey};
 use crate::plugin::{Engine, EngineOptions, Plugin};
 use crate::registry::{ExecutionKind, ExecutionRecord, Reader, Registry, RegistryError, Run};
@@ -104,6 +106,8 @@ struct Archive {
     blobs: BlobStore,
     records: Records,
     engine: Engine,
+    /// Plugins that are installed beside the records.
+    shelf: Shelf,
     components: Arc<Mutex<HashMap<Component, Loaded>>>,
 }
 
@@ -123,10 +127,10 @@ enum Records {
 
 impl Archive {
     /// Of the registry that this process owns, in the engine that its components run in.
-    fn live(registry: &Registry, engine: Engine) -> Self {
+    fn live(registry: &Registry, engine: Engine, shelf: Shelf) -> Self {
         let blobs = registry.blobs().clone();
         let records = Records::Live(registry.clone());
-        Self { root: blobs.root().to_owned(), blobs, records, engine, components: Arc::default() }
+        Self { root: blobs.root().to_owned(), blobs, records, engine, shelf, components: Arc::default() }
     }
 
     async fn open(options: &ReplayOptions) -> Result<Self, ServiceError> {
@@ -137,7 +141,10 @@ impl Archive {
             let reader = Reader::open(&state.registry(), blobs.clone())?;
             let records = Records::Copy(Arc::new(Mutex::new(reader)));
             let engine = Engine::new(EngineOptions { cache_dir: options.cache, ..EngineOptions::default() })?;
-            Ok(Self { root: state.root().to_owned(), blobs, records, engine, components: Arc::default() })
+            let source = setup::source(&options.repository, &options.cwd)?;
+            let shelf = Shelf::open(setup::root_of(&source, &options.cwd), state.root())?;
+            let root = state.root().to_owned();
+            Ok(Self { root, blobs, records, engine, shelf, components: Arc::default() })
         })
         .await
     }
@@ -194,7 +201,7 @@ impl Archive {
             load_recorded(&self.engine, execution, &self.blobs).await.map_err(|error| chain(&error))
         });
         let plugin = Arc::clone(loaded.await.as_ref().map_err(Clone::clone)?);
-        seat_recorded(plugin, execution).map_err(|error| chain(&error))
+        seat_recorded(plugin, execution, Arc::new(Grant::everything())).map_err(|error| chain(&error))
     }
 
     /// What is to be said of an execution, as far as it can be read.

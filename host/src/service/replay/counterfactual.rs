@@ -19,7 +19,7 @@ use crate::plugin::capability::{Capabilities, Unrecorded};
 use crate::plugin::{Engine, ExecutionContext, Limits, Plugin, PluginKind};
 use crate::registry::{ExecutionKind, ExecutionRecord, Registry, Run};
 use crate::service::error::ServiceError;
-use crate::service::plugins::{self, PluginChoice, Seated};
+use crate::service::plugins::{self, PluginChoice, Seated, Shelf};
 
 /// At most this many decisions that would change are listed; the rest is counted.
 const MAX_CHANGED: usize = 10_000;
@@ -191,9 +191,9 @@ pub async fn compare(options: ReplayOptions, with: Vec<PluginChoice>) -> Result<
     for choice in &with {
         let source = match &choice.source {
             plugins::PluginSource::File(path) => plugins::PluginSource::File(options.cwd.join(path)),
-            built_in @ plugins::PluginSource::Builtin(_) => built_in.clone(),
+            named @ plugins::PluginSource::Named(_) => named.clone(),
         };
-        let plugin = plugins::load(&archive.engine, choice.kind, &source).await?;
+        let plugin = archive.shelf.load(&archive.engine, choice.kind, &source).await?;
         let mut candidate = Candidate::new(plugin, None);
         match choice.kind {
             PluginKind::Review => {
@@ -220,10 +220,11 @@ pub async fn compare(options: ReplayOptions, with: Vec<PluginChoice>) -> Result<
 pub(crate) async fn shadow(
     registry: &Registry,
     engine: Engine,
+    shelf: Shelf,
     seated: &Seated,
     last: u32,
 ) -> Result<Shadow, ServiceError> {
-    let archive = Archive::live(registry, engine);
+    let archive = Archive::live(registry, engine, shelf);
     let (kind, last) = (seated.plugin.kind, last.min(MAX_SHADOWED));
     let mut comparison = Comparison::new(None);
     let mut candidate = Candidate::new(Arc::clone(&seated.plugin), Some(seated.clone()));
@@ -322,6 +323,7 @@ impl Candidate {
         ExecutionContext {
             id: execution.id.clone(),
             capabilities: Capabilities::default(),
+            grant: Arc::default(),
             journal: Arc::new(Unrecorded),
             limits: self.seated.as_ref().map_or_else(|| Limits::for_kind(self.plugin.kind), |seated| seated.limits),
             time: execution.started_at,
