@@ -23,7 +23,8 @@ pub(crate) async fn schedule(
     ready: &[ReadyTask],
     pools: &[Pool],
 ) -> Result<(Vec<Placement>, Option<ExecutionId>), ServiceError> {
-    let (scene, seated) = (&shop.scene(), &shop.plugins.scheduling);
+    let (scene, set) = (&shop.scene(), shop.plugins.now());
+    let seated = &set.scheduling;
     let Ok(pass) = scene.breakers.ask(&seated.plugin.digest) else {
         let checked = dispatch::check_plan(dispatch::fallback_plan(ready, pools), ready, pools);
         return Ok((checked.placements, None));

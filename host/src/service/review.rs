@@ -33,7 +33,8 @@ pub(crate) async fn review(
     change: Change,
 ) -> Result<Option<Reviewed>, ServiceError> {
     let change = Arc::new(change);
-    let running = shop.plugins.reviews.iter().map(|seated| one(shop, desk, attempt, seated, &change));
+    let set = shop.plugins.now();
+    let running = set.reviews.iter().map(|seated| one(shop, desk, attempt, seated, &change));
     let mut reviewed = Reviewed { findings: Vec::new(), executions: Vec::new() };
     for judged in futures::future::join_all(running).await {
         let Some((findings, execution)) = judged? else { return Ok(None) };

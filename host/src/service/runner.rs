@@ -197,7 +197,7 @@ async fn unfinished(
 /// The component that plays the attempt's role now. The attempt keeps it to its end.
 fn spirit(shop: &Workshop, work: &Work) -> Result<Seated, ServiceError> {
     let role = work.instance.role();
-    let found = shop.plugins.spirits.get(&role).map(|(seated, _)| seated.clone());
+    let found = shop.plugins.now().spirits.get(&role).map(|(seated, _)| seated.clone());
     found.ok_or_else(|| ServiceError::Internal(format!("no component plays the role {role}")))
 }
 
@@ -289,7 +289,7 @@ async fn again(
             Err(error) => return Err(error),
         },
     };
-    let seated = match shop.plugins.recorded(&execution, shop.registry.blobs()).await {
+    let seated = match shop.plugins.now().recorded(&execution, shop.registry.blobs()).await {
         Ok(seated) => seated,
         Err(
             error @ (ServiceError::Component { source: BlobError::Missing { .. } | BlobError::Damaged { .. }, .. }

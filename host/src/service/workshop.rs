@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use super::breakers::Breakers;
 use super::executions::Scene;
 use super::gate::{Gate, GateCommand};
-use super::plugins::PluginSet;
 use super::progress::{Observer, Progress};
+use super::seats::Seats;
 use super::steering::SteeringSet;
 use crate::artifact::ArtifactStore;
 use crate::clock::Clock;
@@ -32,8 +32,8 @@ pub(crate) struct Workshop {
     pub(crate) artifacts: ArtifactStore,
     /// The repository's mirror.
     pub(crate) mirror: Arc<Mirror>,
-    /// Components.
-    pub(crate) plugins: Arc<PluginSet>,
+    /// Components: those of the moment, which may be others the next time that one asks.
+    pub(crate) plugins: Arc<Seats>,
     /// Which of them are not called for now.
     pub(crate) breakers: Arc<Breakers>,
     /// Models.
