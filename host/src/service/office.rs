@@ -186,7 +186,7 @@ impl Office {
     /// With the built-in components and default settings, and nobody who listens.
     #[cfg(test)]
     pub(crate) fn quiet(run: Option<(RunId, SpecName)>, registry: Registry) -> Self {
-        let config = Config::default();
+        let config = crate::config::Config::default();
         let (uncertain, max_attempts, root) = (config.llm.uncertain, config.run.max_attempts, PathBuf::from("/"));
         let ground = Arc::new(Ground { config, state: root.clone(), root });
         let observer = Arc::new(super::Silent);
