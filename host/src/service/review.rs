@@ -65,7 +65,7 @@ async fn one(
         attempt: Some(attempt.clone()),
         instance: None,
         input: json!({ "change": change }),
-        capabilities: desk.reading(),
+        capabilities: desk.reading(seated),
     };
     let (begun, context) = begin(&scene, invocation).await?;
     let ended = seated.plugin.review(context, change, &seated.settings.to_string()).await;

@@ -35,12 +35,6 @@ impl Shelf {
         Ok(Self { lock: Arc::new(LockFile::read(root)?), folder: folder(state) })
     }
 
-    /// Nothing but the built-in set.
-    #[cfg(test)]
-    pub(crate) fn empty() -> Self {
-        Self { lock: Arc::default(), folder: PathBuf::new() }
-    }
-
     /// Who decides about grants: the lock file, and for components of earlier hosts what was noted of them.
     pub(crate) fn approvals(&self) -> Approvals {
         let mut approvals = Approvals::new(self.clone());
@@ -184,7 +178,7 @@ pub(crate) fn file_bytes(path: &Path) -> Result<Vec<u8>, ServiceError> {
 }
 
 /// The manifest that lies beside a component's file: `<name>.plugin.toml`, else `plugin.toml`.
-fn manifest_beside(path: &Path) -> Option<String> {
+pub(crate) fn manifest_beside(path: &Path) -> Option<String> {
     let named = path.with_extension(manifest::FILE_NAME);
     let plain = path.with_file_name(manifest::FILE_NAME);
     [named, plain].into_iter().find_map(|beside| {
