@@ -185,6 +185,9 @@ pub(crate) struct RunArgs {
     /// Use this plugin for the run: a name of the built-in set or a component file.
     #[arg(long, value_name = "KIND=NAME|PATH")]
     pub plugin: Vec<String>,
+    /// Refuse a policy or heuristic of --plugin that would change more of the newest 100 recorded decisions.
+    #[arg(long, value_name = "N", requires = "plugin")]
+    pub max_changed: Option<u64>,
     /// Work from the last commit although the checkout has changes that are not committed.
     #[arg(long)]
     pub allow_dirty: bool,
@@ -228,6 +231,9 @@ pub(crate) struct ResumeArgs {
     /// Use this plugin from here on: a name of the built-in set or a component file
     #[arg(long, value_name = "KIND=NAME|PATH")]
     pub plugin: Vec<String>,
+    /// Refuse a policy or heuristic of --plugin that would change more of the newest 100 recorded decisions.
+    #[arg(long, value_name = "N", requires = "plugin")]
+    pub max_changed: Option<u64>,
     /// Print one JSON object at the end instead of words
     #[arg(long)]
     pub json: bool,

@@ -14,6 +14,7 @@ use crate::plugin::capability::{Capabilities, JournalError};
 use crate::plugin::{Engine, ExecutionError};
 use crate::registry::{ExecutionKind, ExecutionRecord, Record};
 use crate::service::error::{ServiceError, chain};
+use crate::service::executions::comparable;
 
 /// Why nothing is the same when an execution is stopped by its own record being unreadable.
 const NO_RECORD: &str = "it is not in the registry any more";
@@ -253,7 +254,7 @@ async fn compare(execution: &ExecutionRecord, end: RecordedEnd, journal: &Watche
     if let RecordedEnd::Open(why) = end {
         return Found::Partly(named(execution, why));
     }
-    if now.outcome != recorded {
+    if comparable(now.outcome.clone()) != comparable(recorded.clone()) {
         return differs(None, Side::End(recorded), Side::End(now.outcome));
     }
     let fuel = execution.usage.as_ref().and_then(|usage| usage.get("fuel")?.as_u64());
