@@ -2,6 +2,7 @@
 
 mod args;
 mod artifact;
+mod author;
 mod completions;
 mod display;
 mod doctor;
@@ -84,6 +85,7 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
         Command::Graph(args) => graph::run(args).await?,
         Command::Artifact(ArtifactCommand::Ls { task, query }) => artifact::ls(task, query, out).await?,
         Command::Artifact(ArtifactCommand::Get { uri, output, place }) => artifact::get(uri, output, place).await?,
+        Command::Plugin(PluginCommand::Author(command)) => return author::run(command, out, err).await,
         Command::Plugin(PluginCommand::Ls { json }) => plugin::ls(json, out)?,
         Command::Plugin(PluginCommand::Inspect { plugin, json }) => plugin::inspect(plugin, json, out).await?,
         Command::Prune(args) => prune::run(args, out).await?,

@@ -15,6 +15,7 @@ mod error;
 pub mod exchange;
 mod executions;
 mod gate;
+pub mod harness;
 mod integration;
 mod journal;
 mod judgement;

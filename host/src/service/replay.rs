@@ -5,6 +5,7 @@
 mod again;
 mod at;
 mod counterfactual;
+mod fixture;
 mod strict;
 mod watched;
 
@@ -28,6 +29,7 @@ use crate::store::BlobStore;
 
 pub use at::{AttemptName, Moment, Written, at};
 pub use counterfactual::{Changed, Comparison, ReviewChange, Tried, compare};
+pub use fixture::{Fixture, FixtureAnswer, Fixtures, prepare_fixtures, replay_fixture, write_fixtures};
 pub use strict::{Difference, Side, StrictReport, strict};
 
 /// Of things that are named in a report, such as executions that cannot be repeated, so many are listed.
