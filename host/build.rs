@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use sha2::{Digest as _, Sha256};
+
+#[path = "src/plugin/section.rs"]
+mod section;
 
 const TARGET: &str = "wasm32-wasip2";
 /// The folders below `plugins/` and the kinds that they stand for.
@@ -39,6 +43,10 @@ struct Plugin {
     kind: &'static str,
     name: String,
     package: String,
+    /// The text of its `plugin.toml`, if it has one.
+    manifest: Option<String>,
+    /// SHA-256 of the component, when it is built.
+    digest: String,
 }
 
 fn main() -> ExitCode {
@@ -56,15 +64,15 @@ fn embed() -> Result<()> {
     let host = PathBuf::from(env("CARGO_MANIFEST_DIR")?);
     let root = host.parent().context("the host crate has no parent folder")?;
     let out = PathBuf::from(env("OUT_DIR")?);
-    for path in ["Cargo.toml", "Cargo.lock", "wit", "sdk/Cargo.toml"] {
+    for path in ["Cargo.toml", "Cargo.lock", "wit", "sdk/Cargo.toml", "host/src/plugin/section.rs"] {
         watch(&root.join(path));
     }
-    let plugins = find(&root.join("plugins"))?;
+    let mut plugins = find(&root.join("plugins"))?;
     if !plugins.is_empty() {
         ensure_target()?;
         let target_dir = private_target_dir(&out)?;
         build(root, &target_dir, &plugins)?;
-        collect(&target_dir.join(TARGET).join("plugin"), &out, &plugins)?;
+        collect(&target_dir.join(TARGET).join("plugin"), &out, &mut plugins)?;
     }
     println!("cargo:rustc-env=NECRO_WASMTIME_VERSION={}", locked_version(&root.join("Cargo.lock"), "wasmtime")?);
     write_if_changed(&out.join("builtin.rs"), table(&plugins)?.as_bytes())
@@ -100,7 +108,11 @@ fn find(folder: &Path) -> Result<Vec<Plugin>> {
             let package = package.with_context(|| format!("{} has no line `name = …`", manifest.display()))?;
             let name = manifest.parent().and_then(Path::file_name).context("a plugin has no folder")?;
             let name = name.to_str().context("a plugin's folder has no UTF-8 name")?.to_owned();
-            plugins.push(Plugin { kind, name, package: package.to_owned() });
+            let described = manifest.with_file_name("plugin.toml");
+            watch(&described);
+            let described = std::fs::read_to_string(described).ok();
+            let (package, digest) = (package.to_owned(), String::new());
+            plugins.push(Plugin { kind, name, package, manifest: described, digest });
         }
     }
     plugins.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
@@ -164,13 +176,19 @@ fn build(root: &Path, target_dir: &Path, plugins: &[Plugin]) -> Result<()> {
     Ok(())
 }
 
-/// Copies the components to where this build of the host keeps them, and watches their sources.
-fn collect(built: &Path, out: &Path, plugins: &[Plugin]) -> Result<()> {
+/// Copies the components, their manifests inside, to where this build of the host keeps them, and watches their
+/// sources.
+fn collect(built: &Path, out: &Path, plugins: &mut [Plugin]) -> Result<()> {
     let mut watched = BTreeSet::new();
     for plugin in plugins {
         let file = plugin.package.replace('-', "_");
         let wasm = built.join(format!("{file}.wasm"));
-        let bytes = std::fs::read(&wasm).with_context(|| format!("{} was not built", wasm.display()))?;
+        let mut bytes = std::fs::read(&wasm).with_context(|| format!("{} was not built", wasm.display()))?;
+        if let Some(manifest) = &plugin.manifest {
+            bytes = section::embed(&bytes, manifest)?;
+            ensure!(section::read(&bytes)? == Some(manifest), "the manifest of {} is not in it", plugin.name);
+        }
+        plugin.digest = Sha256::digest(&bytes).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         write_if_changed(&out.join(format!("{file}.wasm")), &bytes)?;
         let dependencies = built.join(format!("{file}.d"));
         let text = std::fs::read_to_string(&dependencies)
@@ -193,11 +211,11 @@ fn sources(rule: &str) -> Vec<String> {
 fn table(plugins: &[Plugin]) -> Result<String> {
     let mut text =
         String::from("/// Every built-in plugin, sorted by kind and name.\npub const ALL: &[Builtin] = &[\n");
-    for Plugin { kind, name, package } in plugins {
+    for Plugin { kind, name, package, manifest: _, digest } in plugins {
         let file = package.replace('-', "_");
         writeln!(
             text,
-            "    Builtin {{ kind: PluginKind::{kind}, name: {name:?}, bytes: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}.wasm\")) }},"
+            "    Builtin {{ kind: PluginKind::{kind}, name: {name:?}, digest: {digest:?}, bytes: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}.wasm\")) }},"
         )?;
     }
     text.push_str("];\n");

@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use crate::domain::budget;
 use crate::domain::id::Role;
+use crate::domain::limits::LimitSettings;
 use crate::domain::llm::Dialect;
 use crate::domain::review::Severity;
 
@@ -209,53 +210,6 @@ impl Default for PluginSettings {
             scheduling: "priority".to_owned(),
             review: None,
             settings: BTreeMap::new(),
-        }
-    }
-}
-
-/// Limits of an execution; absent: the default of the plugin's kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitSettings {
-    /// Instructions, in the engine's units.
-    #[serde(deserialize_with = "positive")]
-    pub fuel: Option<u64>,
-    /// Memory of the component.
-    #[serde(deserialize_with = "positive")]
-    pub memory_bytes: Option<u64>,
-    /// Elements of all tables together.
-    #[serde(deserialize_with = "positive")]
-    pub table_elements: Option<u64>,
-    /// Processor time of the guest.
-    #[serde(deserialize_with = "positive")]
-    pub guest_time_ms: Option<u64>,
-    /// From start to end, waiting included.
-    #[serde(deserialize_with = "positive")]
-    pub wall_ms: Option<u64>,
-    /// Bytes in one call to the host, or in its result.
-    #[serde(deserialize_with = "positive")]
-    pub host_call_bytes: Option<u64>,
-    /// Calls to the host.
-    #[serde(deserialize_with = "positive")]
-    pub host_calls: Option<u64>,
-    /// What the journal keeps of all calls and answers.
-    #[serde(deserialize_with = "positive")]
-    pub journal_bytes: Option<u64>,
-}
-
-impl LimitSettings {
-    /// These, and `other` where these say nothing.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            fuel: self.fuel.or(other.fuel),
-            memory_bytes: self.memory_bytes.or(other.memory_bytes),
-            table_elements: self.table_elements.or(other.table_elements),
-            guest_time_ms: self.guest_time_ms.or(other.guest_time_ms),
-            wall_ms: self.wall_ms.or(other.wall_ms),
-            host_call_bytes: self.host_call_bytes.or(other.host_call_bytes),
-            host_calls: self.host_calls.or(other.host_calls),
-            journal_bytes: self.journal_bytes.or(other.journal_bytes),
         }
     }
 }

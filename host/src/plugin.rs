@@ -16,7 +16,9 @@ mod error;
 pub(crate) mod host;
 mod limits;
 mod load;
+pub mod manifest;
 mod precompiled;
+pub(crate) mod section;
 pub(crate) mod wasi;
 
 pub use call::{Ended, ExecutionContext};
@@ -32,7 +34,8 @@ use std::str::FromStr;
 pub(crate) use error::InvalidOutput;
 
 /// What a component is for; read off the interface that it exports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PluginKind {
     /// World `spirit`: does assignments.
     Spirit,

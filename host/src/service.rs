@@ -24,7 +24,7 @@ mod llm_access;
 mod necromancer;
 pub mod office;
 mod planning;
-mod plugins;
+pub mod plugins;
 mod policies;
 mod progress;
 pub mod prune;

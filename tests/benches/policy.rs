@@ -41,6 +41,7 @@ async fn measure() -> Result<ExitCode> {
     let context = ExecutionContext {
         id: ExecutionId::new("execution-1")?,
         capabilities: Capabilities::default(),
+        grant: Arc::new(Grant::everything()),
         journal: Arc::new(Unrecorded),
         limits: Limits::for_kind(PluginKind::Routing),
         time: jiff::Timestamp::UNIX_EPOCH,

@@ -41,6 +41,7 @@ pub(crate) fn context(kind: PluginKind) -> (ExecutionContext, Arc<Fake>) {
     let context = ExecutionContext {
         id: ExecutionId::new("execution-1").unwrap(),
         capabilities: fake.capabilities(),
+        grant: Arc::new(Grant::everything()),
         journal: fake.clone(),
         limits: Limits::for_kind(kind),
         time: TIME,

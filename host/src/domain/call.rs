@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::assignment::Envelope;
 use super::excerpt::excerpt;
+use super::grant::Interface;
 
 /// When a call's record becomes durable (design: executions).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +78,12 @@ functions! {
 }
 
 impl Function {
+    /// The interface that has to be granted for it; none for `log`.
+    #[must_use]
+    pub fn interface(self) -> Option<Interface> {
+        self.name().split('.').next().and_then(Interface::by_name)
+    }
+
     /// The function with this `interface.function` name.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {

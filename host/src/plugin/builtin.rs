@@ -1,6 +1,7 @@
 //! The built-in plugins: components that `build.rs` made of `plugins/` and that the binary carries.
 
 use super::PluginKind;
+use crate::domain::id::Digest;
 
 /// A component inside this binary.
 #[derive(Debug, Clone, Copy)]
@@ -9,8 +10,38 @@ pub struct Builtin {
     pub kind: PluginKind,
     /// The name of its folder.
     pub name: &'static str,
-    /// The component.
+    /// SHA-256 of its bytes, in hexadecimal digits.
+    pub digest: &'static str,
+    /// The component, its manifest inside.
     pub bytes: &'static [u8],
+}
+
+/// Heuristics that a run does without unless they are named: they cost money, or mean nothing without settings.
+const ON_REQUEST: [&str; 2] = ["licence-headers", "llm-critic"];
+/// The policies of a run that names none.
+const DEFAULT_POLICIES: [&str; 2] = ["least-busy", "priority"];
+
+impl Builtin {
+    /// Whether a run is without it unless it is named.
+    #[must_use]
+    pub fn on_request(&self) -> bool {
+        ON_REQUEST.contains(&self.name)
+    }
+
+    /// Whether a run has it that names no plugins at all.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        match self.kind {
+            PluginKind::Routing | PluginKind::Scheduling => DEFAULT_POLICIES.contains(&self.name),
+            PluginKind::Spirit | PluginKind::Review => !self.on_request(),
+        }
+    }
+}
+
+/// Whether a component of this digest is built in.
+#[must_use]
+pub fn has(digest: &Digest) -> bool {
+    ALL.iter().any(|builtin| builtin.digest == digest.as_str())
 }
 
 include!(concat!(env!("OUT_DIR"), "/builtin.rs"));

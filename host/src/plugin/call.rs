@@ -16,6 +16,7 @@ use super::load::{Plugin, World, one_line};
 use super::wasi::Seed;
 use crate::domain::assignment::{Assignment, Report, RoleInfo};
 use crate::domain::call::Failure;
+use crate::domain::grant::Grant;
 use crate::domain::id::ExecutionId;
 use crate::domain::policy::{Candidate, Decision, Issue, MAX_STATE_BYTES, Plan, Pool, ReadyTask};
 use crate::domain::review::{Change, Finding, HeuristicInfo};
@@ -36,8 +37,10 @@ const MAX_FRAMES: usize = 20;
 pub struct ExecutionContext {
     /// Its id; a spirit's randomness is a function of it.
     pub id: ExecutionId,
-    /// What is granted.
+    /// What there is to be had.
     pub capabilities: Capabilities,
+    /// What of it the component may have.
+    pub grant: Arc<Grant>,
     /// Where its calls are recorded.
     pub journal: Arc<dyn Journal>,
     /// What it may use.
@@ -227,6 +230,7 @@ impl<'a> Run<'a> {
         ExecutionContext {
             id: ExecutionId::new("describe").expect("a plain word is an id"),
             capabilities: Capabilities::default(),
+            grant: Arc::default(),
             journal: Arc::new(Unrecorded),
             limits: Limits::for_kind(plugin.kind),
             time: jiff::Timestamp::UNIX_EPOCH,
@@ -235,10 +239,10 @@ impl<'a> Run<'a> {
     }
 
     fn begin(plugin: &'a Plugin, context: ExecutionContext) -> (Self, Store<Guest>) {
-        let ExecutionContext { id, capabilities, journal, mut limits, time, cancel } = context;
+        let ExecutionContext { id, capabilities, grant, journal, mut limits, time, cancel } = context;
         let inner = &plugin.engine.0;
         limits.memory_bytes = limits.memory_bytes.min(inner.max_memory_bytes as u64);
-        let guest = Guest::new(&seed(plugin.kind, &id, time), capabilities, journal, &limits);
+        let guest = Guest::new(&seed(plugin.kind, &id, time), (capabilities, grant), &plugin.name, journal, &limits);
         let mut store = Store::new(&inner.wasmtime, guest);
         let fuel = limits.fuel.unwrap_or(u64::MAX);
         store.set_fuel(fuel).expect("the engine is set to count fuel");

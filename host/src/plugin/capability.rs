@@ -100,8 +100,8 @@ pub trait Log: Send + Sync {
     fn emit(&self, level: &str, message: &str, fields: &[(String, String)]);
 }
 
-/// Everything a world may import. `None`: the world does not allow it, or it was not granted; the
-/// guest gets `denied`.
+/// Everything that there is to be had in one execution. `None`: not here, whatever is granted; the guest gets
+/// `denied`.
 #[derive(Clone, Default)]
 pub struct Capabilities {
     /// `llm`
@@ -118,7 +118,7 @@ pub struct Capabilities {
     pub artifacts: Option<Arc<dyn Artifacts>>,
     /// `log`
     pub log: Option<Arc<dyn Log>>,
-    /// Whether local effects (`note`, `mailbox`, `lock`, `put`) are granted.
+    /// Whether there are local effects (`note`, `mailbox`, `lock`, `put`).
     pub local: bool,
 }
 

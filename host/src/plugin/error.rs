@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::PluginKind;
 use super::capability::JournalError;
 use super::limits::Limit;
+use super::manifest::ManifestError;
 use crate::domain::call::Failure;
 
 /// The engine cannot start.
@@ -72,6 +73,24 @@ pub enum LoadError {
         plugin: String,
         /// The kinds, joined by "and".
         found: String,
+    },
+    /// Its manifest cannot be read.
+    #[error("plugin `{plugin}`: its manifest cannot be used")]
+    Manifest {
+        /// The plugin's name.
+        plugin: String,
+        /// Where and why.
+        source: ManifestError,
+    },
+    /// Its manifest says that it is something else.
+    #[error("plugin `{plugin}`: its manifest says that it is a {said} plugin, but it is a {found} plugin")]
+    ManifestLies {
+        /// The plugin's name.
+        plugin: String,
+        /// What the manifest says.
+        said: PluginKind,
+        /// What the component exports.
+        found: PluginKind,
     },
     /// Built against a contract that this host does not speak.
     #[error("plugin `{plugin}`: needs necro:plugin@{needed}, this host has {host}")]

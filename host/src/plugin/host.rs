@@ -15,6 +15,7 @@ use super::convert;
 use super::limits::{Limit, Limiter, Limits, Stop};
 use super::wasi::{Inert, Seed};
 use crate::domain::call::{CallRequest, Class, Cost, Function, HostError, LocalAnswer, LocalEffect, Refused};
+use crate::domain::grant::Grant;
 use crate::store;
 
 /// Texts in the arguments of edits longer than this many bytes are journaled as their digest: the guest
@@ -34,7 +35,11 @@ pub(crate) struct Guest {
     pub(crate) inert: Inert,
     pub(crate) limiter: Limiter,
     capabilities: Capabilities,
+    grant: Arc<Grant>,
+    plugin: String,
     journal: Arc<dyn Journal>,
+    /// Tokens that its model calls used, recalled ones included.
+    llm_tokens: u64,
     calls_allowed: u64,
     pub(crate) calls: u64,
     journal_bytes_allowed: u64,
@@ -75,12 +80,21 @@ enum Recall<T> {
 }
 
 impl Guest {
-    pub(crate) fn new(seed: &Seed, capabilities: Capabilities, journal: Arc<dyn Journal>, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        seed: &Seed,
+        (capabilities, grant): (Capabilities, Arc<Grant>),
+        plugin: &str,
+        journal: Arc<dyn Journal>,
+        limits: &Limits,
+    ) -> Self {
         Self {
             inert: Inert::new(seed, capabilities.log.clone()),
             limiter: Limiter::new(limits),
             capabilities,
+            grant,
+            plugin: plugin.to_owned(),
             journal,
+            llm_tokens: 0,
             calls_allowed: limits.host_calls,
             calls: 0,
             journal_bytes_allowed: limits.journal_bytes,
@@ -88,6 +102,30 @@ impl Guest {
             log_records: 0,
             log_bytes: 0,
         }
+    }
+
+    /// What `function` works with, if it is granted, offered here, and `within` its scope.
+    fn offered<C: Clone>(
+        &self,
+        function: Function,
+        offer: &Option<C>,
+        within: Result<(), String>,
+    ) -> Result<C, HostError> {
+        let name = function.name();
+        if let Some(interface) = function.interface().filter(|interface| !self.grant.has(*interface)) {
+            let plugin = &self.plugin;
+            return Err(HostError::Denied(format!(
+                "`{name}` is not granted to `{plugin}`: `necro-host plugin grant {plugin} --allow {interface}` allows it"
+            )));
+        }
+        within.map_err(|reason| self.beyond(function, &reason))?;
+        offer.clone().ok_or_else(|| HostError::Denied(format!("`{name}` is not to be had in this execution")))
+    }
+
+    /// A call that is granted, but not so far.
+    fn beyond(&self, function: Function, reason: &str) -> HostError {
+        let (name, plugin) = (function.name(), &self.plugin);
+        HostError::Denied(format!("`{name}` of `{plugin}`: {reason} (`necro-host plugin grant` sets what it may do)"))
     }
 
     /// Counts a call and what is recorded of it.
@@ -131,8 +169,8 @@ impl Guest {
         }
     }
 
-    /// A call that reads or acts outside the registry. `run` is absent when it is not granted.
-    async fn call<T, E, F>(&mut self, call: CallRequest, run: Option<F>) -> Result<T, CallError>
+    /// A call that reads or acts outside the registry. `run` says why it may not happen, if it may not.
+    async fn call<T, E, F>(&mut self, call: CallRequest, run: Result<F, HostError>) -> Result<T, CallError>
     where
         T: Serialize + DeserializeOwned,
         E: Into<Refused>,
@@ -146,14 +184,22 @@ impl Guest {
     }
 
     /// Does what the record does not answer. `begun` is the number of an intent that stands already.
-    async fn act<T, E, F>(&mut self, call: CallRequest, begun: Option<u64>, run: Option<F>) -> Result<T, CallError>
+    async fn act<T, E, F>(
+        &mut self,
+        call: CallRequest,
+        begun: Option<u64>,
+        run: Result<F, HostError>,
+    ) -> Result<T, CallError>
     where
         T: Serialize,
         E: Into<Refused>,
         F: Future<Output = Result<Done<T>, E>>,
     {
         let function = call.function;
-        let Some(run) = run else { return self.refused(call, begun, denied(function)).await };
+        let run = match run {
+            Ok(run) => run,
+            Err(error) => return self.refused(call, begun, error).await,
+        };
         let (result, answer) = match function.class() {
             Class::External => {
                 let sequence = match begun {
@@ -181,7 +227,12 @@ impl Guest {
     }
 
     /// A call that only reads; it costs nothing.
-    async fn observe<T, F>(&mut self, function: Function, arguments: Value, run: Option<F>) -> Result<T, CallError>
+    async fn observe<T, F>(
+        &mut self,
+        function: Function,
+        arguments: Value,
+        run: Result<F, HostError>,
+    ) -> Result<T, CallError>
     where
         T: Serialize + DeserializeOwned,
         F: Future<Output = Result<T, HostError>>,
@@ -201,10 +252,8 @@ impl Guest {
         if let Recall::Answered { result, .. } = self.recall(&call).await? {
             return result.map_err(CallError::Host);
         }
-        if !self.capabilities.local {
-            return self.refused(call, None, denied(function)).await;
-        }
-        match effect {
+        let offered = self.capabilities.local.then_some(());
+        match self.offered(function, &offered, Ok(())).and(effect) {
             Ok(effect) => {
                 let result = self.journal.local(call, effect).await.map_err(Stop::from)?;
                 self.weigh(&as_recorded(&result)?)?;
@@ -285,12 +334,6 @@ fn as_recorded<T: Serialize>(result: &Result<T, HostError>) -> Result<Value, Cal
 /// Arguments or a part of them as JSON.
 fn to_json<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_else(|e| json!({ "not-json": e.to_string() }))
-}
-
-fn denied(function: Function) -> HostError {
-    let name = function.name();
-    let interface = name.split('.').next().unwrap_or(name);
-    HostError::Denied(format!("`{name}` was not granted to this execution; grant `{interface}` to allow it"))
 }
 
 async fn free<T, F: Future<Output = Result<T, HostError>>>(run: F) -> Result<Done<T>, HostError> {

@@ -14,7 +14,10 @@ use super::call::trial;
 use super::engine::Engine;
 use super::error::LoadError;
 use super::host::Guest;
+use super::manifest::{Manifest, ManifestError};
+use super::section;
 use crate::domain::call::Function;
+use crate::domain::grant::{Interface, Scope, Scopes};
 use crate::domain::id::Digest;
 use crate::store::digest_of;
 
@@ -47,6 +50,8 @@ pub struct Plugin {
     pub imports: Vec<String>,
     /// The component.
     pub bytes: Cow<'static, [u8]>,
+    /// Its manifest: the one inside, else the one that was given with it.
+    pub manifest: Option<Manifest>,
     pub(super) world: World,
     pub(super) engine: Engine,
 }
@@ -83,6 +88,21 @@ impl Plugin {
             (name.package == PACKAGE).then_some(name.interface)
         })
     }
+
+    /// What it asks for: what it imports, as far as its manifest names it. Without a manifest, all of that.
+    #[must_use]
+    pub fn asks(&self) -> Scopes {
+        let imported = self.capabilities().filter_map(Interface::by_name);
+        match &self.manifest {
+            None => imported.map(|interface| (interface, Scope::default())).collect(),
+            Some(manifest) => {
+                let mut asked = manifest.asks();
+                let imported: Vec<Interface> = imported.collect();
+                asked.retain(|interface, _| imported.contains(interface));
+                asked
+            }
+        }
+    }
 }
 
 impl Engine {
@@ -96,8 +116,24 @@ impl Engine {
         bytes: impl Into<Cow<'static, [u8]>>,
         expectation: Expectation,
     ) -> Result<Arc<Plugin>, LoadError> {
+        self.load_beside(name, bytes, None, expectation).await
+    }
+
+    /// As [`Engine::load`], with the manifest that lies beside the component's file. It counts only where the
+    /// component has none inside.
+    ///
+    /// # Errors
+    /// As there; also a manifest that is none, or that contradicts the component.
+    pub async fn load_beside(
+        &self,
+        name: &str,
+        bytes: impl Into<Cow<'static, [u8]>>,
+        beside: Option<&str>,
+        expectation: Expectation,
+    ) -> Result<Arc<Plugin>, LoadError> {
         let bytes = bytes.into();
         check_header(name, &bytes)?;
+        let manifest = manifest(name, &bytes, beside)?;
         let engine = self.clone();
         let plugin = name.to_owned();
         let compiling = tokio::task::spawn_blocking(move || {
@@ -108,11 +144,16 @@ impl Engine {
         let contract = Contract::read(&self.0.wasmtime, &component);
         let kind = contract.kind(name, expectation)?;
         contract.check_imports(name, kind)?;
+        if let Some(Manifest { kind: said, .. }) = manifest.as_ref().filter(|manifest| manifest.kind != kind) {
+            let (plugin, found) = (name.to_owned(), kind);
+            return Err(LoadError::ManifestLies { plugin, said: *said, found });
+        }
         let world = self.link(name, kind, &component)?;
         // Interfaces that only lend their types give nothing.
         let imports = contract.imports.into_iter().filter(|(_, functions)| !functions.is_empty());
         let imports = imports.map(|(name, _)| name).collect();
-        let plugin = Plugin { name: name.to_owned(), kind, digest, imports, bytes, world, engine: self.clone() };
+        let name = name.to_owned();
+        let plugin = Plugin { name, kind, digest, imports, bytes, manifest, world, engine: self.clone() };
         trial(&plugin).await?;
         Ok(Arc::new(plugin))
     }
@@ -160,6 +201,14 @@ fn check_header(name: &str, bytes: &[u8]) -> Result<(), LoadError> {
         _ => "it does not begin like WebAssembly",
     };
     Err(LoadError::NotAComponent { plugin: name.to_owned(), reason: reason.to_owned() })
+}
+
+/// The manifest inside, else the one beside.
+fn manifest(plugin: &str, bytes: &[u8], beside: Option<&str>) -> Result<Option<Manifest>, LoadError> {
+    let inside = section::read(bytes)
+        .map_err(|error| LoadError::NotAComponent { plugin: plugin.to_owned(), reason: error.to_string() })?;
+    let manifest = inside.or(beside).map(Manifest::parse).transpose();
+    manifest.map_err(|source: ManifestError| LoadError::Manifest { plugin: plugin.to_owned(), source })
 }
 
 fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<(Component, Digest), LoadError> {

@@ -11,6 +11,7 @@ use super::journal::{Arrival, ExecutionJournal};
 use super::plugins::seat_recorded;
 use super::tape::Tape;
 use crate::config::Uncertain;
+use crate::domain::grant::Grant;
 use crate::domain::id::ExecutionId;
 use crate::plugin::capability::Capabilities;
 use crate::plugin::{ExecutionContext, Plugin};
@@ -34,7 +35,7 @@ pub async fn go_on_alone(
         .ok_or_else(|| ServiceError::Internal(format!("there is no execution {id}")))?;
     let assignment = serde_json::from_value(recorded.input["assignment"].clone())
         .map_err(|error| ServiceError::Internal(format!("the input of execution {id}: {error}")))?;
-    let seated = seat_recorded(Arc::clone(plugin), &recorded)?;
+    let seated = seat_recorded(Arc::clone(plugin), &recorded, Arc::new(Grant::everything()))?;
     let execution = registry.reopen_execution(&recorded).await?;
     let tape = (Tape::new(calls, 0), Arc::<Arrival>::default());
     let journal = ExecutionJournal::new(registry.clone(), execution.clone(), None, tape, Uncertain::Resend);
@@ -42,6 +43,7 @@ pub async fn go_on_alone(
     let context = ExecutionContext {
         id: recorded.id,
         capabilities,
+        grant: Arc::clone(&seated.grant),
         journal: Arc::new(journal),
         limits: seated.limits,
         time: recorded.started_at,

@@ -141,7 +141,8 @@ fn context(
     journal: Arc<dyn Journal>,
 ) -> ExecutionContext {
     let (capabilities, limits) = (invocation.capabilities, invocation.seated.limits);
-    ExecutionContext { id, capabilities, journal, limits, time, cancel: scene.stop.clone() }
+    let grant = Arc::clone(&invocation.seated.grant);
+    ExecutionContext { id, capabilities, grant, journal, limits, time, cancel: scene.stop.clone() }
 }
 
 /// A result as the record has it.

@@ -14,7 +14,7 @@ use super::blocking::blocking;
 use super::control::{self, Answer, Command, ControlError, Owned};
 use super::error::ServiceError;
 use super::executions::Scene;
-use super::plugins::{Loading, PluginSet};
+use super::plugins::{Loading, PluginSet, Shelf};
 use super::progress::Observer;
 use super::state_dir::{StateDir, StateDirError};
 use super::workshop::Workshop;
@@ -139,6 +139,7 @@ pub(crate) enum Components {
 pub(crate) struct Wanted {
     config: Config,
     root: PathBuf,
+    state: PathBuf,
     cache: Option<PathBuf>,
     loaded: OnceCell<Arc<PluginSet>>,
 }
@@ -149,9 +150,10 @@ impl Components {
             Self::Of(plugins) => return Ok(Arc::clone(plugins)),
             Self::Later(wanted) => wanted,
         };
-        let Wanted { config, root, cache, loaded } = &**wanted;
+        let Wanted { config, root, state, cache, loaded } = &**wanted;
         let load = async || {
-            let plugins = PluginSet::load(Loading::begin(cache.clone(), &[]), config, &[], root).await?;
+            let loading = Loading::begin(cache.clone(), Shelf::open(root, state)?, &[]);
+            let plugins = PluginSet::load(loading, config, &[], root).await?;
             let (plugins, blobs) = (Arc::new(plugins), blobs.clone());
             let kept = Arc::clone(&plugins);
             blocking(move || Ok(kept.keep(&blobs)?)).await?;
@@ -183,7 +185,8 @@ impl Office {
     pub(crate) fn quiet(run: Option<(RunId, SpecName)>, registry: Registry) -> Self {
         let config = Config::default();
         let (uncertain, max_attempts, root) = (config.llm.uncertain, config.run.max_attempts, PathBuf::from("/"));
-        let wanted = Wanted { config, root, cache: None, loaded: OnceCell::new() };
+        let state = root.clone();
+        let wanted = Wanted { config, root, state, cache: None, loaded: OnceCell::new() };
         let observer = Arc::new(super::Silent);
         let scene = Scene { registry, run: None, spec: None, uncertain, observer, stop: watch::channel(false).1 };
         Self { run, scene, plugins: Components::Later(Arc::new(wanted)), max_attempts }
@@ -346,7 +349,8 @@ async fn open(request: &OfficeRequest, state: &StateDir, take: Take) -> Result<O
     let registry = setup::owned_registry(state, Arc::clone(clock)).await?;
     let (uncertain, max_attempts) = (config.llm.uncertain, config.run.max_attempts);
     let root = setup::work_tree(&source).unwrap_or(cwd).to_owned();
-    let wanted = Wanted { config, root, cache: cache.clone(), loaded: OnceCell::new() };
+    let state = state.root().to_owned();
+    let wanted = Wanted { config, root, state, cache: cache.clone(), loaded: OnceCell::new() };
     let plugins = Components::Later(Arc::new(wanted));
     let observer = Arc::clone(observer);
     let scene = Scene { registry, run: None, spec: None, uncertain, observer, stop: stopping };

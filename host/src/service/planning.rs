@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::assignment;
 use super::error::ServiceError;
+use super::plugins::lock::LOCK_FILE;
 use super::progress::Progress;
 use super::reclaim;
 use super::resume::{self, Place};
@@ -61,7 +62,7 @@ pub(crate) fn protected_paths(kind: WorkKind, spec: &SpecName) -> impl Fn(&str) 
     move |path: &str| match kind {
         // The host alone ticks; and what later attempts are judged by is not the judged one's to change.
         WorkKind::Implement => {
-            path == FILE_NAME
+            [FILE_NAME, LOCK_FILE].contains(&path)
                 || path.starts_with(".kiro/steering/")
                 || path.starts_with(".kiro/specs/") && JUDGES.iter().any(|file| path.ends_with(file))
         }
@@ -287,6 +288,7 @@ mod tests {
         assert!(protected(".kiro/specs/other/tasks.md"));
         assert!(protected(".kiro/specs/login/requirements.md") && protected(".kiro/steering/style.md"));
         assert!(protected("necro.toml") && !protected("docs/necro.toml"));
+        assert!(protected("necro.lock"));
         assert!(!protected("src/tasks.md"));
         assert!(!protected(".kiro/specs/login/notes.md"));
     }

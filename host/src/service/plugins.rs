@@ -1,37 +1,44 @@
 //! The components of a run: the built-in set, with the operator's choices put in its place.
 
+pub mod grants;
+pub mod install;
+pub(crate) mod loading;
+pub mod lock;
+pub(crate) mod seat;
+pub(crate) mod shelf;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
-
-use serde_json::Value;
-use tokio::task::JoinHandle;
 
 use super::error::{ServiceError, chain};
 use crate::config::Config;
 use crate::domain::assignment::RoleInfo;
 use crate::domain::id::{Digest, Role};
 use crate::plugin::builtin::Builtin;
-use crate::plugin::{Engine, EngineOptions, Expectation, Limits, MAX_COMPONENT_BYTES, Plugin, PluginKind, builtin};
+use crate::plugin::{Engine, EngineOptions, Expectation, Plugin, PluginKind, builtin};
 use crate::registry::{ExecutionKind, ExecutionRecord};
 use crate::store::{BlobError, BlobStore};
+pub(crate) use loading::Loading;
+use loading::{Introduced, Key};
+pub(crate) use seat::{Approvals, Seated, seat, seat_recorded};
+pub use shelf::Shelf;
 
 /// A plugin that the operator names: `routing=least-busy` or `routing=path.wasm`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginChoice {
     /// Which place it takes.
     pub kind: PluginKind,
-    /// A name of the built-in set, or a component file.
+    /// A name, or a component file.
     pub source: PluginSource,
 }
 
 /// Where a component comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PluginSource {
-    /// Of the built-in set.
-    Builtin(String),
+    /// Of the built-in set, or installed.
+    Named(String),
     /// A file.
     File(PathBuf),
 }
@@ -43,7 +50,7 @@ impl PluginSource {
         if text.contains(std::path::MAIN_SEPARATOR) || text.ends_with(".wasm") {
             Self::File(PathBuf::from(text))
         } else {
-            Self::Builtin(text.to_owned())
+            Self::Named(text.to_owned())
         }
     }
 }
@@ -67,15 +74,13 @@ impl FromStr for PluginChoice {
     }
 }
 
-/// A loaded component with its settings and limits.
-#[derive(Clone)]
-pub(crate) struct Seated {
-    /// The component.
-    pub(crate) plugin: Arc<Plugin>,
-    /// JSON text of its settings.
-    pub(crate) settings: Value,
-    /// Where it is stopped.
-    pub(crate) limits: Limits,
+impl std::fmt::Display for PluginSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Named(name) => f.write_str(name),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// Every component of a run.
@@ -89,93 +94,9 @@ pub(crate) struct PluginSet {
     /// All review heuristics, by name.
     pub(crate) reviews: Vec<Seated>,
     /// Loads the components of executions that are gone on with.
-    engine: Engine,
-}
-
-/// A component that was loaded, with what it says of itself when it is a spirit.
-#[derive(Clone)]
-struct Introduced {
-    plugin: Arc<Plugin>,
-    role: Option<RoleInfo>,
-}
-
-/// Which component: what for, and where from.
-type Key = (PluginKind, PluginSource);
-
-/// Components whose loading began before it is known which ones the configuration names: all
-/// built-in ones, and those that the operator chose. The repository is looked at meanwhile.
-pub(crate) enum Loading {
-    /// Not waited for yet.
-    Begun(JoinHandle<Result<Loaded, ServiceError>>),
-    /// Waited for.
-    Done(Loaded),
-}
-
-/// An engine, and components in it. An error counts only for who wants that component.
-pub(crate) struct Loaded {
-    engine: Engine,
-    plugins: BTreeMap<Key, Result<Introduced, ServiceError>>,
-}
-
-impl Loading {
-    /// Starts the engine and the loading; `cache` keeps components compiled.
-    pub(crate) fn begin(cache: Option<PathBuf>, choices: &[PluginChoice]) -> Self {
-        let built_in = builtin::ALL.iter().map(|entry| (entry.kind, PluginSource::Builtin(entry.name.to_owned())));
-        let wanted: BTreeSet<Key> =
-            built_in.chain(choices.iter().map(|choice| (choice.kind, choice.source.clone()))).collect();
-        let options = EngineOptions { cache_dir: cache, ..EngineOptions::default() };
-        Self::Begun(tokio::spawn(async move {
-            let engine = tokio::task::spawn_blocking(move || Engine::new(options)).await.map_err(cut_off)??;
-            let mut loaded = Loaded { engine, plugins: BTreeMap::new() };
-            loaded.load(wanted).await?;
-            Ok(loaded)
-        }))
-    }
-
-    /// Waits for the operator's choices, if there are any, and refuses those that cannot be used.
-    pub(crate) async fn check(self, choices: &[PluginChoice]) -> Result<Self, ServiceError> {
-        if choices.is_empty() {
-            return Ok(self);
-        }
-        let mut loaded = self.done().await?;
-        for choice in choices {
-            loaded.get(&(choice.kind, choice.source.clone()))?;
-        }
-        Ok(Self::Done(loaded))
-    }
-
-    async fn done(self) -> Result<Loaded, ServiceError> {
-        match self {
-            Self::Begun(loading) => loading.await.map_err(cut_off)?,
-            Self::Done(loaded) => Ok(loaded),
-        }
-    }
-}
-
-impl Loaded {
-    async fn load(&mut self, wanted: impl IntoIterator<Item = Key>) -> Result<(), ServiceError> {
-        let mut loading = tokio::task::JoinSet::new();
-        for (kind, source) in wanted {
-            let engine = self.engine.clone();
-            loading.spawn(async move {
-                let loaded = introduce(&engine, kind, &source).await;
-                ((kind, source), loaded)
-            });
-        }
-        while let Some(joined) = loading.join_next().await {
-            let (key, loaded) = joined.map_err(cut_off)?;
-            self.plugins.insert(key, loaded);
-        }
-        Ok(())
-    }
-
-    fn get(&mut self, key: &Key) -> Result<Introduced, ServiceError> {
-        if let Some(Ok(introduced)) = self.plugins.get(key) {
-            return Ok(introduced.clone());
-        }
-        let missing = || Err(ServiceError::Internal(format!("a {} plugin was not loaded", key.0)));
-        self.plugins.remove(key).unwrap_or_else(missing)
-    }
+    pub(crate) engine: Engine,
+    /// What components may do.
+    pub(crate) approvals: Approvals,
 }
 
 impl PluginSet {
@@ -191,19 +112,26 @@ impl PluginSet {
         let mut loaded = loading.done().await?;
         let missing: BTreeSet<Key> = wanted.iter().filter(|key| !loaded.plugins.contains_key(key)).cloned().collect();
         loaded.load(missing).await?;
-        let plugins = wanted.iter().map(|key| loaded.get(key)).collect::<Result<Vec<_>, _>>()?;
-        Self::seat(config, plugins, loaded.engine)
+        let approvals = loaded.shelf.approvals();
+        let mut plugins = Vec::with_capacity(wanted.len());
+        for key in &wanted {
+            let introduced = loaded.get(key)?;
+            approvals.check(&introduced.plugin, &key.1.to_string())?;
+            plugins.push(introduced);
+        }
+        Self::seat(config, plugins, loaded.engine, approvals)
     }
 
-    fn seat(config: &Config, plugins: Vec<Introduced>, engine: Engine) -> Result<Self, ServiceError> {
+    fn seat(
+        config: &Config,
+        plugins: Vec<Introduced>,
+        engine: Engine,
+        approvals: Approvals,
+    ) -> Result<Self, ServiceError> {
         let (mut spirits, mut reviews) = (BTreeMap::new(), Vec::<Seated>::new());
         let (mut routing, mut scheduling) = (None, None);
         for Introduced { plugin, role } in plugins {
-            let seated = Seated {
-                settings: config.plugin_settings(&plugin.name),
-                limits: limits(config, &plugin),
-                plugin: Arc::clone(&plugin),
-            };
+            let seated = seat(config, &approvals, Arc::clone(&plugin))?;
             match plugin.kind {
                 PluginKind::Spirit => {
                     let nameless = || ServiceError::Internal(format!("`{}` has no role", plugin.name));
@@ -226,6 +154,7 @@ impl PluginSet {
             scheduling: scheduling.ok_or_else(|| missing("scheduling"))?,
             reviews,
             engine,
+            approvals,
         })
     }
 
@@ -257,11 +186,11 @@ impl PluginSet {
                 }
             };
             let plugin = self.engine.load(name, bytes, Expectation::Kind(kind)).await?;
-            let seated = Seated {
-                settings: config.plugin_settings(name),
-                limits: limits(config, &plugin),
-                plugin: Arc::clone(&plugin),
-            };
+            if let Err(error) = self.approvals.check(&plugin, name) {
+                lost.push(format!("{}; the run goes on with the one of now", chain(&error)));
+                continue;
+            }
+            let seated = seat(config, &self.approvals, Arc::clone(&plugin))?;
             match kind {
                 PluginKind::Spirit => {
                     let info = plugin.describe_role().await.result.map_err(|error| describe(&plugin, &error))?;
@@ -293,7 +222,8 @@ impl PluginSet {
             Some(seated) => Arc::clone(&seated.plugin),
             None => load_recorded(&self.engine, execution, blobs).await?,
         };
-        seat_recorded(plugin, execution)
+        let grant = self.approvals.grant(&plugin);
+        seat_recorded(plugin, execution, grant)
     }
 
     /// Puts every component into the store, so that what it did can be done again without its file.
@@ -328,12 +258,12 @@ impl PluginSet {
 fn wanted(config: &Config, choices: &[PluginChoice], root: &Path) -> Vec<Key> {
     let configured = |text: &str| match PluginSource::parse(text) {
         PluginSource::File(path) => PluginSource::File(root.join(path)),
-        built_in @ PluginSource::Builtin(_) => built_in,
+        built_in @ PluginSource::Named(_) => built_in,
     };
     let mut wanted: Vec<Key> = builtin::ALL
         .iter()
-        .filter(|entry| matches!(entry.kind, PluginKind::Spirit | PluginKind::Review))
-        .map(|entry| (entry.kind, PluginSource::Builtin(entry.name.to_owned())))
+        .filter(|entry| matches!(entry.kind, PluginKind::Spirit | PluginKind::Review) && !entry.on_request())
+        .map(|entry| (entry.kind, PluginSource::Named(entry.name.to_owned())))
         .collect();
     let single = |kind: PluginKind, text: &str| {
         let choice = choices.iter().rev().find(|choice| choice.kind == kind);
@@ -349,22 +279,6 @@ fn wanted(config: &Config, choices: &[PluginChoice], root: &Path) -> Vec<Key> {
     let added = choices.iter().filter(|choice| matches!(choice.kind, PluginKind::Spirit | PluginKind::Review));
     wanted.extend(added.map(|choice| (choice.kind, choice.source.clone())));
     wanted
-}
-
-/// The defaults of the plugin's kind, with what the operator set in their place.
-pub(crate) fn limits(config: &Config, plugin: &Plugin) -> Limits {
-    let base = Limits::for_kind(plugin.kind);
-    let set = config.plugin_limits(plugin.kind.as_str(), &plugin.name);
-    Limits {
-        fuel: set.fuel.or(base.fuel),
-        memory_bytes: set.memory_bytes.unwrap_or(base.memory_bytes),
-        table_elements: set.table_elements.unwrap_or(base.table_elements),
-        guest_time: set.guest_time_ms.map_or(base.guest_time, Duration::from_millis),
-        wall: set.wall_ms.map_or(base.wall, Duration::from_millis),
-        host_call_bytes: set.host_call_bytes.unwrap_or(base.host_call_bytes),
-        host_calls: set.host_calls.unwrap_or(base.host_calls),
-        journal_bytes: set.journal_bytes.unwrap_or(base.journal_bytes),
-    }
 }
 
 /// Loads the component of a recorded execution from the blobs, where its run has put it.
@@ -393,16 +307,6 @@ async fn from_store(blobs: &BlobStore, digest: &Digest, plugin: &str) -> Result<
     bytes.map_err(|source| ServiceError::Component { plugin: plugin.to_owned(), source })
 }
 
-/// A component with the settings and limits that an execution had.
-///
-/// # Errors
-/// When the record has limits of another form.
-pub(crate) fn seat_recorded(plugin: Arc<Plugin>, execution: &ExecutionRecord) -> Result<Seated, ServiceError> {
-    let limits = serde_json::from_value(execution.limits.clone())
-        .map_err(|error| ServiceError::Internal(format!("the limits of execution {}: {error}", execution.id)))?;
-    Ok(Seated { plugin, settings: execution.settings.clone(), limits })
-}
-
 fn describe(plugin: &Plugin, error: &dyn std::error::Error) -> ServiceError {
     ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name))
 }
@@ -413,7 +317,7 @@ fn describe(plugin: &Plugin, error: &dyn std::error::Error) -> ServiceError {
 /// When it cannot be read, or is no plugin of this host.
 pub async fn load_plugin_file(path: &Path, cache: Option<PathBuf>) -> Result<Arc<Plugin>, ServiceError> {
     let engine = Engine::new(EngineOptions { cache_dir: cache, ..EngineOptions::default() })?;
-    from_file(&engine, path, Expectation::Any).await
+    shelf::from_file(&engine, path, Expectation::Any).await
 }
 
 /// Loads a component of the built-in set; `cache` keeps it compiled.
@@ -422,69 +326,11 @@ pub async fn load_plugin_file(path: &Path, cache: Option<PathBuf>) -> Result<Arc
 /// When the engine does not start here.
 pub async fn load_builtin(entry: &Builtin, cache: Option<PathBuf>) -> Result<Arc<Plugin>, ServiceError> {
     let engine = Engine::new(EngineOptions { cache_dir: cache, ..EngineOptions::default() })?;
-    Ok(engine.load(entry.name, entry.bytes, Expectation::Kind(entry.kind)).await?)
+    Ok(shelf::from_builtin(&engine, entry).await?)
 }
 
 fn cut_off(error: tokio::task::JoinError) -> ServiceError {
     ServiceError::Internal(error.to_string())
-}
-
-/// Loads a component and asks a spirit who it is.
-async fn introduce(engine: &Engine, kind: PluginKind, source: &PluginSource) -> Result<Introduced, ServiceError> {
-    let plugin = load(engine, kind, source).await?;
-    let role = match kind {
-        PluginKind::Spirit => {
-            let described = plugin.describe_role().await.result;
-            Some(described.map_err(|error| describe(&plugin, &error))?)
-        }
-        PluginKind::Scheduling | PluginKind::Routing | PluginKind::Review => None,
-    };
-    Ok(Introduced { plugin, role })
-}
-
-/// Loads one component and checks that it is of `kind`.
-pub(crate) async fn load(
-    engine: &Engine,
-    kind: PluginKind,
-    source: &PluginSource,
-) -> Result<Arc<Plugin>, ServiceError> {
-    match source {
-        PluginSource::Builtin(name) => {
-            let entry = builtin::find(kind, name).ok_or_else(|| {
-                let known: Vec<&str> =
-                    builtin::ALL.iter().filter(|entry| entry.kind == kind).map(|entry| entry.name).collect();
-                ServiceError::Usage(format!(
-                    "there is no built-in {} plugin `{name}`; there are: {}; a file needs the ending .wasm or a path",
-                    kind.as_str(),
-                    known.join(", ")
-                ))
-            })?;
-            Ok(engine.load(entry.name, entry.bytes, Expectation::Kind(kind)).await?)
-        }
-        PluginSource::File(path) => from_file(engine, path, Expectation::Kind(kind)).await,
-    }
-}
-
-/// A name that leads to no file is a slip, not a fault of the machine.
-async fn from_file(engine: &Engine, path: &Path, expectation: Expectation) -> Result<Arc<Plugin>, ServiceError> {
-    let fail = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => ServiceError::Usage(format!("there is no plugin file `{}`", path.display())),
-        _ => ServiceError::Io { path: path.to_owned(), source },
-    };
-    let metadata = std::fs::metadata(path).map_err(fail)?;
-    if !metadata.is_file() {
-        return Err(ServiceError::Usage(format!("`{}` is no file of a plugin", path.display())));
-    }
-    let size = metadata.len();
-    if size > MAX_COMPONENT_BYTES as u64 {
-        return Err(ServiceError::Usage(format!(
-            "`{}` has {size} bytes; a component may have {MAX_COMPONENT_BYTES}",
-            path.display()
-        )));
-    }
-    let bytes = std::fs::read(path).map_err(fail)?;
-    let name = path.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy());
-    Ok(engine.load(&name, bytes, expectation).await?)
 }
 
 #[cfg(test)]
@@ -494,7 +340,7 @@ mod tests {
     #[test]
     fn a_choice_names_a_kind_and_a_source() {
         let choice: PluginChoice = "routing=least-busy".parse().unwrap();
-        assert_eq!(choice.source, PluginSource::Builtin("least-busy".into()));
+        assert_eq!(choice.source, PluginSource::Named("least-busy".into()));
         let choice: PluginChoice = "review=./x".parse().unwrap();
         assert_eq!(choice.source, PluginSource::File("./x".into()));
         let choice: PluginChoice = "routing=mine.wasm".parse().unwrap();

@@ -19,9 +19,11 @@ use tokio::sync::OnceCell;
 
 use super::blocking::blocking;
 use super::error::{ServiceError, chain};
-use super::plugins::{Seated, load_recorded, seat_recorded};
+use super::plugins::{Seated, Shelf, load_recorded, seat_recorded};
 use super::records::existing_state;
+use super::setup;
 use super::state_dir::StateDir;
+use crate::domain::grant::Grant;
 use crate::domain::id::{AttemptKey, Digest, ExecutionId, RunId, TaskKey};
 use crate::plugin::{Engine, EngineOptions, Plugin};
 use crate::registry::{ExecutionKind, ExecutionRecord, Reader, RegistryError, Run};
@@ -106,6 +108,8 @@ struct Archive {
     blobs: BlobStore,
     reader: Arc<Mutex<Reader>>,
     engine: Engine,
+    /// Plugins that are installed beside the records.
+    shelf: Shelf,
     components: Arc<Mutex<HashMap<Component, Loaded>>>,
 }
 
@@ -122,7 +126,9 @@ impl Archive {
             let blobs = BlobStore::open(state.blobs())?;
             let reader = Arc::new(Mutex::new(Reader::open(&state.registry(), blobs.clone())?));
             let engine = Engine::new(EngineOptions { cache_dir: options.cache, ..EngineOptions::default() })?;
-            Ok(Self { state, blobs, reader, engine, components: Arc::default() })
+            let source = setup::source(&options.repository, &options.cwd)?;
+            let shelf = Shelf::open(setup::root_of(&source, &options.cwd), state.root())?;
+            Ok(Self { state, blobs, reader, engine, shelf, components: Arc::default() })
         })
         .await
     }
@@ -174,7 +180,7 @@ impl Archive {
             load_recorded(&self.engine, execution, &self.blobs).await.map_err(|error| chain(&error))
         });
         let plugin = Arc::clone(loaded.await.as_ref().map_err(Clone::clone)?);
-        seat_recorded(plugin, execution).map_err(|error| chain(&error))
+        seat_recorded(plugin, execution, Arc::new(Grant::everything())).map_err(|error| chain(&error))
     }
 
     /// What is to be said of an execution, as far as it can be read.

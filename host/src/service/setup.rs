@@ -15,7 +15,8 @@ use super::error::ServiceError;
 use super::gate::{Gate, GateCommand};
 use super::necromancer::{Goal, RunOptions};
 use super::office::Office;
-use super::plugins::{Loading, PluginSet};
+use super::plugins::lock::LOCK_FILE;
+use super::plugins::{Loading, PluginSet, Shelf};
 use super::progress::{Observer, Progress};
 use super::state_dir::{DEFAULT_NAME, StateDir};
 use super::workshop::{SpiritCommand, Workshop, stopped};
@@ -64,7 +65,7 @@ pub(crate) fn work_tree(source: &Source) -> Option<&Path> {
 }
 
 /// What the state directory and paths of the configuration are relative to.
-fn root_of<'a>(source: &'a Source, cwd: &'a Path) -> &'a Path {
+pub(crate) fn root_of<'a>(source: &'a Source, cwd: &'a Path) -> &'a Path {
     work_tree(source).unwrap_or(cwd)
 }
 
@@ -147,12 +148,16 @@ async fn gather(
     stop: &watch::Sender<bool>,
 ) -> Result<Gathered, ServiceError> {
     let source = source(&options.repository, &options.cwd)?;
-    let loading = Loading::begin(options.cache.clone(), &options.plugins);
+    let shelf =
+        Shelf::open(root_of(&source, &options.cwd), &state_path(&source, &options.cwd, options.state.as_deref()))?;
+    let loading = Loading::begin(options.cache.clone(), shelf.clone(), &options.plugins);
     // With the settings of the checkout, only to refuse early; those of the base commit count.
     let early = early_config(&source)?;
     let base = options.base.as_deref().or(early.run.base_branch.as_deref());
     let (git, seen) = look(&source, base).await?;
-    if !options.allow_dirty && seen.dirty_count > 0 {
+    // The lock file is read as it stands.
+    let read_anyway = usize::from(seen.dirty.iter().any(|dirty| dirty.path == LOCK_FILE));
+    if !options.allow_dirty && seen.dirty_count > read_anyway {
         return Err(dirty(&seen));
     }
     check_branches(&seen)?;
@@ -163,6 +168,7 @@ async fn gather(
     let state = StateDir::create(&state, work_tree(&source))?;
     let lock = Owned::take(&state, clock.now(), stop)?;
     serves(&state, &source)?;
+    blocking(move || shelf.note_built_in()).await?;
     let mirror = Mirror::open(git.at_home(state.root())?, &state.repositories(), source.clone()).await?;
     let blobs = BlobStore::own(state.blobs())?;
     let opening = open_registry(state.registry(), Arc::clone(clock), blobs.clone());
@@ -333,7 +339,8 @@ pub(crate) fn check_branches(seen: &Inspection) -> Result<(), ServiceError> {
 }
 
 fn dirty(seen: &Inspection) -> ServiceError {
-    let named: Vec<&str> = seen.dirty.iter().take(5).map(|dirty| dirty.path.as_str()).collect();
+    let named: Vec<&str> =
+        seen.dirty.iter().map(|dirty| dirty.path.as_str()).filter(|path| *path != LOCK_FILE).take(5).collect();
     let more = if seen.dirty_count > named.len() { ", …" } else { "" };
     ServiceError::Usage(format!(
         "the checkout has changes that are in no commit ({}{more}); work starts from the last commit and would \

@@ -51,6 +51,19 @@ impl Objects {
     /// # Errors
     /// [`WorkspaceError`]: a tree can't be read.
     pub fn diff(&self, old: &TreeId, new: &TreeId) -> Result<TreeDiff, WorkspaceError> {
+        self.diff_of(old, new, &|_| true)
+    }
+
+    /// The same, of the `wanted` files alone.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn diff_of(
+        &self,
+        old: &TreeId,
+        new: &TreeId,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<TreeDiff, WorkspaceError> {
         let repository = self.open()?;
         let failed = |e: git2::Error| WorkspaceError::objects("a diff", &e);
         let (old, new) = (find_tree(&repository, old)?, find_tree(&repository, new)?);
@@ -62,6 +75,9 @@ impl Objects {
         for position in 0..diff.deltas().len() {
             let Some(delta) = diff.get_delta(position) else { continue };
             let file = status_of(&delta);
+            if !wanted(&file.path) {
+                continue;
+            }
             let mut changed = ChangedFile {
                 path: file.path,
                 change: file.change,

@@ -11,6 +11,7 @@ use super::WorkspaceError;
 use super::objects::TreeId;
 use super::slot::{Place, Slot};
 use crate::domain::call::HostError;
+use crate::domain::grant::Paths;
 use crate::domain::mask::Mask;
 use crate::domain::work::{Edit, Entry, FileStatus, FileText, LineRange, PlannedWrite, SearchHit, SearchQuery};
 pub use folder::FolderFiles;
@@ -58,6 +59,13 @@ impl WorkFiles {
         .await
     }
 
+    /// The same files, as far as `paths` lets them be read and written. What lies outside is left out of
+    /// listings, searches and differences, and denied otherwise.
+    #[must_use]
+    pub fn within(&self, paths: Paths) -> Self {
+        Self { place: Arc::clone(&self.place), tree: Arc::new(self.tree.within(paths)) }
+    }
+
     /// Text of a file, or of some of its lines; at most [`MAX_READ_BYTES`].
     ///
     /// # Errors
@@ -97,7 +105,10 @@ impl WorkFiles {
     pub async fn status(&self, base: &TreeId) -> Result<Vec<FileStatus>, HostError> {
         let now = self.snapshot().await?;
         let base = base.clone();
-        self.place.mirror.objects(move |objects| objects.changes(&base, &now)).await.map_err(|e| other(&e))
+        let changes = self.place.mirror.objects(move |objects| objects.changes(&base, &now)).await;
+        let mut changes = changes.map_err(|e| other(&e))?;
+        changes.retain(|file| self.tree.paths.may_read(&file.path));
+        Ok(changes)
     }
 
     /// The difference from the tree `base` as a unified diff.
@@ -107,7 +118,9 @@ impl WorkFiles {
     pub async fn diff(&self, base: &TreeId) -> Result<String, HostError> {
         let now = self.snapshot().await?;
         let base = base.clone();
-        let diff = self.place.mirror.objects(move |objects| objects.diff(&base, &now)).await.map_err(|e| other(&e))?;
+        let paths = self.tree.paths.clone();
+        let diff = self.place.mirror.objects(move |objects| objects.diff_of(&base, &now, &|path| paths.may_read(path)));
+        let diff = diff.await.map_err(|e| other(&e))?;
         let mut text = self.tree.mask.apply(&diff.text);
         if diff.truncated {
             text.push_str("(the diff is too large to be shown whole; read single files)\n");

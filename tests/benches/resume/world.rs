@@ -127,6 +127,7 @@ async fn record_one(registry: &Registry, plugin: &Plugin, new: NewExecution, to_
     let context = ExecutionContext {
         id: new.id,
         capabilities: host.capabilities(),
+        grant: Arc::new(Grant::everything()),
         journal: Arc::new(Recording(execution.clone())),
         limits: Limits::for_kind(PluginKind::Spirit),
         time: execution.started_at(),

@@ -12,19 +12,25 @@ use super::super::limits::Stop;
 use super::{CallError, Done, Guest, Lease, Recall, digest_of, free, inline, to_json};
 use crate::domain::call::{CallRequest, Function, HostError, LocalAnswer, LocalEffect};
 use crate::domain::id::Digest;
+use crate::domain::llm::{Completion, Usage};
 use crate::domain::work::PlannedWrite;
 
 impl wit::llm::Host for Guest {
     async fn complete(&mut self, request: wit::llm::Request) -> Result<wit::llm::Completion, CallError> {
         let request = convert::llm_request(request);
         let arguments = to_json(&request);
-        let llm = self.capabilities.llm.clone();
-        let effect = llm.as_ref().map(|llm| json!({ "worst": llm.worst(&request) }));
+        let within = self.grant.check_llm(&request.model, self.llm_tokens);
+        let llm = self.offered(Function::LlmComplete, &self.capabilities.llm, within);
+        let effect = llm.as_ref().ok().map(|llm| json!({ "worst": llm.worst(&request) }));
         let run = llm.map(|llm| async move {
             llm.complete(request).await.map(|(value, cost)| Done { value, cost, effect: None })
         });
         let call = CallRequest { function: Function::LlmComplete, arguments, effect };
-        self.call(call, run).await.map(convert::completion)
+        let completion: Completion = self.call(call, run).await?;
+        // Of recalled answers as well: a repeated execution has no second allowance.
+        let Usage { input_tokens, output_tokens, .. } = completion.usage;
+        self.llm_tokens = self.llm_tokens.saturating_add(input_tokens).saturating_add(output_tokens);
+        Ok(convert::completion(completion))
     }
 }
 
@@ -36,13 +42,15 @@ impl wit::workspace::Host for Guest {
     ) -> Result<wit::workspace::FileText, CallError> {
         let lines = lines.map(convert::line_range);
         let arguments = json!({ "path": path, "lines": lines });
-        let run = self.capabilities.workspace.clone().map(|w| async move { w.read(path, lines).await });
+        let workspace = self.offered(Function::WorkspaceRead, &self.capabilities.workspace, Ok(()));
+        let run = workspace.map(|w| async move { w.read(path, lines).await });
         self.observe(Function::WorkspaceRead, arguments, run).await.map(convert::file_text)
     }
 
     async fn list(&mut self, path: String, recursive: bool) -> Result<Vec<wit::workspace::Entry>, CallError> {
         let arguments = json!({ "path": path, "recursive": recursive });
-        let run = self.capabilities.workspace.clone().map(|w| async move { w.list(path, recursive).await });
+        let workspace = self.offered(Function::WorkspaceList, &self.capabilities.workspace, Ok(()));
+        let run = workspace.map(|w| async move { w.list(path, recursive).await });
         let entries = self.observe(Function::WorkspaceList, arguments, run).await?;
         Ok(entries.into_iter().map(convert::entry).collect())
     }
@@ -53,19 +61,22 @@ impl wit::workspace::Host for Guest {
     ) -> Result<Vec<wit::workspace::SearchHit>, CallError> {
         let query = convert::search_query(query);
         let arguments = to_json(&query);
-        let run = self.capabilities.workspace.clone().map(|w| async move { w.search(query).await });
+        let workspace = self.offered(Function::WorkspaceSearch, &self.capabilities.workspace, Ok(()));
+        let run = workspace.map(|w| async move { w.search(query).await });
         let hits = self.observe(Function::WorkspaceSearch, arguments, run).await?;
         Ok(hits.into_iter().map(convert::search_hit).collect())
     }
 
     async fn status(&mut self) -> Result<Vec<wit::workspace::FileStatus>, CallError> {
-        let run = self.capabilities.workspace.clone().map(|w| async move { w.status().await });
+        let workspace = self.offered(Function::WorkspaceStatus, &self.capabilities.workspace, Ok(()));
+        let run = workspace.map(|w| async move { w.status().await });
         let files = self.observe(Function::WorkspaceStatus, json!({}), run).await?;
         Ok(files.into_iter().map(convert::file_status).collect())
     }
 
     async fn diff(&mut self) -> Result<String, CallError> {
-        let run = self.capabilities.workspace.clone().map(|w| async move { w.diff().await });
+        let workspace = self.offered(Function::WorkspaceDiff, &self.capabilities.workspace, Ok(()));
+        let run = workspace.map(|w| async move { w.diff().await });
         self.observe(Function::WorkspaceDiff, json!({}), run).await
     }
 }
@@ -73,7 +84,8 @@ impl wit::workspace::Host for Guest {
 impl wit::workspace_edit::Host for Guest {
     async fn write(&mut self, path: String, text: String) -> Result<(), CallError> {
         let arguments = json!({ "path": path, "text": inline(&text) });
-        let change = self.capabilities.workspace_edit.clone().map(|edit| async move {
+        let edit = self.offered(Function::WorkspaceWrite, &self.capabilities.workspace_edit, Ok(()));
+        let change = edit.map(|edit| async move {
             let planned = edit.plan_write(path, text).await;
             planned.map(|writes| Change { edit, writes })
         });
@@ -86,7 +98,8 @@ impl wit::workspace_edit::Host for Guest {
             .iter()
             .map(|e| json!({ "path": e.path, "old_text": inline(&e.old_text), "new_text": inline(&e.new_text) }))
             .collect();
-        let change = self.capabilities.workspace_edit.clone().map(|edit| async move {
+        let edit = self.offered(Function::WorkspaceApply, &self.capabilities.workspace_edit, Ok(()));
+        let change = edit.map(|edit| async move {
             let planned = edit.plan_apply(edits).await;
             planned.map(|writes| Change { edit, writes })
         });
@@ -96,13 +109,16 @@ impl wit::workspace_edit::Host for Guest {
     async fn remove(&mut self, path: String) -> Result<(), CallError> {
         let call =
             CallRequest { function: Function::WorkspaceRemove, arguments: json!({ "path": path }), effect: None };
-        let run = self.capabilities.workspace_edit.clone().map(|edit| async move { edit.remove(path).await });
+        let edit = self.offered(call.function, &self.capabilities.workspace_edit, Ok(()));
+        let run = edit.map(|edit| async move { edit.remove(path).await });
         self.count(&call.arguments)?;
         match self.recall(&call).await? {
             Recall::Answered { result, redo: Some(_) } => {
-                if let Some(run) = run {
-                    run.await.map_err(|error| self.not_restored(&error))?;
-                }
+                let removed = match run {
+                    Ok(run) => run.await,
+                    Err(error) => Err(error),
+                };
+                removed.map_err(|error| self.not_restored(&error))?;
                 result.map_err(CallError::Host)
             }
             Recall::Answered { result, redo: None } => result.map_err(CallError::Host),
@@ -132,7 +148,12 @@ impl Change {
 impl Guest {
     /// A change of files; its intent names each file's digest before and after. `change` is looked at only
     /// when it is to happen: now, or again in a work tree that was restored.
-    async fn edit<F>(&mut self, function: Function, arguments: Value, change: Option<F>) -> Result<(), CallError>
+    async fn edit<F>(
+        &mut self,
+        function: Function,
+        arguments: Value,
+        change: Result<F, HostError>,
+    ) -> Result<(), CallError>
     where
         F: Future<Output = Result<Change, HostError>>,
     {
@@ -140,23 +161,30 @@ impl Guest {
         self.count(&call.arguments)?;
         let begun = match self.recall(&call).await? {
             Recall::Answered { result, redo } => {
-                if let (Some(effect), Some(change)) = (redo, change) {
-                    self.redo(&effect, change.await).await?;
+                if let Some(effect) = redo {
+                    let change = match change {
+                        Ok(change) => change.await,
+                        Err(error) => Err(error),
+                    };
+                    self.redo(&effect, change).await?;
                 }
                 return result.map_err(CallError::Host);
             }
             Recall::Open(begun) => begun,
         };
         let change = match change {
-            Some(change) => match change.await {
-                Ok(change) => Some(change),
-                Err(error) => return self.refused(call, begun, error).await,
-            },
-            None => None,
+            Ok(change) => change.await,
+            Err(error) => Err(error),
         };
-        call.effect = change.as_ref().map(Change::effect);
-        let run = change.map(|Change { edit, writes }| async move { edit.perform(writes).await.map(Done::free) });
-        self.act(call, begun, run).await
+        let Change { edit, writes } = match change {
+            Ok(change) => {
+                call.effect = Some(change.effect());
+                change
+            }
+            Err(error) => return self.refused(call, begun, error).await,
+        };
+        let run = async move { edit.perform(writes).await.map(Done::free) };
+        self.act(call, begun, Ok(run)).await
     }
 
     /// Makes a recorded change of files again, in a work tree that was restored to the state before it.
@@ -177,8 +205,9 @@ impl Guest {
 impl wit::command::Host for Guest {
     async fn run(&mut self, name: String, args: Vec<String>) -> Result<wit::command::Outcome, CallError> {
         let arguments = json!({ "name": name, "args": args });
-        let run = self.capabilities.command.clone();
-        let run = run.map(|command| async move {
+        let within = self.grant.check_command(&name);
+        let command = self.offered(Function::CommandRun, &self.capabilities.command, within);
+        let run = command.map(|command| async move {
             let CommandRun { outcome, tree } = command.run(name, args).await?;
             Ok::<_, HostError>(Done { effect: Some(json!({ "tree": tree })), ..Done::free(outcome) })
         });
@@ -191,26 +220,30 @@ impl wit::command::Host for Guest {
 impl wit::registry::Host for Guest {
     async fn task(&mut self, id: String) -> Result<wit::registry::TaskInfo, CallError> {
         let arguments = json!({ "id": id });
-        let run = self.capabilities.registry.clone().map(|r| async move { r.task(id).await });
+        let registry = self.offered(Function::RegistryTask, &self.capabilities.registry, Ok(()));
+        let run = registry.map(|r| async move { r.task(id).await });
         self.observe(Function::RegistryTask, arguments, run).await.map(convert::task_info)
     }
 
     async fn spec_document(&mut self, kind: wit::registry::DocumentKind) -> Result<String, CallError> {
         let kind = convert::document_kind(kind);
         let arguments = json!({ "kind": kind });
-        let run = self.capabilities.registry.clone().map(|r| async move { r.spec_document(kind).await });
+        let registry = self.offered(Function::RegistrySpecDocument, &self.capabilities.registry, Ok(()));
+        let run = registry.map(|r| async move { r.spec_document(kind).await });
         self.observe(Function::RegistrySpecDocument, arguments, run).await
     }
 
     async fn dependency_reports(&mut self) -> Result<Vec<wit::registry::DependencyReport>, CallError> {
-        let run = self.capabilities.registry.clone().map(|r| async move { r.dependency_reports().await });
+        let registry = self.offered(Function::RegistryDependencyReports, &self.capabilities.registry, Ok(()));
+        let run = registry.map(|r| async move { r.dependency_reports().await });
         let reports = self.observe(Function::RegistryDependencyReports, json!({}), run).await?;
         Ok(reports.into_iter().map(convert::dependency_report).collect())
     }
 
     async fn events(&mut self, after: u64, limit: u32) -> Result<Vec<wit::registry::Event>, CallError> {
         let arguments = json!({ "after": after, "limit": limit });
-        let run = self.capabilities.registry.clone().map(|r| async move { r.events(after, limit).await });
+        let registry = self.offered(Function::RegistryEvents, &self.capabilities.registry, Ok(()));
+        let run = registry.map(|r| async move { r.events(after, limit).await });
         let events = self.observe(Function::RegistryEvents, arguments, run).await?;
         Ok(events.into_iter().map(convert::event).collect())
     }
@@ -244,7 +277,9 @@ impl wit::lock::Host for Guest {
     async fn acquire(&mut self, name: String, ttl_ms: u64, wait_ms: u64) -> Result<Resource<Lease>, CallError> {
         let arguments = json!({ "name": name, "ttl_ms": ttl_ms, "wait_ms": wait_ms });
         let effect = LocalEffect::Acquire { name: name.clone(), ttl_ms, wait_ms };
-        match self.local(Function::LockAcquire, arguments, Ok(effect)).await? {
+        let within = self.grant.check_lock(&name);
+        let effect = within.map_err(|reason| self.beyond(Function::LockAcquire, &reason)).map(|()| effect);
+        match self.local(Function::LockAcquire, arguments, effect).await? {
             LocalAnswer::Lease(id) => {
                 let full = |_| CallError::Host(HostError::Other("too many leases are held".to_owned()));
                 self.inert.table.push(Lease { id, name }).map_err(full)
@@ -273,8 +308,8 @@ impl wit::lock::HostLease for Guest {
 impl wit::artifact::Host for Guest {
     async fn get(&mut self, uri: String) -> Result<Vec<u8>, CallError> {
         let arguments = json!({ "uri": uri });
-        let run = self.capabilities.artifacts.clone();
-        let run = run.map(|a| async move { a.get(uri).await.map(Bytes::Read) });
+        let artifacts = self.offered(Function::ArtifactGet, &self.capabilities.artifacts, Ok(()));
+        let run = artifacts.map(|a| async move { a.get(uri).await.map(Bytes::Read) });
         match self.observe(Function::ArtifactGet, arguments, run).await? {
             Bytes::Read(bytes) => Ok(bytes),
             Bytes::Recorded { sha256 } => Ok(self.journal.bytes(&sha256).await.map_err(Stop::from)?),
@@ -289,8 +324,10 @@ impl wit::artifact::Host for Guest {
         bytes: Vec<u8>,
     ) -> Result<String, CallError> {
         let arguments = json!({ "kind": kind, "name": name, "media_type": media_type, "bytes": digest_of(&bytes) });
+        let within = self.grant.check_artifact(&kind);
         let effect = LocalEffect::Put { kind, name, media_type, bytes };
-        match self.local(Function::ArtifactPut, arguments, Ok(effect)).await? {
+        let effect = within.map_err(|reason| self.beyond(Function::ArtifactPut, &reason)).map(|()| effect);
+        match self.local(Function::ArtifactPut, arguments, effect).await? {
             LocalAnswer::Uri(uri) => Ok(uri),
             other => Err(unexpected(Function::ArtifactPut, &other)),
         }
@@ -310,7 +347,8 @@ impl wit::log::Host for Guest {
         };
         let level = convert::log_level(level);
         let arguments = json!({ "level": level, "message": message, "fields": fields });
-        let run = self.capabilities.log.clone().map(|log| async move {
+        let log = self.offered(Function::LogEmit, &self.capabilities.log, Ok(()));
+        let run = log.map(|log| async move {
             log.emit(level, &message, &fields);
             Ok(())
         });

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::watched::Watched;
+use crate::domain::grant::Grant;
 use crate::plugin::capability::Capabilities;
 use crate::plugin::{Ended, ExecutionContext, ExecutionError, Limits, is_replayable_on_record};
 use crate::registry::{CUT_OFF, ExecutionKind, ExecutionRecord};
@@ -54,6 +55,7 @@ pub(super) async fn again(
     let context = ExecutionContext {
         id: execution.id.clone(),
         capabilities,
+        grant: Arc::new(Grant::everything()),
         journal: journal.clone(),
         limits: limits(&seated.limits, execution.usage.as_ref()),
         time: execution.started_at,

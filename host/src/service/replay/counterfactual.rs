@@ -124,9 +124,9 @@ pub async fn compare(options: ReplayOptions, with: Vec<PluginChoice>) -> Result<
     for choice in &with {
         let source = match &choice.source {
             plugins::PluginSource::File(path) => plugins::PluginSource::File(options.cwd.join(path)),
-            built_in @ plugins::PluginSource::Builtin(_) => built_in.clone(),
+            named @ plugins::PluginSource::Named(_) => named.clone(),
         };
-        let plugin = plugins::load(&archive.engine, choice.kind, &source).await?;
+        let plugin = archive.shelf.load(&archive.engine, choice.kind, &source).await?;
         let tried = Tried {
             kind: choice.kind.as_str(),
             plugin: plugin.name.clone(),
@@ -202,6 +202,7 @@ impl Candidate {
         ExecutionContext {
             id: execution.id.clone(),
             capabilities: Capabilities::default(),
+            grant: Arc::default(),
             journal: Arc::new(Unrecorded),
             limits: Limits::for_kind(self.plugin.kind),
             time: execution.started_at,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, PermissionsExt};
@@ -12,6 +13,7 @@ use super::edit::{self, MAX_EDITS};
 use super::search::Finder;
 use super::{MAX_LIST_ENTRIES, MAX_READ_BYTES, MAX_READABLE_FILE_BYTES, MAX_WRITE_BYTES, PlannedWrite};
 use crate::domain::call::HostError;
+use crate::domain::grant::Paths;
 use crate::domain::id::Digest;
 use crate::domain::mask::Mask;
 use crate::domain::work::{Edit, Entry, EntryKind, FileText, LineRange, SearchHit};
@@ -27,19 +29,27 @@ const MAX_SEARCHED_BYTES: u64 = 256 * 1024 * 1024;
 const SNIFFED_BYTES: usize = 8_000;
 
 /// What the blocking half works with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Tree {
-    root: Dir,
+    root: Arc<Dir>,
     /// On the same file system, outside the work tree.
-    temporary: Dir,
+    temporary: Arc<Dir>,
     pub(crate) mask: Mask,
-    next: AtomicU64,
+    next: Arc<AtomicU64>,
+    /// What of it may be read and written.
+    pub(crate) paths: Paths,
 }
 
 impl Tree {
     /// `temporary` must be on the file system of `root`.
     pub(crate) fn new(root: Dir, temporary: Dir, mask: Mask) -> Self {
-        Self { root, temporary, mask, next: AtomicU64::new(0) }
+        let (root, temporary) = (Arc::new(root), Arc::new(temporary));
+        Self { root, temporary, mask, next: Arc::default(), paths: Paths::default() }
+    }
+
+    /// The same tree within `paths`.
+    pub(crate) fn within(&self, paths: Paths) -> Self {
+        Self { paths, ..self.clone() }
     }
 
     pub(crate) fn read(&self, path: &str, lines: Option<LineRange>) -> Result<FileText, HostError> {
@@ -77,7 +87,10 @@ impl Tree {
             let shown = if path.as_str().is_empty() { name } else { format!("{}/{name}", path.as_str()) };
             // Gone since the folder was read: not an entry.
             let Ok(found) = entry.metadata() else { continue };
-            entries.extend(entry_of(shown, &found));
+            let place = real.join(entry.file_name());
+            let place = place.to_string_lossy();
+            let seen = if found.is_dir() { self.paths.may_see_folder(&place) } else { self.paths.may_read(&place) };
+            entries.extend(seen.then(|| entry_of(shown, &found)).flatten());
             if entries.len() > MAX_LIST_ENTRIES {
                 return Err(too_many());
             }
@@ -98,7 +111,7 @@ impl Tree {
             let name = name.trim_end_matches('/');
             let inside = prefix.as_str().is_empty()
                 || name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('/'));
-            if !inside {
+            if !inside || !self.paths.may_read(name) {
                 continue;
             }
             let Ok(found) = self.root.symlink_metadata(name) else { continue };
@@ -118,7 +131,7 @@ impl Tree {
             if finder.is_full() {
                 break;
             }
-            if !finder.wants(&name) {
+            if !finder.wants(&name) || !self.paths.may_read(&name) {
                 continue;
             }
             let Ok(found) = self.root.symlink_metadata(&name) else { continue };
@@ -144,6 +157,7 @@ impl Tree {
         }
         self.refuse_marker(&path, &text)?;
         let target = self.target(&path)?;
+        self.check_write(&path, &target)?;
         let before = match self.root.metadata(&target) {
             Ok(found) if found.is_dir() => {
                 return Err(HostError::Invalid(format!("`{}` is a folder", path.as_str())));
@@ -172,6 +186,7 @@ impl Tree {
                 Err(HostError::NotFound(_)) => path.as_str().to_owned(),
                 Err(refused) => return Err(refused),
             };
+            self.check_write(&path, Path::new(&real))?;
             checked.push(Edit { path: real.clone(), ..edit.clone() });
             if let MapEntry::Vacant(unread) = files.entry(real) {
                 unread.insert(match self.text(&path) {
@@ -226,6 +241,7 @@ impl Tree {
         for write in writes {
             let path = WorkPath::parse_file(&write.path)?;
             let target = self.target(&path)?;
+            self.check_write(&path, &target)?;
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let name = format!("write-{}-{number}", std::process::id());
             staged.push((name.clone(), target.clone(), path.clone()));
@@ -264,6 +280,7 @@ impl Tree {
         let (parent, name) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
         // The link itself, not what it leads to; but folders on the way are followed.
         let real = self.real(&WorkPath::parse(parent)?)?.join(name);
+        self.check_write(&path, &real)?;
         let found = self.root.symlink_metadata(&real).map_err(|e| refusal(&path, &e))?;
         if found.is_dir() {
             return Err(HostError::Invalid(format!("`{}` is a folder; remove its files", path.as_str())));
@@ -348,7 +365,23 @@ impl Tree {
         Ok(bytes)
     }
 
+    /// Reading is decided by where a path leads.
+    fn check_read(&self, path: &WorkPath) -> Result<(), HostError> {
+        if self.paths.reads_all() || self.paths.may_read(&self.real(path)?.to_string_lossy()) {
+            return Ok(());
+        }
+        Err(HostError::Denied(format!("`{}` is not among the files that the grant lets it read", path.as_str())))
+    }
+
+    fn check_write(&self, path: &WorkPath, real: &Path) -> Result<(), HostError> {
+        if self.paths.may_write(&real.to_string_lossy()) {
+            return Ok(());
+        }
+        Err(HostError::Denied(format!("`{}` is not among the files that the grant lets it write", path.as_str())))
+    }
+
     fn text(&self, path: &WorkPath) -> Result<String, HostError> {
+        self.check_read(path)?;
         let bytes = self.bytes(path)?;
         let binary = || HostError::Invalid(format!("`{}` is a binary file, or not UTF-8", path.as_str()));
         if bytes.iter().take(SNIFFED_BYTES).any(|b| *b == 0) {

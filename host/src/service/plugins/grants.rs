@@ -1,0 +1,369 @@
+//! Grants as people decide them: what a component asks for, what it has, what a decision comes to, and what is
+//! new against the digest that was granted before. No model and no plugin comes here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::lock::{Granted, LockFile};
+use super::seat::{all_of, by_default};
+use super::shelf::{Shelf, from_builtin, from_file};
+use super::{PluginSource, cut_off};
+use crate::config::Config;
+use crate::domain::grant::{Interface, Scope, Scopes};
+use crate::domain::id::Digest;
+use crate::domain::limits::LimitSettings;
+use crate::plugin::{Engine, EngineOptions, Expectation, Limits, Plugin, PluginKind, builtin};
+use crate::service::error::ServiceError;
+use crate::service::setup;
+
+/// Where plugins are asked about.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The repository.
+    pub repository: String,
+    /// The current directory.
+    pub cwd: PathBuf,
+    /// The state directory, if it is not in its usual place.
+    pub state: Option<PathBuf>,
+    /// Where compiled components are kept.
+    pub cache: Option<PathBuf>,
+}
+
+/// A place that was looked at.
+pub(crate) struct Site {
+    /// Where the lock file lies.
+    pub(crate) root: PathBuf,
+    /// The state directory, which need not be there yet.
+    pub(crate) state: PathBuf,
+    pub(crate) work_tree: Option<PathBuf>,
+    pub(crate) shelf: Shelf,
+    pub(crate) config: Config,
+}
+
+impl Place {
+    /// Looks at it. Blocking.
+    pub(crate) fn look(&self) -> Result<Site, ServiceError> {
+        let source = setup::source(&self.repository, &self.cwd)?;
+        let root = setup::root_of(&source, &self.cwd).to_owned();
+        let state = setup::state_path(&source, &self.cwd, self.state.as_deref());
+        let shelf = Shelf::open(&root, &state)?;
+        let config = setup::early_config(&source)?;
+        let work_tree = setup::work_tree(&source).map(Path::to_owned);
+        Ok(Site { root, state, work_tree, shelf, config })
+    }
+
+    /// Loads what `named` means here: a file, or a plugin of the built-in set or installed, as `NAME` or
+    /// `KIND/NAME`.
+    ///
+    /// # Errors
+    /// When there is none, or several; when it is no plugin.
+    pub async fn load(&self, named: &str) -> Result<Arc<Plugin>, ServiceError> {
+        let place = self.clone();
+        let site = tokio::task::spawn_blocking(move || place.look()).await.map_err(cut_off)??;
+        let engine = self.engine().await?;
+        load(&engine, &site.shelf, &self.cwd, named).await
+    }
+
+    pub(crate) async fn engine(&self) -> Result<Engine, ServiceError> {
+        let options = EngineOptions { cache_dir: self.cache.clone(), ..EngineOptions::default() };
+        Ok(tokio::task::spawn_blocking(move || Engine::new(options)).await.map_err(cut_off)??)
+    }
+}
+
+async fn load(engine: &Engine, shelf: &Shelf, cwd: &Path, named: &str) -> Result<Arc<Plugin>, ServiceError> {
+    if let PluginSource::File(path) = of_text(named, cwd) {
+        return from_file(engine, &path, Expectation::Any).await;
+    }
+    let found = known(&shelf.lock).filter(|(kind, name)| *name == named || format!("{kind}/{name}") == named);
+    let found: Vec<(PluginKind, String)> = found.map(|(kind, name)| (kind, name.to_owned())).collect();
+    match &found[..] {
+        [(kind, name)] => match builtin::find(*kind, name) {
+            Some(entry) => Ok(from_builtin(engine, entry).await?),
+            None => shelf.load(engine, *kind, &PluginSource::Named(name.clone())).await,
+        },
+        [] => {
+            let names: Vec<String> = known(&shelf.lock).map(|(kind, name)| format!("{kind}/{name}")).collect();
+            Err(ServiceError::Usage(format!(
+                "there is no built-in or installed plugin and no file `{named}`; there are: {}",
+                names.join(", ")
+            )))
+        }
+        _ => Err(ServiceError::Usage(format!("several kinds have a plugin `{named}`: write KIND/{named}"))),
+    }
+}
+
+fn known(lock: &LockFile) -> impl Iterator<Item = (PluginKind, &str)> {
+    let built_in = builtin::ALL.iter().map(|entry| (entry.kind, entry.name));
+    built_in.chain(lock.plugins.iter().map(|plugin| (plugin.kind, plugin.name.as_str())))
+}
+
+/// A file, or the name `KIND/NAME`, which looks like a path.
+fn of_text(named: &str, cwd: &Path) -> PluginSource {
+    let kind = named.split_once('/').and_then(|(kind, name)| PluginKind::by_name(kind).filter(|_| !name.contains('.')));
+    let path = cwd.join(named);
+    if named.ends_with(".wasm") || (kind.is_none() && named.contains('/')) || (kind.is_none() && path.is_file()) {
+        return PluginSource::File(path);
+    }
+    PluginSource::Named(named.to_owned())
+}
+
+/// What a component asks for, has, and is stopped at.
+#[derive(Debug, Clone, Serialize)]
+pub struct Standing {
+    /// What it asks for, with its reasons.
+    pub asks: Vec<Asked>,
+    /// Whether anybody has decided about this digest; what comes with the host has been.
+    pub decided: bool,
+    /// Interfaces that it imports and that its manifest does not ask for: it will not get them.
+    pub not_asked: Vec<String>,
+    /// What it may do.
+    pub granted: BTreeMap<Interface, String>,
+    /// Where it is stopped, in this configuration.
+    pub limits: Limits,
+}
+
+/// A wish for an interface.
+#[derive(Debug, Clone, Serialize)]
+pub struct Asked {
+    /// Which.
+    pub interface: Interface,
+    /// What that gives.
+    pub gives: &'static str,
+    /// Its manifest's reason; none: it has no manifest.
+    pub why: Option<String>,
+    /// Whether it works without.
+    pub optional: bool,
+    /// Its bounds in words.
+    pub scope: String,
+}
+
+impl Place {
+    /// What the component may do here.
+    ///
+    /// # Errors
+    /// When the lock file or the configuration cannot be read.
+    pub fn standing(&self, plugin: &Plugin) -> Result<Standing, ServiceError> {
+        let Site { shelf, config, .. } = self.look()?;
+        let approvals = shelf.approvals();
+        let asked = plugin.asks();
+        let not_asked = plugin.capabilities().filter_map(Interface::by_name);
+        let not_asked = not_asked.filter(|interface| !asked.contains_key(interface));
+        Ok(Standing {
+            asks: asks(plugin),
+            decided: builtin::has(&plugin.digest) || shelf.lock.granted(&plugin.digest).is_some(),
+            not_asked: not_asked.map(|interface| interface.name().to_owned()).collect(),
+            granted: approvals.grant(plugin).words(),
+            limits: super::seat::limits(&config, &approvals, plugin),
+        })
+    }
+}
+
+/// What a component asks for, with its reasons.
+#[must_use]
+pub fn asks(plugin: &Plugin) -> Vec<Asked> {
+    let want = |interface: &Interface| plugin.manifest.as_ref().and_then(|manifest| manifest.wants.get(interface));
+    let asked = plugin.asks().into_iter().map(|(interface, scope)| Asked {
+        interface,
+        gives: interface.gives(),
+        why: want(&interface).map(|want| want.why.clone()),
+        optional: want(&interface).is_some_and(|want| want.optional),
+        scope: scope.words(),
+    });
+    asked.collect()
+}
+
+/// A decision of an operator.
+#[derive(Debug, Clone, Default)]
+pub struct Decision {
+    /// Everything that it asks for, limits included.
+    pub all: bool,
+    /// These interfaces of it.
+    pub allow: BTreeSet<Interface>,
+    /// Bounds within them.
+    pub within: Scope,
+}
+
+/// What a decision came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Decided {
+    /// The plugin.
+    pub plugin: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// What it may do now, by interface.
+    pub granted: BTreeMap<Interface, Scope>,
+    /// Limits beyond those of its kind.
+    pub limits: LimitSettings,
+    /// What it asks for and was not given.
+    pub withheld: Vec<Interface>,
+}
+
+/// The entry that `decision` makes for a component.
+///
+/// # Errors
+/// [`ServiceError::Usage`] when something is allowed that it does not ask for, or a bound belongs to an
+/// interface that is not allowed.
+pub fn decide(plugin: &Plugin, decision: &Decision) -> Result<Granted, ServiceError> {
+    let mut granted = all_of(plugin);
+    let asked: Vec<Interface> = granted.interfaces.keys().copied().collect();
+    if let Some(other) = decision.allow.iter().find(|interface| !asked.contains(interface)) {
+        let names: Vec<&str> = asked.iter().map(|interface| interface.name()).collect();
+        let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+        return Err(ServiceError::Usage(format!("`{}` does not ask for {other}; it asks for {names}", plugin.name)));
+    }
+    if !decision.all {
+        granted.interfaces.retain(|interface, _| decision.allow.contains(interface));
+        granted.limits = LimitSettings::default();
+    }
+    narrow(&mut granted.interfaces, &decision.within).map_err(ServiceError::Usage)?;
+    Ok(granted)
+}
+
+/// Sets the bounds of `within` in place of those that were asked for; both hold in the end.
+fn narrow(granted: &mut Scopes, within: &Scope) -> Result<(), String> {
+    let Scope { models, max_tokens, read, write, names, prefixes, kinds } = within;
+    let mut set =
+        |interface: Interface, option: &str, put: &mut dyn FnMut(&mut Scope)| match granted.get_mut(&interface) {
+            Some(scope) => {
+                put(scope);
+                Ok(())
+            }
+            None => Err(format!("{option} bounds {interface}, which is not allowed here")),
+        };
+    if let Some(models) = models {
+        set(Interface::Llm, "--models", &mut |scope| scope.models = Some(models.clone()))?;
+    }
+    if let Some(tokens) = max_tokens {
+        set(Interface::Llm, "--max-tokens", &mut |scope| scope.max_tokens = Some(*tokens))?;
+    }
+    if let Some(read) = read {
+        set(Interface::Workspace, "--read", &mut |scope| scope.read = Some(read.clone()))?;
+    }
+    if let Some(write) = write {
+        set(Interface::WorkspaceEdit, "--write", &mut |scope| scope.write = Some(write.clone()))?;
+    }
+    if let Some(names) = names {
+        set(Interface::Command, "--commands", &mut |scope| scope.names = Some(names.clone()))?;
+    }
+    if let Some(prefixes) = prefixes {
+        set(Interface::Lock, "--locks", &mut |scope| scope.prefixes = Some(prefixes.clone()))?;
+    }
+    if let Some(kinds) = kinds {
+        set(Interface::Artifact, "--artifacts", &mut |scope| scope.kinds = Some(kinds.clone()))?;
+    }
+    Ok(())
+}
+
+impl Place {
+    /// Writes the decision about a component into the lock file.
+    ///
+    /// # Errors
+    /// As [`decide`]; when the file cannot be written.
+    pub fn grant(&self, plugin: &Plugin, decision: &Decision) -> Result<Decided, ServiceError> {
+        let granted = decide(plugin, decision)?;
+        let root = self.look()?.root;
+        LockFile::edit(&root, |lock| {
+            lock.grant(granted.clone());
+            Ok(())
+        })?;
+        let Granted { plugin: name, digest, limits, interfaces } = granted;
+        let asked = plugin.asks().into_keys();
+        let withheld = asked.filter(|interface| !interfaces.contains_key(interface)).collect();
+        Ok(Decided { plugin: name, digest, granted: interfaces, limits, withheld })
+    }
+
+    /// Takes interfaces, or with none everything, from the digests of a plugin: of its name, or of one digest or
+    /// its beginning. An entry that gives nothing stays, so that what comes with the host loses its default.
+    ///
+    /// # Errors
+    /// When nothing is granted to it, or the file cannot be written.
+    pub fn revoke(&self, named: &str, interfaces: &BTreeSet<Interface>) -> Result<Vec<Decided>, ServiceError> {
+        let root = self.look()?.root;
+        let built_in = builtin::ALL.iter().find(|entry| {
+            entry.name == named || format!("{}/{}", entry.kind, entry.name) == named || entry.digest == named
+        });
+        LockFile::edit(&root, |lock| {
+            if let Some(entry) = built_in {
+                let digest = Digest::new(entry.digest).map_err(|error| ServiceError::Internal(error.to_string()))?;
+                if lock.granted(&digest).is_none() {
+                    let (plugin, interfaces) = (entry.name.to_owned(), by_default(entry.kind));
+                    lock.grant(Granted { plugin, digest, limits: LimitSettings::default(), interfaces });
+                }
+            }
+            let name = named.rsplit('/').next().unwrap_or(named);
+            let mut taken = Vec::new();
+            for granted in &mut lock.grants {
+                let by_digest = named.len() >= 8 && granted.digest.as_str().starts_with(named);
+                if granted.plugin != name && !by_digest {
+                    continue;
+                }
+                let mut withheld: Vec<Interface> = granted.interfaces.keys().copied().collect();
+                withheld.retain(|interface| interfaces.is_empty() || interfaces.contains(interface));
+                granted.interfaces.retain(|interface, _| !withheld.contains(interface));
+                let Granted { plugin, digest, limits, interfaces } = granted.clone();
+                taken.push(Decided { plugin, digest, granted: interfaces, limits, withheld });
+            }
+            if taken.is_empty() {
+                return Err(ServiceError::Usage(format!("nothing is granted to `{named}`")));
+            }
+            Ok(taken)
+        })
+    }
+
+    /// What is new in a component against what was granted to a digest of its name before.
+    ///
+    /// # Errors
+    /// When the lock file cannot be read.
+    pub fn compare(&self, plugin: &Plugin) -> Result<GrantDiff, ServiceError> {
+        let lock = self.look()?.shelf.lock;
+        let earlier = lock.grants.iter().filter(|granted| granted.plugin == plugin.name);
+        let earlier = earlier.filter(|granted| granted.digest != plugin.digest).next_back();
+        let now = lock.granted(&plugin.digest);
+        let default = builtin::has(&plugin.digest).then(|| by_default(plugin.kind));
+        let before = now.or(earlier).map(|granted| granted.interfaces.clone()).or(default).unwrap_or_default();
+        let asked = plugin.asks();
+        let words = |scopes: &Scopes, interface: &Interface| scopes.get(interface).map(Scope::words);
+        let interfaces: BTreeSet<Interface> = before.keys().chain(asked.keys()).copied().collect();
+        let lines = interfaces.into_iter().map(|interface| GrantLine {
+            interface,
+            granted: words(&before, &interface),
+            asked: words(&asked, &interface),
+        });
+        Ok(GrantDiff {
+            plugin: plugin.name.clone(),
+            digest: plugin.digest.clone(),
+            decided: now.is_some() || builtin::has(&plugin.digest),
+            against: now.or(earlier).map(|granted| granted.digest.clone()),
+            lines: lines.collect(),
+        })
+    }
+}
+
+/// What a component asks for beside what was granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GrantDiff {
+    /// The plugin.
+    pub plugin: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Whether this digest was decided about.
+    pub decided: bool,
+    /// The digest that was granted; none: nothing ever was.
+    pub against: Option<Digest>,
+    /// One line for each interface of either.
+    pub lines: Vec<GrantLine>,
+}
+
+/// One interface; bounds in words, empty for none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GrantLine {
+    /// Which.
+    pub interface: Interface,
+    /// What was granted.
+    pub granted: Option<String>,
+    /// What is asked for.
+    pub asked: Option<String>,
+}

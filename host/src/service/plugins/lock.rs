@@ -1,0 +1,304 @@
+//! `necro.lock`: which plugins are installed, by digest, and what an operator granted to which digest. It is the
+//! operator's file: read from where the command runs, never from what an attempt wrote.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::grant::Scopes;
+use crate::domain::id::Digest;
+use crate::domain::limits::LimitSettings;
+use crate::plugin::{PluginKind, manifest};
+use crate::service::error::ServiceError;
+use crate::spec::replace::{self, EditError};
+
+/// The file's name at the root of a repository.
+pub const LOCK_FILE: &str = "necro.lock";
+/// A longer file is refused.
+const MAX_FILE_BYTES: usize = 1024 * 1024;
+/// The form that this host writes.
+const VERSION: u32 = 1;
+/// What stands at its top, for people.
+const HEAD: &str = "\
+# Written by `necro-host plugin`: installed plugins and what each may do, by digest. Keep it in git.
+# An entry that is taken away is a plugin, or a grant, that is taken away.
+";
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockFile {
+    version: u32,
+    /// Installed plugins, by kind and name.
+    #[serde(default, rename = "plugin", skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<Installed>,
+    /// Grants, by name and digest.
+    #[serde(default, rename = "grant", skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<Granted>,
+}
+
+/// An installed plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Installed {
+    /// The operator's name for it.
+    pub name: String,
+    /// What it is for.
+    pub kind: PluginKind,
+    /// What its manifest says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// SHA-256 of the component.
+    pub digest: Digest,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Where it came from: a URL, or a path relative to this file.
+    pub source: String,
+}
+
+/// What one digest may do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Granted {
+    /// The plugin's name, for people: the digest alone counts.
+    pub plugin: String,
+    /// SHA-256 of the component.
+    pub digest: Digest,
+    /// Limits beyond the kind's own.
+    #[serde(default, skip_serializing_if = "LimitSettings::is_empty")]
+    pub limits: LimitSettings,
+    /// Interfaces and their bounds. None: it was looked at and gets nothing.
+    #[serde(default)]
+    pub interfaces: Scopes,
+}
+
+impl Default for LockFile {
+    fn default() -> Self {
+        Self { version: VERSION, plugins: Vec::new(), grants: Vec::new() }
+    }
+}
+
+impl LockFile {
+    /// The file below `root`; empty where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read. It is never taken for an empty one then.
+    pub fn read(root: &Path) -> Result<Self, ServiceError> {
+        let path = root.join(LOCK_FILE);
+        let failed = |source: io::Error| ServiceError::Io { path: path.clone(), source };
+        match std::fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(failed(error)),
+            // A pipe or a device has no end.
+            Ok(found) if !found.is_file() => {
+                return Err(ServiceError::Usage(format!("`{}` is not a regular file", path.display())));
+            }
+            Ok(_) => {}
+        }
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(&path).map_err(failed)?;
+        file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+        Self::parse(&bytes)
+    }
+
+    /// Reads the file's bytes.
+    ///
+    /// # Errors
+    /// [`ServiceError::Usage`] with the line.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ServiceError> {
+        let wrong = |line: usize, message: &str| {
+            let message = message.trim().replace('\n', "; ");
+            ServiceError::Usage(format!(
+                "{LOCK_FILE}:{line}: {message}; nothing is run with grants that cannot be read"
+            ))
+        };
+        if bytes.len() > MAX_FILE_BYTES {
+            return Err(wrong(1, &format!("it has more than {MAX_FILE_BYTES} bytes")));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| wrong(1, "it is not UTF-8"))?;
+        let lock: Self = toml::from_str(text).map_err(|error| {
+            let before = &text[..text.floor_char_boundary(error.span().map_or(0, |span| span.start))];
+            wrong(before.matches('\n').count() + 1, error.message())
+        })?;
+        if lock.version != VERSION {
+            let message = format!("its version is {}, this host reads {VERSION}: a newer host wrote it", lock.version);
+            return Err(wrong(1, &message));
+        }
+        lock.check().map_err(|message| wrong(1, &message))?;
+        Ok(lock)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let mut names = BTreeSet::new();
+        for Installed { name, kind, .. } in &self.plugins {
+            manifest::check_name(name)?;
+            if !names.insert((kind, name)) {
+                return Err(format!("the {kind} plugin `{name}` stands in it twice"));
+            }
+        }
+        let mut digests = BTreeSet::new();
+        for Granted { plugin, digest, interfaces, .. } in &self.grants {
+            if !digests.insert(digest) {
+                return Err(format!("the digest {digest} is granted something twice"));
+            }
+            for (interface, scope) in interfaces {
+                if let Some(key) = scope.misplaced(*interface) {
+                    return Err(format!("the grant of `{plugin}`: `{key}` is no bound of {interface}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// As text, in a stable order.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut sorted = self.clone();
+        sorted.plugins.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+        sorted.grants.sort_by(|a, b| (&a.plugin, &a.digest).cmp(&(&b.plugin, &b.digest)));
+        let body = toml::to_string(&sorted).expect("names, numbers and texts are TOML");
+        format!("{HEAD}{body}")
+    }
+
+    /// The installed plugin of this kind and name.
+    #[must_use]
+    pub fn plugin(&self, kind: PluginKind, name: &str) -> Option<&Installed> {
+        self.plugins.iter().find(|plugin| plugin.kind == kind && plugin.name == name)
+    }
+
+    /// What the digest was granted; none: nobody has decided.
+    #[must_use]
+    pub fn granted(&self, digest: &Digest) -> Option<&Granted> {
+        self.grants.iter().find(|grant| grant.digest == *digest)
+    }
+
+    /// Puts an entry in place of the one of its kind and name.
+    pub fn install(&mut self, plugin: Installed) {
+        self.plugins.retain(|other| (other.kind, &other.name) != (plugin.kind, &plugin.name));
+        self.plugins.push(plugin);
+    }
+
+    /// Puts a grant in place of the one of its digest.
+    pub fn grant(&mut self, grant: Granted) {
+        self.grants.retain(|other| other.digest != grant.digest);
+        self.grants.push(grant);
+    }
+
+    /// Changes the file below `root` by `change`, which sees what others wrote meanwhile and may be called more
+    /// than once. Gives what `change` gave last.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, and what `change` says; the file is as it was then.
+    pub fn edit<T>(
+        root: &Path,
+        mut change: impl FnMut(&mut Self) -> Result<T, ServiceError>,
+    ) -> Result<T, ServiceError> {
+        let path = root.join(LOCK_FILE);
+        make_empty(&path).map_err(|source| ServiceError::Io { path: path.clone(), source })?;
+        let mut given = None;
+        let edited = replace::edit(&path, |bytes| {
+            let mut lock = if bytes.is_empty() { Self::default() } else { Self::parse(bytes)? };
+            let before = lock.clone();
+            given = Some(change(&mut lock)?);
+            Ok::<_, ServiceError>((lock != before).then(|| lock.text().into_bytes()))
+        });
+        let result = match edited {
+            Ok(_) => given.ok_or_else(|| ServiceError::Internal("the lock file was not looked at".to_owned())),
+            Err(EditError::Change(error)) => Err(error),
+            Err(EditError::Io { path, source }) => Err(ServiceError::Io { path, source }),
+            Err(error) => Err(ServiceError::Usage(error.to_string())),
+        };
+        // What was made for a change that did not come is taken away again.
+        if std::fs::metadata(&path).is_ok_and(|found| found.len() == 0) {
+            let _ = std::fs::remove_file(&path);
+        }
+        result
+    }
+}
+
+/// Makes the file where there is none.
+fn make_empty(path: &Path) -> io::Result<()> {
+    match std::fs::OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(mut file) => file.write_all(b""),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where an installed plugin's bytes lie below a state directory.
+#[must_use]
+pub(crate) fn stored(folder: &Path, digest: &Digest) -> PathBuf {
+    folder.join(format!("{digest}.wasm"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::grant::{Interface, Scope};
+
+    fn digest(letter: char) -> Digest {
+        Digest::new(letter.to_string().repeat(64)).unwrap()
+    }
+
+    fn example() -> LockFile {
+        let mut lock = LockFile::default();
+        lock.install(Installed {
+            name: "mine".into(),
+            kind: PluginKind::Routing,
+            version: Some("0.1.0".into()),
+            digest: digest('a'),
+            size_bytes: 7,
+            source: "https://example.org/mine.wasm".into(),
+        });
+        let scope = Scope { read: Some(vec!["src/**".into()]), ..Scope::default() };
+        lock.grant(Granted {
+            plugin: "critic".into(),
+            digest: digest('b'),
+            limits: LimitSettings { fuel: Some(5), ..LimitSettings::default() },
+            interfaces: [(Interface::Workspace, scope), (Interface::Llm, Scope::default())].into(),
+        });
+        lock
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let lock = example();
+        assert_eq!(LockFile::parse(lock.text().as_bytes()).unwrap(), lock);
+        assert_eq!(LockFile::parse(LockFile::default().text().as_bytes()).unwrap(), LockFile::default());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_never_an_empty_one() {
+        let text = example().text();
+        let twice = format!("{text}\n{}", &text[text.find("[[grant]]").unwrap()..]);
+        for (wrong, expected) in [
+            (text.replace("version = 1", "version = 2"), "a newer host wrote it"),
+            (text.replace("[[grant]]", "[[grants]]"), "unknown field `grants`"),
+            (text.replace("read =", "names ="), "`names` is no bound of workspace"),
+            (text.replace("name = \"mine\"", "name = \"../mine\""), "is no plugin name"),
+            (twice, "is granted something twice"),
+            ("{".to_owned(), "necro.lock:1:"),
+        ] {
+            let error = LockFile::parse(wrong.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(LockFile::parse(&[0xff]).is_err());
+    }
+
+    #[test]
+    fn changes_are_made_from_what_stands_there_and_a_refused_one_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = LockFile::edit(folder.path(), |_| Err::<(), _>(ServiceError::Usage("no".into())));
+        assert!(refused.is_err() && !folder.path().join(LOCK_FILE).exists());
+        let entry = example().plugins.remove(0);
+        LockFile::edit(folder.path(), |lock| Ok(lock.install(entry.clone()))).unwrap();
+        let grant = example().grants.remove(0);
+        LockFile::edit(folder.path(), |lock| Ok(lock.grant(grant.clone()))).unwrap();
+        assert_eq!(LockFile::read(folder.path()).unwrap(), example());
+        std::fs::write(folder.path().join(LOCK_FILE), "nonsense").unwrap();
+        assert!(LockFile::edit(folder.path(), |lock| Ok(lock.grants.clear())).is_err());
+        assert_eq!(std::fs::read_to_string(folder.path().join(LOCK_FILE)).unwrap(), "nonsense");
+    }
+}
