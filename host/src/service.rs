@@ -3,6 +3,7 @@
 
 mod alone;
 mod assignment;
+pub mod author;
 pub mod backlog;
 mod basefiles;
 mod blocking;

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use super::error::ServiceError;
 use super::executions::{Invocation, Scene, begin, outcome_of};
+use super::plugins::seat::within;
 use super::plugins::{Seated, load_plugin_file};
 use super::progress::Silent;
 use super::setup::owned_registry;
@@ -25,6 +26,7 @@ use super::state_dir::StateDir;
 use crate::clock::{Clock, ManualClock};
 use crate::config::Uncertain;
 use crate::domain::call::{Failure, Function};
+use crate::domain::grant::Grant;
 use crate::domain::id::{Digest, ExecutionId};
 use crate::plugin::capability::{Capabilities, Log};
 use crate::plugin::{Ended, ExecutionError, GuestUsage, Limits, Plugin, PluginKind};
@@ -134,7 +136,7 @@ pub async fn exec(request: ExecRequest, cache: Option<PathBuf>) -> Result<ExecAn
         )));
     }
     let input = input::of(&request)?;
-    let seated = seat(&request, plugin);
+    let seated = seat(&request, plugin)?;
     match input {
         Input::Describe => Ok(described(&seated).await),
         Input::Route { .. } | Input::Order { .. } => decided(&request, &seated, input).await,
@@ -142,10 +144,19 @@ pub async fn exec(request: ExecRequest, cache: Option<PathBuf>) -> Result<ExecAn
     }
 }
 
-fn seat(request: &ExecRequest, plugin: Arc<Plugin>) -> Seated {
-    let base = Limits::for_kind(plugin.kind);
-    let limits = super::plugins::limits_over(base, request.limits);
-    Seated { plugin, settings: Value::Object(request.settings.clone()), limits }
+/// With the settings that its manifest lets through, and what it asks for, as far as the request grants that.
+fn seat(request: &ExecRequest, plugin: Arc<Plugin>) -> Result<Seated, ServiceError> {
+    let settings = match plugin.manifest.as_ref().map(|manifest| manifest.settings(&request.settings)) {
+        None => request.settings.clone(),
+        Some(checked) => checked.map_err(|problems| {
+            ServiceError::Usage(format!("the request cannot be used: `settings`: {}", problems.join("; ")))
+        })?,
+    };
+    let wanted = plugin.manifest.as_ref().map(|manifest| manifest.limits).unwrap_or_default();
+    let limits = within(Limits::for_kind(plugin.kind), request.limits.or(wanted));
+    let asked = plugin.asks();
+    let grant = Arc::new(Grant::of(&asked, &request.granted(&asked)?));
+    Ok(Seated { plugin, settings: Value::Object(settings), limits, grant })
 }
 
 /// Asks a component what it is; nothing of that is recorded.
@@ -172,7 +183,7 @@ async fn decided(request: &ExecRequest, seated: &Seated, input: Input) -> Result
     let scene = Scene { registry, run: None, spec: None, uncertain: Uncertain::default(), observer, stop };
     let lines = Arc::new(Lines::default());
     let log = Arc::clone(&lines) as Arc<dyn Log>;
-    let capabilities = granted(request, Capabilities { log: Some(log), ..Capabilities::default() })?;
+    let capabilities = Capabilities { log: Some(log), ..Capabilities::default() };
     let (settings, plugin) = (seated.settings.to_string(), &seated.plugin);
     let (kind, recorded) = match &input {
         Input::Order { ready, pools, state } => {
@@ -222,8 +233,7 @@ async fn worked(request: &ExecRequest, seated: &Seated, input: Input) -> Result<
     };
     let stage = Stage::make(request, &cast, seated).await?;
     let lines = Arc::new(Lines::default());
-    let offered = Capabilities { log: Some(Arc::clone(&lines) as Arc<dyn Log>), ..stage.capabilities() };
-    let capabilities = granted(request, offered)?;
+    let capabilities = Capabilities { log: Some(Arc::clone(&lines) as Arc<dyn Log>), ..stage.capabilities() };
     let (settings, plugin) = (seated.settings.to_string(), &seated.plugin);
     let scene = stage.scene();
     let invocation = |kind, input| Invocation {
@@ -257,30 +267,6 @@ async fn worked(request: &ExecRequest, seated: &Seated, input: Input) -> Result<
     let (files, diff) = (stage.files().await?, stage.diff().await?.text);
     let (plugin, log) = (Facts::of(plugin), lines.taken());
     Ok(ExecAnswer { plugin, call: request.call, outcome, calls, log, usage, files: Some(files), diff: Some(diff) })
-}
-
-/// Takes away what the request does not grant.
-fn granted(request: &ExecRequest, offered: Capabilities) -> Result<Capabilities, ServiceError> {
-    let Some(grant) = &request.grant else { return Ok(offered) };
-    let known = PluginKind::Spirit.imports();
-    if let Some(odd) = grant.iter().find(|name| !known.contains(&name.as_str())) {
-        return Err(ServiceError::Usage(format!(
-            "the request grants `{odd}`, which is no interface of the host; there are {}",
-            known.join(", ")
-        )));
-    }
-    let has = |name: &str| grant.iter().any(|granted| granted == name);
-    let Capabilities { llm, workspace, workspace_edit, command, registry, artifacts, log, local } = offered;
-    Ok(Capabilities {
-        llm: llm.filter(|_| has("llm")),
-        workspace: workspace.filter(|_| has("workspace")),
-        workspace_edit: workspace_edit.filter(|_| has("workspace-edit")),
-        command: command.filter(|_| has("command")),
-        registry: registry.filter(|_| has("registry")),
-        artifacts: artifacts.filter(|_| has("artifact")),
-        log,
-        local: local && ["registry", "mailbox", "lock", "artifact"].into_iter().any(has),
-    })
 }
 
 /// A result as it is told, with what it used.

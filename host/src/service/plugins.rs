@@ -239,6 +239,13 @@ impl PluginSet {
         Ok(())
     }
 
+    /// A set of one component, for a place in which nothing else is called.
+    pub(crate) fn alone(seated: &Seated) -> Self {
+        let (routing, scheduling, engine) = (seated.clone(), seated.clone(), seated.plugin.engine());
+        let approvals = Approvals::new(Shelf::empty());
+        Self { spirits: BTreeMap::new(), routing, scheduling, reviews: Vec::new(), engine, approvals }
+    }
+
     fn all(&self) -> impl Iterator<Item = &Seated> {
         let spirits = self.spirits.values().map(|(seated, _)| seated);
         spirits.chain([&self.routing, &self.scheduling]).chain(&self.reviews)

@@ -12,10 +12,11 @@ use crate::domain::grant::{Interface, Scope};
 use crate::domain::id::Digest;
 use crate::plugin::manifest::{Manifest, Setting};
 use crate::plugin::{
-    Engine, EngineOptions, Expectation, Limits, LoadError, MAX_COMPONENT_BYTES, Plugin, PluginKind, section,
+    Engine, EngineOptions, Expectation, Limits, LoadError, Plugin, PluginKind, section,
 };
 use crate::service::error::{ServiceError, chain};
-use crate::service::plugins::limits_over;
+use crate::service::plugins::seat::within;
+use crate::service::plugins::shelf::{file_bytes, name_of};
 use crate::store::digest_of;
 
 /// A component, looked at. What cannot be known is absent.
@@ -69,9 +70,8 @@ pub struct Ask {
 pub async fn check(path: &Path, cache: Option<PathBuf>) -> Result<Checked, ServiceError> {
     let mut checked = Checked::default();
     checked.component = if path.is_dir() { of_project(path, &mut checked.problems)? } else { path.to_owned() };
-    let bytes = read(&checked.component)?;
-    let stem = checked.component.file_stem().map_or_else(|| "plugin".into(), |stem| stem.to_string_lossy());
-    checked.name = stem.into_owned();
+    let bytes = file_bytes(&checked.component)?;
+    checked.name = name_of(&checked.component);
     checked.size_bytes = bytes.len() as u64;
     checked.digest = Some(digest_of(&bytes));
     let engine = Engine::new(EngineOptions { cache_dir: cache, ..EngineOptions::default() })?;
@@ -107,21 +107,6 @@ fn of_project(folder: &Path, problems: &mut Vec<String>) -> Result<PathBuf, Serv
     }
     let path = folder.to_owned();
     Err(AuthorError::NoProject { path, reason: "it is not built yet: `necro-host plugin build` builds it" }.into())
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, ServiceError> {
-    let fail = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => ServiceError::Usage(format!("there is no file `{}`", path.display())),
-        _ => ServiceError::Io { path: path.to_owned(), source },
-    };
-    let size = std::fs::metadata(path).map_err(fail)?.len();
-    if size > MAX_COMPONENT_BYTES as u64 {
-        return Err(ServiceError::Usage(format!(
-            "`{}` has {size} bytes; a component may have {MAX_COMPONENT_BYTES}",
-            path.display()
-        )));
-    }
-    std::fs::read(path).map_err(fail)
 }
 
 /// The manifest inside. Sections that are broken are said by whoever loads them.
@@ -167,7 +152,7 @@ async fn look(checked: &mut Checked, plugin: &Plugin, manifest: Option<&Manifest
     checked.world = Some(plugin.kind.world());
     checked.imports.clone_from(&plugin.imports);
     let wanted = manifest.map(|manifest| manifest.limits).unwrap_or_default();
-    checked.limits = Some(limits_over(Limits::for_kind(plugin.kind), wanted));
+    checked.limits = Some(within(Limits::for_kind(plugin.kind), wanted));
     let imported: Vec<Interface> = plugin.capabilities().filter_map(Interface::by_name).collect();
     match manifest {
         None => {

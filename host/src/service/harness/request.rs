@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::config::LimitSettings;
+use crate::domain::grant::{Interface, Scope, Scopes};
 use crate::domain::id::{Role, TaskId};
+use crate::domain::limits::LimitSettings;
 use crate::domain::work::CommandOutcome;
 use crate::plugin::PluginKind;
 use crate::service::error::ServiceError;
@@ -52,7 +53,7 @@ impl Call {
     }
 
     /// The kind of plugin that has it; none when every kind is asked.
-    pub(super) const fn kind(self) -> Option<PluginKind> {
+    pub(crate) const fn kind(self) -> Option<PluginKind> {
         match self {
             Self::Route => Some(PluginKind::Routing),
             Self::Order => Some(PluginKind::Scheduling),
@@ -77,8 +78,10 @@ pub struct ExecRequest {
     /// The plugin's settings.
     #[serde(default)]
     pub settings: Map<String, Value>,
-    /// Interfaces that are granted; absent: everything that the component imports.
-    pub grant: Option<Vec<String>>,
+    /// What is granted: a list of interfaces, or an object of them with scopes as in `necro.lock`. Absent:
+    /// everything that the component asks for.
+    #[serde(default)]
+    pub grant: Value,
     /// Limits in place of the kind's own.
     #[serde(default)]
     pub limits: LimitSettings,
@@ -197,6 +200,26 @@ impl ExecRequest {
             }
         }
         Ok(request)
+    }
+
+    /// What is granted to a component that asks for `asked`.
+    ///
+    /// # Errors
+    /// [`ServiceError::Usage`] names what is no interface, or no scope.
+    pub(super) fn granted(&self, asked: &Scopes) -> Result<Scopes, ServiceError> {
+        let wrong = |reason: String| ServiceError::Usage(format!("the request cannot be used: `grant`: {reason}"));
+        match &self.grant {
+            Value::Null => Ok(asked.clone()),
+            Value::Array(names) => {
+                // Everybody may log.
+                let named = names.iter().filter(|name| **name != "log").map(|name| {
+                    let interface = serde_json::from_value::<Interface>(name.clone());
+                    interface.map(|interface| (interface, Scope::default())).map_err(|error| wrong(error.to_string()))
+                });
+                named.collect()
+            }
+            scopes => serde_json::from_value(scopes.clone()).map_err(|error| wrong(error.to_string())),
+        }
     }
 
     /// The replies as a script, for calls of `role` on `task`.

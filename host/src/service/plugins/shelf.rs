@@ -36,7 +36,6 @@ impl Shelf {
     }
 
     /// Nothing but the built-in set.
-    #[cfg(test)]
     pub(crate) fn empty() -> Self {
         Self { lock: Arc::default(), folder: PathBuf::new() }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use serde_json::Value;
 use super::strict::{Difference, Found, Repetition, repeat_with};
 use super::{Archive, ReplayOptions};
 use crate::domain::call::{CallRequest, Cost, Function};
+use crate::domain::grant::Grant;
 use crate::domain::id::{Digest, ExecutionId};
 use crate::plugin::PluginKind;
 use crate::registry::{CallRecord, ExecutionKind, ExecutionRecord, Record, request_digest};
@@ -252,7 +254,7 @@ pub async fn replay_fixture(
         blobs.put(text.as_bytes())?;
     }
     let record = fixture.record(&plugin.digest);
-    let seated: Seated = seat_recorded(plugin, &record.execution)?;
+    let seated: Seated = seat_recorded(plugin, &record.execution, Arc::new(Grant::everything()))?;
     let calls = record.calls.clone();
     let Repetition { found, played, outcome, fuel } = repeat_with(&seated, record, &blobs).await;
     let (same, difference, reason) = match found {

@@ -7,9 +7,9 @@ struct Policy;
 
 impl RoutingPolicy for Policy {
     fn route(_: &Issue, candidates: &[Candidate], _: &Settings, _: &str) -> Result<Decision, Failure> {
-        let free = candidates.iter().filter(|candidate| candidate.load < candidate.capacity);
+        let free = candidates.iter().filter(|candidate| candidate.is_free());
         let chosen = free.min_by_key(|candidate| candidate.last_assigned);
-        let chosen = chosen.ok_or(Failure::Invalid("nobody is free".into()))?;
+        let chosen = chosen.ok_or_else(|| Failure::invalid("nobody is free"))?;
         Ok(choose(chosen, "it has waited longest for work"))
     }
 }

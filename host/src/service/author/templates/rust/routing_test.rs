@@ -1,5 +1,6 @@
 //! The component decides, in the real host. Run these with `necro-host plugin test`.
 
+use necro_sdk::Failure;
 use necro_sdk::harness::{Harness, candidate, issue};
 use necro_sdk::routing::Candidate;
 
@@ -19,5 +20,5 @@ fn the_one_that_has_waited_longest_is_chosen() {
 fn when_nobody_is_free_the_policy_says_so() {
     let busy = Candidate { load: 1, ..candidate("qa_spirit_1") };
     let decided = Harness::new().route(issue("Test the login"), [busy]);
-    assert_eq!(decided.failure().to_string(), "invalid: nobody is free");
+    assert_eq!(decided.failure(), &Failure::invalid("nobody is free"));
 }

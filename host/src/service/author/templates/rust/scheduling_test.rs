@@ -1,5 +1,6 @@
 //! The component plans, in the real host. Run these with `necro-host plugin test`.
 
+use necro_sdk::Failure;
 use necro_sdk::harness::{Harness, pool, ready};
 use necro_sdk::scheduling::{Pool, ReadyTask};
 
@@ -18,5 +19,5 @@ fn who_has_waited_longest_starts_first_and_only_as_many_as_fit() {
 #[test]
 fn without_a_pool_nothing_can_be_planned() {
     let plan = Harness::new().order([ready("1")], []);
-    assert_eq!(plan.failure().to_string(), "invalid: there is no pool");
+    assert_eq!(plan.failure(), &Failure::invalid("there is no pool"));
 }
