@@ -75,6 +75,12 @@ impl std::fmt::Debug for Plugin {
 }
 
 impl Plugin {
+    /// The engine that it is compiled for.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.engine.clone()
+    }
+
     /// The interfaces of `necro:plugin` that it imports, without version: what it could be granted.
     pub fn capabilities(&self) -> impl Iterator<Item = &str> {
         self.imports.iter().filter_map(|import| {
