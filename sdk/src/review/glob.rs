@@ -19,9 +19,12 @@ pub fn matches_glob(glob: &str, path: &str) -> bool {
     }
     let parts: Vec<Vec<char>> = glob.split('/').map(|part| part.chars().collect()).collect();
     let path: Vec<Vec<char>> = path.split('/').map(|part| part.chars().collect()).collect();
-    sequence(&parts, &path, |part| part[..] == ['*', '*'], |part, name| {
-        sequence(part, name, |c| *c == '*', |c, d| *c == '?' || c == d)
-    })
+    sequence(
+        &parts,
+        &path,
+        |part| part[..] == ['*', '*'],
+        |part, name| sequence(part, name, |c| *c == '*', |c, d| *c == '?' || c == d),
+    )
 }
 
 /// Whether a row of patterns matches a row of items: `is_any` ones stand for any number of items. Goes back

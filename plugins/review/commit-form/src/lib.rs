@@ -46,8 +46,31 @@ const NOTHING_WORDS: &[&str] = &[
 ];
 /// Words that add nothing to those.
 const FILLERS: &[&str] = &[
-    "the", "a", "an", "some", "minor", "small", "various", "more", "code", "file", "files", "it", "things", "task",
-    "changes", "updates", "fixes", "bugs", "bug", "work", "issue", "this", "do", "complete", "completed",
+    "the",
+    "a",
+    "an",
+    "some",
+    "minor",
+    "small",
+    "various",
+    "more",
+    "code",
+    "file",
+    "files",
+    "it",
+    "things",
+    "task",
+    "changes",
+    "updates",
+    "fixes",
+    "bugs",
+    "bug",
+    "work",
+    "issue",
+    "this",
+    "do",
+    "complete",
+    "completed",
 ];
 /// Beginnings of titles that are notes to a tool or to oneself.
 const NOTE_PREFIXES: &[&str] = &["wip:", "wip ", "[wip]", "fixup!", "squash!", "amend!", "tmp:", "xxx"];
@@ -100,7 +123,11 @@ fn title(title: &str, max_chars: usize) -> Vec<Finding> {
         return found;
     }
     if text.contains(['\n', '\r', '\u{2028}', '\u{2029}']) {
-        add(LINES, Severity::Warn, "the title has several lines: one line is the title, the rest belongs in the summary");
+        add(
+            LINES,
+            Severity::Warn,
+            "the title has several lines: one line is the title, the rest belongs in the summary",
+        );
     }
     if has_frame(text) {
         add(
@@ -159,7 +186,11 @@ fn branch(change: &Change) -> Vec<Finding> {
     let mut add = |message: String| found.push(finding(BRANCH, Severity::Warn, None, None, message));
     let spec = change.spec.as_str();
     let refused = spec.contains(|c: char| c.is_whitespace() || c.is_control() || "~^:?*[\\/@".contains(c));
-    if spec.is_empty() || refused || spec.contains("..") || spec.starts_with(['.', '-']) || spec.ends_with(['.', '-'])
+    if spec.is_empty()
+        || refused
+        || spec.contains("..")
+        || spec.starts_with(['.', '-'])
+        || spec.ends_with(['.', '-'])
         || spec.to_lowercase().ends_with(".lock")
     {
         add(format!("the spec's name `{spec}` cannot stand in a branch `feature/task-<spec>-<number>-<slug>`"));

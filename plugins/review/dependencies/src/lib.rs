@@ -116,11 +116,12 @@ fn lock_behind(
     if changed.is_empty() || is_locked {
         return None;
     }
-    let folders: Vec<&str> = std::iter::successors(Some(folder(&file.path)), |at| {
-        (!at.is_empty()).then(|| folder(at))
-    })
-    .collect();
-    let lock = folders.iter().flat_map(|folder| kind.locks().iter().map(move |lock| join(folder, lock))).find(|path| exists(path))?;
+    let folders: Vec<&str> =
+        std::iter::successors(Some(folder(&file.path)), |at| (!at.is_empty()).then(|| folder(at))).collect();
+    let lock = folders
+        .iter()
+        .flat_map(|folder| kind.locks().iter().map(move |lock| join(folder, lock)))
+        .find(|path| exists(path))?;
     let message = format!("dependencies changed and `{lock}` did not: let the package manager write it");
     Some(finding(LOCK_BEHIND, Severity::Warn, Some(&file.path), None, message))
 }
@@ -131,7 +132,8 @@ fn lock_alone(change: &Change, file: &ChangedFile, kind: Kind) -> Option<Finding
     if has_manifest {
         return None;
     }
-    let message = format!("`{}` changed and no manifest did: is it an update that the task asks for?", file_name(&file.path));
+    let message =
+        format!("`{}` changed and no manifest did: is it an update that the task asks for?", file_name(&file.path));
     Some(finding(LOCK_ALONE, Severity::Warn, Some(&file.path), None, message))
 }
 

@@ -58,10 +58,40 @@ impl Kind {
 
 /// Keys of manifests whose values look like versions and are none of a dependency's.
 const OWN_KEYS: &[&str] = &[
-    "version", "edition", "rust-version", "name", "description", "license", "node", "npm", "main", "types", "type",
-    "resolver", "python", "requires-python", "readme", "homepage", "repository", "target-version", "line-length",
-    "minversion", "package-manager", "packageManager", "opt-level", "debug", "lto", "codegen-units", "publish",
-    "documentation", "authors", "build-backend", "python_version", "testpaths", "private", "author",
+    "version",
+    "edition",
+    "rust-version",
+    "name",
+    "description",
+    "license",
+    "node",
+    "npm",
+    "main",
+    "types",
+    "type",
+    "resolver",
+    "python",
+    "requires-python",
+    "readme",
+    "homepage",
+    "repository",
+    "target-version",
+    "line-length",
+    "minversion",
+    "package-manager",
+    "packageManager",
+    "opt-level",
+    "debug",
+    "lto",
+    "codegen-units",
+    "publish",
+    "documentation",
+    "authors",
+    "build-backend",
+    "python_version",
+    "testpaths",
+    "private",
+    "author",
 ];
 
 /// The dependencies on lines that a change added or removed.
@@ -121,7 +151,9 @@ fn may_depend(section: Option<&str>, kind: Kind) -> bool {
     match kind {
         Kind::Cargo => section.contains("dependencies") || section.starts_with("patch"),
         Kind::Npm => section.to_lowercase().contains("dependencies") || section == "resolutions",
-        Kind::Python => section == "project" || section.contains("dependencies") || section.contains("dependency-groups"),
+        Kind::Python => {
+            section == "project" || section.contains("dependencies") || section.contains("dependency-groups")
+        }
         Kind::Go => true,
     }
 }
@@ -219,7 +251,8 @@ fn go_entry(text: &str) -> Option<Read> {
     }
     let mut words = text.trim_start_matches("require ").split_whitespace();
     let (name, version) = (words.next()?, words.next()?);
-    let is_module = name.contains('.') && version.starts_with('v') && version[1..].starts_with(|c: char| c.is_ascii_digit());
+    let is_module =
+        name.contains('.') && version.starts_with('v') && version[1..].starts_with(|c: char| c.is_ascii_digit());
     is_module.then(|| (name.to_owned(), false, None))
 }
 

@@ -20,22 +20,38 @@ fn summary(path: &str, body: &str) -> String {
 fn entries_are_told_by_what_happened_to_them() {
     for (path, body, expected) in [
         ("Cargo.toml", " [dependencies]\n+serde = \"1\"\n-regex = \"1\"\n", "adds serde; removes regex"),
-        ("Cargo.toml", "-serde = \"1.0.1\"\n+serde = { version = \"1.0.2\", features = [\"derive\"] }\n", "changes serde"),
+        (
+            "Cargo.toml",
+            "-serde = \"1.0.1\"\n+serde = { version = \"1.0.2\", features = [\"derive\"] }\n",
+            "changes serde",
+        ),
         ("Cargo.toml", " [package]\n-version = \"0.1.0\"\n+version = \"0.2.0\"\n", ""),
         ("Cargo.toml", "+version = \"0.2.0\"\n", ""),
         ("Cargo.toml", " [profile.dev]\n+opt-level = 1\n", ""),
         ("Cargo.toml", " [lib]\n+path = \"src/x.rs\"\n", ""),
-        ("crates/a/Cargo.toml", " [dev-dependencies]\n+core = { path = \"../core\" }\n+x.workspace = true\n", "adds core, x"),
+        (
+            "crates/a/Cargo.toml",
+            " [dev-dependencies]\n+core = { path = \"../core\" }\n+x.workspace = true\n",
+            "adds core, x",
+        ),
         ("package.json", " \"devDependencies\": {\n+    \"vite\": \"^5.0.0\",\n", "adds vite"),
         ("package.json", " \"scripts\": {\n+    \"test\": \"1\",\n", ""),
         ("package.json", "-  \"version\": \"1.0.0\",\n+  \"version\": \"1.0.1\",\n", ""),
         ("web/package.json", "-    \"vue\": \"3.0.0\",\n+    \"vue\": \"3.1.0\",\n", "changes vue"),
-        ("requirements-dev.txt", "+# tools\n+pytest==8.0\n+black[jupyter]>=24 ; python_version > \"3.8\"\n", "adds black, pytest"),
+        (
+            "requirements-dev.txt",
+            "+# tools\n+pytest==8.0\n+black[jupyter]>=24 ; python_version > \"3.8\"\n",
+            "adds black, pytest",
+        ),
         ("pyproject.toml", " [project]\n+dependencies = [\"requests>=2\"]\n", "adds requests"),
         ("pyproject.toml", "+    \"httpx>=0.27\",\n", "adds httpx"),
         ("pyproject.toml", " [tool.poetry.dependencies]\n+flask = \"^3\"\n", "adds flask"),
         ("pyproject.toml", " [tool.black]\n+line-length = 100\n+target = \"3\"\n", ""),
-        ("go.mod", "+require example.com/a v1.2.3\n-\texample.org/b v0.1.0 // indirect\n", "adds example.com/a; removes example.org/b"),
+        (
+            "go.mod",
+            "+require example.com/a v1.2.3\n-\texample.org/b v0.1.0 // indirect\n",
+            "adds example.com/a; removes example.org/b",
+        ),
         ("go.mod", "-go 1.21\n+go 1.22\n", ""),
         ("src/Cargo.toml.rs", "+serde = \"1\"\n", ""),
     ] {
@@ -71,7 +87,8 @@ fn an_allowed_source_is_not_told() {
 #[test]
 fn manifests_and_locks_go_together() {
     let serde = "+serde = \"1\"\n";
-    let behind = |exists: &[&str]| found("crates/a/Cargo.toml", serde, exists).iter().any(|(rule, _)| rule == LOCK_BEHIND);
+    let behind =
+        |exists: &[&str]| found("crates/a/Cargo.toml", serde, exists).iter().any(|(rule, _)| rule == LOCK_BEHIND);
     assert!(behind(&["Cargo.lock"]));
     assert!(behind(&["crates/a/Cargo.lock"]));
     assert!(!behind(&[]));
@@ -80,7 +97,8 @@ fn manifests_and_locks_go_together() {
 
     let rules: Vec<String> = found("Cargo.lock", "+x\n", &[]).into_iter().map(|(rule, _)| rule).collect();
     assert_eq!(rules, [LOCK_ALONE]);
-    let both = format!("--- a/Cargo.toml\n+++ b/Cargo.toml\n{serde}--- a/Cargo.lock\n+++ b/Cargo.lock\n+name = \"serde\"\n");
+    let both =
+        format!("--- a/Cargo.toml\n+++ b/Cargo.toml\n{serde}--- a/Cargo.lock\n+++ b/Cargo.lock\n+name = \"serde\"\n");
     let found = judge(&change_of("qa", &both), &Options::default(), &|_| true);
     assert_eq!(found.iter().map(|f| f.rule.as_str()).collect::<Vec<_>>(), [CHANGED]);
 }

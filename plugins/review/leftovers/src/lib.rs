@@ -73,7 +73,11 @@ fn in_file(file: &ChangedFile) -> Vec<Finding> {
             add(PRINT, Severity::Note, format!("`{}` looks like debugging: take it out, or log it", mark.text));
         }
         if let Some(mark) = hit(FOCUSED) {
-            add(FOCUS, Severity::Warn, format!("`{}` keeps all other tests from running: take the focus off", mark.text));
+            add(
+                FOCUS,
+                Severity::Warn,
+                format!("`{}` keeps all other tests from running: take the focus off", mark.text),
+            );
         }
         if let Some(comment) = comment {
             if let Some(note) = NOTES.iter().find(|note| has_word(comment, note)) {

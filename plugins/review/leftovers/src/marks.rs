@@ -89,8 +89,7 @@ impl Mark {
         };
         // A method's own name may have anything in front of its dot.
         let starts_inside = self.text == "printStackTrace()";
-        self.endings.contains(&ending)
-            && code.match_indices(self.text).any(|(at, _)| starts_inside || is_begun(at))
+        self.endings.contains(&ending) && code.match_indices(self.text).any(|(at, _)| starts_inside || is_begun(at))
     }
 }
 

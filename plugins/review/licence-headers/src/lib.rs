@@ -61,9 +61,8 @@ fn is_looked_at(path: &str, endings: &[String]) -> bool {
 }
 
 fn judge(file: &ChangedFile, options: &Options) -> Option<Finding> {
-    let told = |rule, line, message: String| {
-        Some(finding(rule, options.severity.into(), Some(&file.path), line, message))
-    };
+    let told =
+        |rule, line, message: String| Some(finding(rule, options.severity.into(), Some(&file.path), line, message));
     let head = || added_lines(file).take_while(|(number, _)| *number <= HEAD_LINES).map(|(_, line)| line);
     match file.change {
         FileChange::Deleted => None,

@@ -6,7 +6,8 @@ use necro_sdk::review::change_of;
 
 use super::*;
 
-const DIFF: &str = "--- a/src/a.rs\n+++ b/src/a.rs\n@@ -1,1 +1,1 @@\n-let a = 1;\n+let a = 2;\n--- a/old.rs\n+++ /dev/null\n-x\n";
+const DIFF: &str =
+    "--- a/src/a.rs\n+++ b/src/a.rs\n@@ -1,1 +1,1 @@\n-let a = 1;\n+let a = 2;\n--- a/old.rs\n+++ /dev/null\n-x\n";
 
 struct Told {
     answer: Result<&'static str, HostError>,
@@ -42,7 +43,8 @@ fn findings(answer: &'static str, options: &Options) -> Vec<(String, Severity, O
     found.into_iter().map(|f| (f.rule, f.severity, f.file, f.line)).collect()
 }
 
-const ONE: &str = r#"{"findings":[{"category":"bug","severity":"block","file":"src/a.rs","line":1,"message":"wrong"}]}"#;
+const ONE: &str =
+    r#"{"findings":[{"category":"bug","severity":"block","file":"src/a.rs","line":1,"message":"wrong"}]}"#;
 
 #[test]
 fn an_answer_becomes_findings_that_warn_at_most() {

@@ -152,7 +152,9 @@ fn coverage(file: &ChangedFile, severity: Severity) -> Option<Finding> {
     removed_lines(file).filter_map(threshold).find_map(|(key, before)| {
         let now = after.iter().find(|(other, _)| *other == key).map(|(_, now)| *now);
         let message = match now {
-            Some(now) if now < before => format!("`{key}` went from {before} to {now}: test more in place of asking less"),
+            Some(now) if now < before => {
+                format!("`{key}` went from {before} to {now}: test more in place of asking less")
+            }
             None if file.change != FileChange::Deleted => format!("`{key}` of {before} was removed"),
             _ => return None,
         };

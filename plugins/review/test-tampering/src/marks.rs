@@ -166,6 +166,7 @@ pub(crate) fn threshold(line: &str) -> Option<(String, f64)> {
     let key = key.rsplit(|c: char| !c.is_alphanumeric() && c != '_' && c != '-').next()?.trim_start_matches('-');
     let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
     let number: f64 = rest[..end].trim_end_matches('.').parse().ok()?;
-    let is_plain = head.trim_start().starts_with(['"', '\'']) || !["branches", "functions", "lines", "statements"].contains(&key);
+    let is_plain =
+        head.trim_start().starts_with(['"', '\'']) || !["branches", "functions", "lines", "statements"].contains(&key);
     (THRESHOLDS.contains(&key) && is_plain && number <= 100.0).then(|| (key.to_owned(), number))
 }

@@ -19,7 +19,8 @@ impl RoutingPolicy for LeastBusy {
     fn route(issue: &Issue, candidates: &[Candidate], settings: &Settings, _: &str) -> Result<Decision, Failure> {
         let Options {} = settings.read()?;
         let fit = fit(issue, candidates);
-        let chosen = least_busy(&fit.candidates).ok_or_else(|| Failure::Invalid("there are no candidates".to_owned()))?;
+        let chosen =
+            least_busy(&fit.candidates).ok_or_else(|| Failure::Invalid("there are no candidates".to_owned()))?;
         let among = fit.candidates.len();
         let reason = format!("{}; {} has {} running, the least of {among}", fit.reason, chosen.instance, chosen.load);
         Ok(Decision { instance: chosen.instance.clone(), scores: fit.scores, reason, state: String::new() })
