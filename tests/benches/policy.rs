@@ -107,7 +107,11 @@ async fn whole(
     let ended = plugin.route(context, issue, candidates, "{}", "").await;
     let usage = serde_json::to_value(ended.usage)?;
     let outcome = serde_json::to_vec(&json!({ "ok": ended.result? }))?;
-    Ok(input.len() + outcome.len() + began.as_str().len() + digest_of(&outcome).as_str().len() + usage.to_string().len())
+    Ok(input.len()
+        + outcome.len()
+        + began.as_str().len()
+        + digest_of(&outcome).as_str().len()
+        + usage.to_string().len())
 }
 
 async fn decide(
