@@ -29,7 +29,9 @@ use crate::store::BlobStore;
 
 pub use at::{AttemptName, Moment, Written, at};
 pub(crate) use counterfactual::shadow;
-pub use counterfactual::{Changed, Comparison, MAX_SHADOWED, ReviewChange, SHADOWED, Shadow, Tried, compare};
+pub use counterfactual::{
+    Changed, Comparison, MAX_SHADOWED, ReviewChange, SHADOWED, Shadow, ShadowChange, Tried, compare,
+};
 pub use strict::{Difference, Side, StrictReport, strict};
 
 /// Of things that are named in a report, such as executions that cannot be repeated, so many are listed.
