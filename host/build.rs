@@ -74,6 +74,7 @@ fn embed() -> Result<()> {
         build(root, &target_dir, &plugins)?;
         collect(&target_dir.join(TARGET).join("plugin"), &out, &mut plugins)?;
     }
+    write_if_changed(&out.join("vendored.rs"), vendored(root)?.as_bytes())?;
     println!("cargo:rustc-env=NECRO_WASMTIME_VERSION={}", locked_version(&root.join("Cargo.lock"), "wasmtime")?);
     write_if_changed(&out.join("builtin.rs"), table(&plugins)?.as_bytes())
 }
@@ -228,4 +229,64 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<()> {
         return Ok(());
     }
     std::fs::write(path, bytes).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// The SDK and the contract as `plugin new` writes them: tables of path and text.
+fn vendored(root: &Path) -> Result<String> {
+    let mut text = String::new();
+    let (sdk, wit) = (root.join("sdk"), root.join("wit"));
+    let manifest = alone(&read(&sdk.join("Cargo.toml"))?, &read(&root.join("Cargo.toml"))?)?;
+    writeln!(text, "/// Files of the SDK.\nconst SDK: &[(&str, &str)] = &[\n    (\"Cargo.toml\", {manifest:?}),")?;
+    let mut files = vec![sdk.join("README.md")];
+    files_below(&sdk.join("src"), &mut files)?;
+    // Its own tests are no part of it.
+    files.retain(|file| file.file_name().is_some_and(|name| name != "tests.rs"));
+    table_of(&mut text, &sdk, &files)?;
+    text.push_str("/// Files of the contract with the host.\nconst WIT: &[(&str, &str)] = &[\n");
+    let mut files = Vec::new();
+    files_below(&wit, &mut files)?;
+    table_of(&mut text, &wit, &files)?;
+    Ok(text)
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+fn table_of(text: &mut String, root: &Path, files: &[PathBuf]) -> Result<()> {
+    for file in files {
+        watch(file);
+        writeln!(text, "    ({:?}, include_str!({file:?})),", file.strip_prefix(root)?)?;
+    }
+    text.push_str("];\n");
+    Ok(())
+}
+
+/// All files of a folder, in order.
+fn files_below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    watch(folder);
+    let entries = std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    for path in paths {
+        if path.is_dir() { files_below(&path, files)? } else { files.push(path) }
+    }
+    Ok(())
+}
+
+/// A crate's Cargo.toml with what it takes from the workspace written out, and without its lints.
+fn alone(manifest: &str, workspace: &str) -> Result<String> {
+    let manifest = manifest.split("[lints]").next().unwrap_or(manifest);
+    let mut text = String::new();
+    for line in manifest.lines() {
+        let Some((name, _)) = line.split_once(".workspace = true") else {
+            text.push_str(line);
+            text.push('\n');
+            continue;
+        };
+        let given = workspace.lines().find(|given| given.starts_with(&format!("{name} = ")));
+        text.push_str(given.with_context(|| format!("the workspace's Cargo.toml has no `{name}`"))?);
+        text.push('\n');
+    }
+    Ok(text)
 }

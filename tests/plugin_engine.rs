@@ -6,6 +6,8 @@
 #[path = "support/guests.rs"]
 mod guests;
 
+#[path = "plugin_engine/builtin.rs"]
+mod builtin;
 #[path = "plugin_engine/calls.rs"]
 mod calls;
 #[path = "plugin_engine/fakes.rs"]

@@ -2,6 +2,7 @@
 
 mod args;
 mod artifact;
+mod author;
 mod completions;
 mod display;
 mod doctor;
@@ -84,7 +85,7 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
         Command::Graph(args) => graph::run(args).await?,
         Command::Artifact(ArtifactCommand::Ls { task, query }) => artifact::ls(task, query, out).await?,
         Command::Artifact(ArtifactCommand::Get { uri, output, place }) => artifact::get(uri, output, place).await?,
-        Command::Plugin(command) => plugin::run(command, out).await?,
+        Command::Plugin(command) => return plugin::run(command, out, err).await,
         Command::Prune(args) => prune::run(args, out).await?,
         Command::Registry(command) => return registry::run(command, out).await,
         Command::Lock(command) => registry::lock(command, out).await?,

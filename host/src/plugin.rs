@@ -23,7 +23,7 @@ pub(crate) mod section;
 pub(crate) mod wasi;
 
 pub use call::{Ended, ExecutionContext};
-pub use engine::{Engine, EngineOptions};
+pub use engine::{Compiling, Engine, EngineOptions};
 pub use error::{EngineError, ExecutionError, LoadError, is_replayable_on_record};
 pub use limits::{GuestUsage, Limit, Limits};
 pub(crate) use load::MAX_COMPONENT_BYTES;

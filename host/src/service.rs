@@ -3,6 +3,7 @@
 
 mod alone;
 mod assignment;
+pub mod author;
 pub mod backlog;
 mod basefiles;
 mod blocking;
@@ -16,6 +17,7 @@ mod error;
 pub mod exchange;
 mod executions;
 mod gate;
+pub mod harness;
 mod integration;
 mod journal;
 mod judgement;

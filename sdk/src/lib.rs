@@ -9,11 +9,15 @@
 //!
 //! Built natively, a plugin is an ordinary library whose logic `cargo test` can call; the macros then
 //! only check that the trait is implemented. Do not call imports ([`host`]) in native tests: there is
-//! no host, and the process ends.
+//! no host, and the process ends. Tests of the component in the real host need the feature `harness`.
 
 #[doc(hidden)]
 pub mod bindings;
 pub mod coding;
+mod error;
+#[cfg(all(feature = "harness", not(target_arch = "wasm32")))]
+pub mod harness;
+mod ids;
 pub mod log;
 pub mod review;
 pub mod routing;
@@ -22,6 +26,7 @@ mod settings;
 pub mod spirit;
 
 pub use bindings::host::necro::plugin::types::{Failure, HostError};
+pub use ids::{InstanceId, RoleId, SpecId, TaskId};
 pub use review::ReviewHeuristic;
 pub use routing::RoutingPolicy;
 pub use scheduling::SchedulingPolicy;

@@ -1,5 +1,6 @@
 //! The command line's grammar: commands, flags, their help and examples.
 
+mod author;
 pub(crate) mod plugin;
 mod query;
 mod registry;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use author::{AuthorCommand, BuildArgs, CheckArgs, DevArgs, ExecArgs, Kind, NewArgs, TestArgs};
 pub(crate) use query::{EventsArgs, GraphArgs, GraphFormat, Sort, TasksArgs};
 pub(crate) use registry::{AtArgs, LockCommand, RegistryCommand};
 pub(crate) use sync::SyncArgs;
@@ -154,7 +156,8 @@ pub(crate) struct Place {
   necro-host run job.md --llm chat:qwen3 --base-url http://127.0.0.1:8000/v1
   echo 'Add a health endpoint' | necro-host run - --max-parallel 2
   necro-host run --spec login-ui                        execute .kiro/specs/login-ui
-  necro-host run job.md --plugin routing=mine.wasm      with another routing policy")]
+  necro-host run job.md --plugin routing=mine.wasm      with another routing policy
+  necro-host run --demo --record-fixtures fixtures      every decision as a file, for tests of plugins")]
 pub(crate) struct RunArgs {
     /// The job: a text file, or `-` for standard input.
     #[arg(value_name = "JOB", conflicts_with_all = ["spec", "demo"])]
@@ -196,6 +199,9 @@ pub(crate) struct RunArgs {
     /// gets an end, and its work is kept
     #[arg(long, conflicts_with = "demo")]
     pub fresh: bool,
+    /// Write one JSON file for each call of a plugin into this new folder: input, host calls with answers, end.
+    #[arg(long, value_name = "DIR")]
+    pub record_fixtures: Option<PathBuf>,
     /// Print one JSON object at the end instead of words: the run's `outcome`, `branch`, `commit`, `tree`, `tasks`,
     /// `cost`, `problems` (what is left to do), `landed`, `mirror` (where the branch can be fetched) and more.
     #[arg(long)]
@@ -235,6 +241,9 @@ pub(crate) struct ResumeArgs {
     /// Refuse a policy or heuristic of --plugin that would change more of the newest 100 recorded decisions.
     #[arg(long, value_name = "N", requires = "plugin")]
     pub max_changed: Option<u64>,
+    /// Write one JSON file for each call of a plugin in this run, from its beginning, into this new folder
+    #[arg(long, value_name = "DIR")]
+    pub record_fixtures: Option<PathBuf>,
     /// Print one JSON object at the end instead of words
     #[arg(long)]
     pub json: bool,
@@ -417,6 +426,9 @@ pub(crate) enum ArtifactCommand {
 /// `plugin …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
+    /// What authors do.
+    #[command(flatten)]
+    Author(AuthorCommand),
     /// List the plugins that can be used by name.
     #[command(visible_alias = "list")]
     Ls(plugin::LsArgs),

@@ -159,6 +159,10 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
             style.red("✗"),
             title = neutral::line(title),
         ),
+        Progress::Compiling { plugin, size_bytes } => {
+            let size = words::size(*size_bytes as u64);
+            format!("{} `{}` ({size}), once", style.dim("compiling"), neutral::line(plugin))
+        }
         Progress::Warning { text } => format!("{} {}", style.yellow("warning:"), neutral::line(text)),
         Progress::Stopping => {
             "stopping: nothing new is started, journals are being closed (interrupt again to quit at once)".to_owned()

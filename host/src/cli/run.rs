@@ -16,6 +16,7 @@ use super::{args, neutral, open, out, words as common};
 use crate::clock::SystemClock;
 use crate::domain::id::{RunId, SpecName};
 use crate::llm::config::LlmChoice;
+use crate::service::replay::{self, ReplayOptions};
 use crate::service::{self, EndedRun, Extent, Goal, Going, RunOptions, RunSummary, ServiceError, demo};
 use crate::workspace::fetch_command;
 
@@ -24,9 +25,9 @@ const MAX_JOB_BYTES: u64 = 1 << 20;
 
 /// Runs `run` or `plan`.
 pub(crate) async fn run(args: RunArgs, extent: Extent, style: Style, err: Style) -> Result<ExitCode, ServiceError> {
-    let json = args.json;
+    let shown = Shown { json: args.json, fixtures: args.record_fixtures.clone() };
     let (options, place) = options(args, extent)?;
-    drive(options, &place, json, style, err).await
+    drive(options, &place, shown, style, err).await
 }
 
 /// Runs `resume`.
@@ -54,17 +55,27 @@ pub(crate) async fn resume(args: ResumeArgs, style: Style, err: Style) -> Result
         env: environment(),
     };
     let place = Place::of(&options);
-    drive(options, &place, args.json, style, err).await
+    drive(options, &place, Shown { json: args.json, fixtures: args.record_fixtures }, style, err).await
+}
+
+/// What is left of a run besides its branch.
+struct Shown {
+    json: bool,
+    /// Where its executions are written.
+    fixtures: Option<PathBuf>,
 }
 
 /// Runs it, shows how it goes, and sums up.
 async fn drive(
     options: RunOptions,
     place: &Place,
-    json: bool,
+    Shown { json, fixtures }: Shown,
     style: Style,
     err: Style,
 ) -> Result<ExitCode, ServiceError> {
+    if let Some(folder) = &fixtures {
+        replay::prepare_fixtures(folder)?;
+    }
     let display = Arc::new(Display::new(err, !json && std::io::stderr().is_terminal()));
     let (ask, asked) = watch::channel(false);
     let listening = tokio::spawn(interrupts(ask));
@@ -72,6 +83,9 @@ async fn drive(
     listening.abort();
     display.clear();
     let EndedRun { mut summary, trouble } = result?;
+    if let Some(folder) = fixtures {
+        record(&summary, folder).await?;
+    }
     if json {
         out::json_line(&summary)?;
     } else {
@@ -91,6 +105,24 @@ async fn drive(
         "interrupted" => ExitCode::from(INTERRUPTED),
         _ => ExitCode::from(WORK_FAILED),
     })
+}
+
+/// Writes the run's executions as fixtures, and says so.
+async fn record(summary: &RunSummary, folder: PathBuf) -> Result<(), ServiceError> {
+    let options = ReplayOptions {
+        repository: summary.repository.clone(),
+        cwd: open::cwd()?,
+        state: Some(summary.state.clone()),
+        run: Some(summary.run.clone()),
+        ..ReplayOptions::default()
+    };
+    let written = replay::write_fixtures(options, folder).await?;
+    let left_out = match written.left_out {
+        0 => String::new(),
+        count => format!("; {count} left out: too many, too large or without an end"),
+    };
+    out::tell(&format!("{} fixtures in {}{left_out}", written.written, written.folder.display()));
+    Ok(())
 }
 
 /// First interrupt: stop in order. Second: at once; what is durable stays.

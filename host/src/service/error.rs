@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::author::AuthorError;
 use super::control::ControlError;
 use super::exchange::ExchangeError;
 use super::state_dir::StateDirError;
@@ -38,6 +39,8 @@ pub enum Trouble {
 pub enum ServiceError {
     #[error(transparent)]
     StateDir(#[from] StateDirError),
+    #[error(transparent)]
+    Author(#[from] AuthorError),
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error(transparent)]
@@ -151,6 +154,14 @@ impl ServiceError {
             | Self::Plugin(_)
             | Self::Id(_)
             | Self::Usage(_)
+            | Self::Author(
+                AuthorError::Name(_)
+                | AuthorError::Occupied { .. }
+                | AuthorError::NoSdk { .. }
+                | AuthorError::SdkOfPython
+                | AuthorError::NoProject { .. }
+                | AuthorError::Manifest { .. },
+            )
             | Self::Spec { .. } => Trouble::Usage,
             Self::StateDir(StateDirError::Io { .. })
             | Self::Git(_)
@@ -159,6 +170,7 @@ impl ServiceError {
             | Self::Artifact(_)
             | Self::Sandbox(_)
             | Self::Engine(_)
+            | Self::Author(AuthorError::Missing { .. })
             | Self::Io { .. } => Trouble::Environment,
             Self::Workspace(WorkspaceError::DiskFull { .. } | WorkspaceError::Git(GitError::DiskFull { .. }))
             | Self::Registry(RegistryError::Full | RegistryError::ReadOnly)
@@ -173,7 +185,10 @@ impl ServiceError {
             }
             Self::Record(_) | Self::Model(HostError::BudgetExceeded(_)) => Trouble::Work,
             Self::Model(_) => Trouble::Environment,
-            Self::Control(_)
+            Self::Author(
+                AuthorError::Failed { .. } | AuthorError::TooLong { .. } | AuthorError::NoComponent { .. },
+            )
+            | Self::Control(_)
             | Self::Workspace(_)
             | Self::Land(_)
             | Self::Registry(_)

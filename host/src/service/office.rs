@@ -30,7 +30,6 @@ use crate::domain::issue::{Issue, NewIssue, Urgency};
 use crate::domain::policy;
 use crate::domain::task::{Attributes, Task, TaskState};
 use crate::registry::{Registry, RegistryError, Routed, TaskFilter, WorkerClaim, WorkerReport, WorkerResult};
-use crate::store::BlobStore;
 
 /// How long it is tried to reach an owner that comes or goes, or to become it.
 const MAX_WAIT_FOR_OWNER: Duration = Duration::from_secs(15);
@@ -147,16 +146,16 @@ pub(crate) struct Wanted {
 }
 
 impl Components {
-    async fn get(&self, ground: &Ground, blobs: &BlobStore) -> Result<Arc<Seats>, ServiceError> {
+    async fn get(&self, ground: &Ground, scene: &Scene) -> Result<Arc<Seats>, ServiceError> {
         let wanted = match self {
             Self::Of(plugins) => return Ok(Arc::clone(plugins)),
             Self::Later(wanted) => wanted,
         };
         let (Wanted { cache, loaded }, Ground { config, root, state }) = (&**wanted, ground);
         let load = async || {
-            let loading = Loading::begin(cache.clone(), Shelf::open(root, state)?, &[]);
+            let loading = Loading::begin(cache.clone(), Shelf::open(root, state)?, &[], &scene.observer);
             let plugins = PluginSet::load(loading, config, &[], root).await?;
-            let (seats, blobs) = (Seats::new(plugins), blobs.clone());
+            let (seats, blobs) = (Seats::new(plugins), scene.registry.blobs().clone());
             let kept = seats.now();
             blocking(move || Ok(kept.keep(&blobs)?)).await?;
             Ok::<_, ServiceError>(seats)
@@ -198,7 +197,7 @@ impl Office {
 
     /// Who sits where.
     pub(crate) async fn seats(&self) -> Result<Arc<Seats>, ServiceError> {
-        self.plugins.get(&self.ground, self.registry().blobs()).await
+        self.plugins.get(&self.ground, &self.scene).await
     }
 
     /// The registry.

@@ -87,6 +87,13 @@ pub enum Progress {
         /// Why.
         reason: String,
     },
+    /// A large component is compiled, once; whatever does not need it goes on.
+    Compiling {
+        /// The plugin.
+        plugin: String,
+        /// The component's size.
+        size_bytes: usize,
+    },
     /// Another component took a seat.
     Seated {
         /// Which, such as `routing`.

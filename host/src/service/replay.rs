@@ -5,6 +5,7 @@
 mod again;
 mod at;
 mod counterfactual;
+mod fixture;
 mod strict;
 mod watched;
 
@@ -32,6 +33,7 @@ pub(crate) use counterfactual::shadow;
 pub use counterfactual::{
     Changed, Comparison, MAX_SHADOWED, ReviewChange, SHADOWED, Shadow, ShadowChange, Tried, compare,
 };
+pub use fixture::{Fixture, FixtureAnswer, Fixtures, prepare_fixtures, replay_fixture, write_fixtures};
 pub use strict::{Difference, Side, StrictReport, strict};
 
 /// Of things that are named in a report, such as executions that cannot be repeated, so many are listed.

@@ -149,12 +149,13 @@ struct Gathered {
 async fn gather(
     options: &RunOptions,
     clock: &Arc<dyn Clock>,
+    observer: &Arc<dyn Observer>,
     stop: &watch::Sender<bool>,
 ) -> Result<Gathered, ServiceError> {
     let source = source(&options.repository, &options.cwd)?;
     let shelf =
         Shelf::open(root_of(&source, &options.cwd), &state_path(&source, &options.cwd, options.state.as_deref()))?;
-    let loading = Loading::begin(options.cache.clone(), shelf.clone(), &options.plugins);
+    let loading = Loading::begin(options.cache.clone(), shelf.clone(), &options.plugins, observer);
     // With the settings of the checkout, only to refuse early; those of the base commit count.
     let early = early_config(&source)?;
     let base = options.base.as_deref().or(early.run.base_branch.as_deref());
@@ -229,7 +230,7 @@ pub(crate) async fn prepare(
 ) -> Result<Ready, ServiceError> {
     let stop = stop_all.subscribe();
     let gathered = tokio::select! {
-        gathered = gather(options, &clock, stop_all) => gathered?,
+        gathered = gather(options, &clock, &observer, stop_all) => gathered?,
         () = stopped(stop.clone()) => return Err(ServiceError::Interrupted),
     };
     let Gathered {

@@ -35,6 +35,11 @@ impl Shelf {
         Ok(Self { lock: Arc::new(LockFile::read(root)?), folder: folder(state) })
     }
 
+    /// Nothing but the built-in set.
+    pub(crate) fn empty() -> Self {
+        Self { lock: Arc::default(), folder: PathBuf::new() }
+    }
+
     /// Who decides about grants: the lock file, and for components of earlier hosts what was noted of them.
     pub(crate) fn approvals(&self) -> Approvals {
         let mut approvals = Approvals::new(self.clone());

@@ -15,6 +15,8 @@ use crate::plugin::{Engine, ExecutionError};
 use crate::registry::{ExecutionKind, ExecutionRecord, Record};
 use crate::service::error::{ServiceError, chain};
 use crate::service::executions::comparable;
+use crate::service::plugins::Seated;
+use crate::store::BlobStore;
 
 /// Why nothing is the same when an execution is stopped by its own record being unreadable.
 const NO_RECORD: &str = "it is not in the registry any more";
@@ -102,7 +104,7 @@ impl Side {
 }
 
 /// What came of one execution.
-enum Found {
+pub(super) enum Found {
     Same { fuel_compared: bool },
     Partly(Named),
     Different(Box<Difference>),
@@ -187,25 +189,47 @@ async fn one(archive: &Archive, id: &ExecutionId) -> (Found, u64) {
 }
 
 async fn repeat(archive: &Archive, record: Record) -> (Found, u64) {
+    let end = recorded_end(record.execution.outcome.as_ref());
+    if let (RecordedEnd::Open(why), true) = (&end, record.calls.is_empty()) {
+        return (Found::Partly(named(&record.execution, why.clone())), 0);
+    }
+    match archive.seated(&record.execution).await {
+        Ok(seated) => {
+            let Repetition { found, played, .. } = repeat_with(&seated, record, &archive.blobs).await;
+            (found, played)
+        }
+        Err(reason) => (Found::NotRepeatable(named(&record.execution, reason)), 0),
+    }
+}
+
+/// An execution that was repeated.
+pub(super) struct Repetition {
+    /// What came of the comparison.
+    pub(super) found: Found,
+    /// Calls that were repeated.
+    pub(super) played: u64,
+    /// How it ends now.
+    pub(super) outcome: Value,
+    /// What it used.
+    pub(super) fuel: u64,
+}
+
+/// Repeats an execution with a component that need not be the one that is on record.
+pub(super) async fn repeat_with(seated: &Seated, record: Record, blobs: &BlobStore) -> Repetition {
     let Record { execution, calls } = record;
     let end = recorded_end(execution.outcome.as_ref());
-    let total = calls.len() as u64;
-    if let (RecordedEnd::Open(why), 0) = (&end, total) {
-        return (Found::Partly(named(&execution, why.clone())), 0);
-    }
-    let not = |reason: String| Found::NotRepeatable(named(&execution, reason));
-    let seated = match archive.seated(&execution).await {
-        Ok(seated) => seated,
-        Err(reason) => return (not(reason), 0),
-    };
     // What comes after an open record is on no record: nothing is learned from waiting for it.
-    let journal = Watched::new(calls, u64::MAX, &archive.blobs, end != RecordedEnd::Whole);
-    let repeated = match again(&seated, &execution, &journal, Capabilities::default()).await {
+    let journal = Watched::new(calls, u64::MAX, blobs, end != RecordedEnd::Whole);
+    let repeated = match again(seated, &execution, &journal, Capabilities::default()).await {
         Ok(repeated) => repeated,
-        Err(reason) => return (not(reason), 0),
+        Err(reason) => {
+            let found = Found::NotRepeatable(named(&execution, reason));
+            return Repetition { found, played: 0, outcome: Value::Null, fuel: 0 };
+        }
     };
+    let (outcome, fuel) = (repeated.outcome.clone(), repeated.fuel);
     let found = compare(&execution, end, &journal, repeated).await;
-    (found, journal.played())
+    Repetition { found, played: journal.played(), outcome, fuel }
 }
 
 /// What the repetition of `execution` says beside its record.

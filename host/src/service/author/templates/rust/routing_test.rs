@@ -1,0 +1,24 @@
+//! The component decides, in the real host. Run these with `necro-host plugin test`.
+
+use necro_sdk::Failure;
+use necro_sdk::harness::{Harness, candidate, issue};
+use necro_sdk::routing::Candidate;
+
+#[test]
+fn the_one_that_has_waited_longest_is_chosen() {
+    let candidates = [
+        Candidate { last_assigned: 9, ..candidate("qa_spirit_1") },
+        Candidate { last_assigned: 4, ..candidate("qa_spirit_2") },
+        Candidate { last_assigned: 1, load: 1, ..candidate("qa_spirit_3") },
+    ];
+    let decided = Harness::new().route(issue("Test the login"), candidates);
+    assert_eq!(decided.result().instance, "qa_spirit_2");
+    decided.assert_no_calls();
+}
+
+#[test]
+fn when_nobody_is_free_the_policy_says_so() {
+    let busy = Candidate { load: 1, ..candidate("qa_spirit_1") };
+    let decided = Harness::new().route(issue("Test the login"), [busy]);
+    assert_eq!(decided.failure(), &Failure::invalid("nobody is free"));
+}
