@@ -15,7 +15,7 @@ mod guide;
 mod place;
 #[path = "author/project.rs"]
 mod project;
-#[path = "author/rust.rs"]
-mod rust;
 #[path = "author/python.rs"]
 mod python;
+#[path = "author/rust.rs"]
+mod rust;

@@ -39,7 +39,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{ArtifactCommand, Cli, Command, PluginCommand, SpecCommand};
+use args::{ArtifactCommand, Cli, Command, SpecCommand};
 use style::Style;
 
 use crate::service::{Extent, ServiceError};
@@ -85,9 +85,7 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
         Command::Graph(args) => graph::run(args).await?,
         Command::Artifact(ArtifactCommand::Ls { task, query }) => artifact::ls(task, query, out).await?,
         Command::Artifact(ArtifactCommand::Get { uri, output, place }) => artifact::get(uri, output, place).await?,
-        Command::Plugin(PluginCommand::Author(command)) => return author::run(command, out, err).await,
-        Command::Plugin(PluginCommand::Ls { json }) => plugin::ls(json, out)?,
-        Command::Plugin(PluginCommand::Inspect { plugin, json }) => plugin::inspect(plugin, json, out).await?,
+        Command::Plugin(command) => return plugin::run(command, out, err).await,
         Command::Prune(args) => prune::run(args, out).await?,
         Command::Registry(command) => return registry::run(command, out).await,
         Command::Lock(command) => registry::lock(command, out).await?,

@@ -13,6 +13,7 @@ pub mod capability;
 mod convert;
 mod engine;
 mod error;
+pub mod fetch;
 pub(crate) mod host;
 mod limits;
 mod load;

@@ -55,7 +55,7 @@ pub(crate) use error::chain;
 pub use error::{ServiceError, Trouble};
 pub use land::{LandOptions, LandSummary, land};
 pub use necromancer::{EndedRun, Extent, Goal, RunOptions, RunSummary, TaskCounts, run};
-pub use plugins::{PluginChoice, PluginSource, load_builtin, load_plugin_file};
+pub use plugins::{PluginChoice, PluginSource};
 pub use progress::{Observer, Progress, Silent};
 pub use records::{Owner, Ownership, begun_state, existing_state, owner, ownership, root_of};
 pub use resume::{Going, is_open, openable};

@@ -35,7 +35,10 @@ fn play(script: &str) -> String {
 #[test]
 fn the_commands_of_the_guide_lead_to_a_running_policy_in_rust() {
     let script = commands("Rust");
-    assert!(script.contains("plugin new") && script.contains("plugin test") && script.contains("run --demo"), "{script}");
+    assert!(
+        script.contains("plugin new") && script.contains("plugin test") && script.contains("run --demo"),
+        "{script}"
+    );
     let said = play(&script);
     assert!(said.contains("2 passed") && said.contains("it has waited longest for work"), "{said}");
 }

@@ -41,9 +41,8 @@ fn the_other_kinds_are_projects_that_pass_their_own_tests() {
 #[test]
 fn names_and_folders_that_do_not_do_are_refused_and_nothing_is_written() {
     let place = Place::new();
-    let new = |name: &str, more: &[&str]| {
-        place.run("", &[&["plugin", "new", "--kind", "routing", name], more].concat())
-    };
+    let new =
+        |name: &str, more: &[&str]| place.run("", &[&["plugin", "new", "--kind", "routing", name], more].concat());
     for name in ["", "Night", "night_shift", "7th", "night-", "../x", &"x".repeat(65)] {
         new(name, &[]).refused(2, &["is no plugin name"]);
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Error, Result, ensure};
 use measure::{Bound, exit, median, row, shown, verdict};
 use necro_host::clock::{Clock, SystemClock};
+use necro_host::domain::grant::Grant;
 use necro_host::domain::id::{ExecutionId, Instance, Role};
 use necro_host::domain::policy::{Candidate, Issue};
 use necro_host::plugin::bare::BareRouting;

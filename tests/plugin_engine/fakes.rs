@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use necro_host::domain::assignment::{Assignment, BudgetLeft, DependencyReport, Envelope, SpecDocument, WorkKind};
 use necro_host::domain::call::{CallRequest, Cost, HostError, LocalAnswer, LocalEffect, Refused};
 use necro_host::domain::event::{Body, Event, Subject};
+use necro_host::domain::grant::Grant;
 use necro_host::domain::id::{Digest, ExecutionId, Instance, Role, SpecName, TaskId, TaskKey};
 use necro_host::domain::llm::{Completion, FinishReason, Request, Usage};
 use necro_host::domain::policy::{Candidate, Issue};

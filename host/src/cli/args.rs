@@ -1,6 +1,7 @@
 //! The command line's grammar: commands, flags, their help and examples.
 
 mod author;
+pub(crate) mod plugin;
 mod query;
 mod registry;
 mod sync;
@@ -109,7 +110,7 @@ pub(crate) enum Command {
     /// List artifacts, or get one.
     #[command(subcommand)]
     Artifact(ArtifactCommand),
-    /// List plugins, or inspect one.
+    /// Install plugins, decide what they may do, look at them.
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Drop the journals of runs that are over, by age or size, and what nothing names any more.
@@ -421,27 +422,23 @@ pub(crate) enum PluginCommand {
     /// What authors do.
     #[command(flatten)]
     Author(AuthorCommand),
-    /// List the built-in plugins.
-    #[command(after_help = "JSON: a list of objects with `kind`, `name`, `size_bytes`, `digest`.")]
-    Ls {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show a plugin's kind, digest, imports and limits.
-    #[command(after_help = "Examples:
-  necro-host plugin inspect routing/least-busy
-  necro-host plugin inspect target/wasm32-wasip2/release/mine.wasm
-
-JSON: an object with `name`, `kind`, `world`, `digest`, `size_bytes`, `imports`, `capabilities`, `limits`, \
-`says` (what the plugin says of itself; null for policies).")]
-    Inspect {
-        /// A built-in plugin, such as `routing/least-busy` or `qa`, or a component file.
-        plugin: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// List the plugins that can be used by name.
+    #[command(visible_alias = "list")]
+    Ls(plugin::LsArgs),
+    /// Show what a plugin is, what it asks for and may do, and where it is stopped.
+    Inspect(plugin::InspectArgs),
+    /// Install a plugin, or everything that necro.lock names.
+    Install(plugin::InstallArgs),
+    /// Install the newest bytes of an installed plugin.
+    Update(plugin::UpdateArgs),
+    /// Remove an installed plugin with its grant.
+    Remove(plugin::RemoveArgs),
+    /// Decide what a plugin may do.
+    Grant(plugin::GrantArgs),
+    /// Take back what a plugin may do.
+    Revoke(plugin::RevokeArgs),
+    /// Show what a plugin asks for beyond what was granted.
+    Diff(plugin::DiffArgs),
 }
 
 /// Flags of `doctor`.

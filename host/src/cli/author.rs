@@ -45,8 +45,12 @@ fn new(args: NewArgs, style: Style) -> Result<ExitCode, ServiceError> {
         out::json(&made)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let own: Vec<&str> =
-        made.files.iter().map(String::as_str).filter(|file| !file.starts_with("vendor/") && !file.starts_with("wit/")).collect();
+    let own: Vec<&str> = made
+        .files
+        .iter()
+        .map(String::as_str)
+        .filter(|file| !file.starts_with("vendor/") && !file.starts_with("wit/"))
+        .collect();
     out::print(&format!(
         "{} {} in {}: {}\nnext:  cd {} && necro-host plugin test\n",
         style.green("wrote"),
@@ -60,7 +64,11 @@ fn new(args: NewArgs, style: Style) -> Result<ExitCode, ServiceError> {
 
 async fn build(args: BuildArgs, style: Style) -> Result<ExitCode, ServiceError> {
     let built = author::build(&args.project).await?;
-    if args.json { out::json(&built)? } else { out::print(&built_text(&built, style))? }
+    if args.json {
+        out::json(&built)?
+    } else {
+        out::print(&built_text(&built, style))?
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -84,7 +92,11 @@ fn built_text(built: &Built, style: Style) -> String {
 
 async fn check(args: CheckArgs, style: Style) -> Result<ExitCode, ServiceError> {
     let checked = author::check(&args.path, run::cache_dir()).await?;
-    if args.json { out::json(&checked)? } else { out::print(&checked_text(&checked, style))? }
+    if args.json {
+        out::json(&checked)?
+    } else {
+        out::print(&checked_text(&checked, style))?
+    }
     Ok(if checked.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(WORK_FAILED) })
 }
 

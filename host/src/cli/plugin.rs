@@ -1,46 +1,71 @@
-//! `plugin ls` and `plugin inspect`: what a component is, what it may reach, where it is stopped.
+//! `plugin ls` and `plugin inspect`: what a component is, what it may do, where it is stopped.
 
-use std::path::Path;
+pub(crate) mod grant;
+pub(crate) mod install;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
 
+use super::args::plugin::{InspectArgs, LsArgs};
+use super::args::{Place, PluginCommand};
 use super::style::Style;
 use super::table::Table;
-use super::{neutral, out, run, words};
+use super::{neutral, open, out, words};
 use crate::domain::id::Digest;
-use crate::plugin::builtin::{self, Builtin};
-use crate::plugin::{Limits, Plugin, PluginKind};
-use crate::service::{self, ServiceError};
-use crate::store::digest_of;
+use crate::plugin::manifest::Setting;
+use crate::plugin::{Plugin, PluginKind};
+use crate::service::plugins::grants::{self, Asked, Standing};
+use crate::service::plugins::install::Available;
+use crate::service::{ServiceError, blocking};
 
-/// One line of `plugin ls`.
-#[derive(Debug, Serialize)]
-struct Listed {
-    kind: &'static str,
-    name: &'static str,
-    size_bytes: usize,
-    digest: Digest,
+/// Runs `plugin …`.
+pub(crate) async fn run(command: PluginCommand, style: Style, err: Style) -> Result<ExitCode, ServiceError> {
+    match command {
+        PluginCommand::Author(command) => return super::author::run(command, style, err).await,
+        PluginCommand::Ls(args) => ls(args, style).await,
+        PluginCommand::Inspect(args) => inspect(args, style).await,
+        PluginCommand::Install(args) => install::install(args, style).await,
+        PluginCommand::Update(args) => install::update(args, style).await,
+        PluginCommand::Remove(args) => install::remove(args, style).await,
+        PluginCommand::Grant(args) => grant::grant(args, style).await,
+        PluginCommand::Revoke(args) => grant::revoke(args, style).await,
+        PluginCommand::Diff(args) => grant::diff(args, style).await,
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where plugins are asked about.
+pub(crate) fn place_of(place: Place) -> Result<grants::Place, ServiceError> {
+    let Place { repo: repository, state } = place;
+    Ok(grants::Place { repository, cwd: open::cwd()?, state, cache: super::run::cache_dir() })
 }
 
 /// Runs `plugin ls`.
-pub(crate) fn ls(json: bool, style: Style) -> Result<(), ServiceError> {
-    let listed: Vec<Listed> = builtin::ALL
-        .iter()
-        .map(|entry| Listed {
-            kind: entry.kind.as_str(),
-            name: entry.name,
-            size_bytes: entry.bytes.len(),
-            digest: digest_of(entry.bytes),
-        })
-        .collect();
+async fn ls(args: LsArgs, style: Style) -> Result<(), ServiceError> {
+    let LsArgs { place, json } = args;
+    let place = place_of(place)?;
+    let available = blocking(move || place.available()).await?;
     if json {
-        return out::json(&listed);
+        return out::json(&available);
     }
-    let mut table = Table::new(&["KIND", "NAME", "SIZE", "SHA-256"]);
-    for Listed { kind, name, size_bytes, digest } in &listed {
-        table.row(vec![(*kind).into(), (*name).into(), words::size(*size_bytes as u64).into(), digest.as_str().into()]);
+    let mut table = Table::new(&["KIND", "NAME", "VERSION", "FROM", "GRANTS", "SIZE", "SHA-256"]);
+    for Available { kind, name, version, source, size_bytes, digest, here, decided } in &available {
+        let source = if *here { neutral::line(source) } else { format!("{} (not here)", neutral::line(source)) };
+        let version = version.as_deref().map_or_else(|| "-".to_owned(), neutral::line);
+        let decided = if *decided { "decided" } else { "asks" };
+        table.row(vec![
+            kind.as_str().into(),
+            name.as_str().into(),
+            version.into(),
+            source.into(),
+            decided.into(),
+            words::size(*size_bytes).into(),
+            digest.as_str().into(),
+        ]);
     }
     out::print(&table.render(style, out::columns()))
 }
@@ -51,54 +76,48 @@ struct Inspected {
     name: String,
     kind: &'static str,
     world: &'static str,
+    version: Option<String>,
+    description: Option<String>,
     digest: Digest,
     size_bytes: u64,
     imports: Vec<String>,
     capabilities: Vec<String>,
-    limits: Limits,
+    #[serde(flatten)]
+    standing: Standing,
+    /// Settings that it takes; null without a manifest.
+    settings: Option<BTreeMap<String, Setting>>,
     /// What the plugin says of itself; null for policies, which say nothing.
     says: Value,
 }
 
 /// Runs `plugin inspect`.
-pub(crate) async fn inspect(named: String, json: bool, style: Style) -> Result<(), ServiceError> {
-    let plugin = load(&named).await?;
+async fn inspect(args: InspectArgs, style: Style) -> Result<(), ServiceError> {
+    let InspectArgs { plugin: named, place, json } = args;
+    let place = place_of(place)?;
+    let plugin = place.load(&named).await?;
     let says = match plugin.kind {
         PluginKind::Spirit => described(&plugin, plugin.describe_role().await.result)?,
         PluginKind::Review => described(&plugin, plugin.describe_heuristic().await.result)?,
         PluginKind::Routing | PluginKind::Scheduling => Value::Null,
     };
+    let asked = Arc::clone(&plugin);
+    let standing = blocking(move || place.standing(&asked)).await?;
+    let manifest = plugin.manifest.as_ref();
     let inspected = Inspected {
         name: plugin.name.clone(),
         kind: plugin.kind.as_str(),
         world: plugin.kind.world(),
+        version: manifest.map(|manifest| manifest.version.clone()),
+        description: manifest.and_then(|manifest| manifest.description.clone()),
         digest: plugin.digest.clone(),
         size_bytes: plugin.bytes.len() as u64,
         imports: plugin.imports.clone(),
         capabilities: plugin.capabilities().map(str::to_owned).collect(),
-        limits: Limits::for_kind(plugin.kind),
+        standing,
+        settings: manifest.map(|manifest| manifest.settings.clone()),
         says,
     };
     if json { out::json(&inspected) } else { out::print(&text(&inspected, style)) }
-}
-
-async fn load(named: &str) -> Result<Arc<Plugin>, ServiceError> {
-    let cache = run::cache_dir();
-    if Path::new(named).is_file() || named.ends_with(".wasm") {
-        return service::load_plugin_file(Path::new(named), cache).await;
-    }
-    let found: Vec<&Builtin> = builtin::ALL
-        .iter()
-        .filter(|entry| entry.name == named || format!("{}/{}", entry.kind.as_str(), entry.name) == named)
-        .collect();
-    match found[..] {
-        [entry] => service::load_builtin(entry, cache).await,
-        [] => Err(ServiceError::Usage(format!(
-            "there is no built-in plugin and no file `{named}`; built in are: {}",
-            words::listing(builtin::ALL.iter().map(|entry| format!("{}/{}", entry.kind.as_str(), entry.name)))
-        ))),
-        _ => Err(ServiceError::Usage(format!("several kinds have a plugin `{named}`: write KIND/{named}"))),
-    }
 }
 
 fn described<T: Serialize, E: std::error::Error>(plugin: &Plugin, says: Result<T, E>) -> Result<Value, ServiceError> {
@@ -108,25 +127,96 @@ fn described<T: Serialize, E: std::error::Error>(plugin: &Plugin, says: Result<T
 }
 
 fn text(inspected: &Inspected, style: Style) -> String {
-    let Inspected { name, kind, world, digest, size_bytes, imports, capabilities, limits, says } = inspected;
-    let mut text = String::new();
-    let mut line = |name: &str, value: &str| text.push_str(&format!("{} {value}\n", style.dim(&format!("{name:<8}"))));
-    line("name", &style.bold(&neutral::line(name)));
-    line("kind", &format!("{kind} (world {world})"));
-    line("sha-256", digest.as_str());
-    line("size", &words::size(*size_bytes));
-    let can = if capabilities.is_empty() { "nothing".to_owned() } else { capabilities.join(", ") };
-    line("can ask", &format!("the host for: {}", neutral::line(&can)));
-    for (position, import) in imports.iter().enumerate() {
-        line(if position == 0 { "imports" } else { "" }, &neutral::line(import));
+    let Inspected {
+        name,
+        kind,
+        world,
+        version,
+        description,
+        digest,
+        size_bytes,
+        imports,
+        standing,
+        settings,
+        says,
+        ..
+    } = inspected;
+    let mut lines = Lines { text: String::new(), style };
+    lines.one("name", &style.bold(&neutral::line(name)));
+    lines.one("kind", &format!("{kind} (world {world})"));
+    lines.all("version", version.iter().map(|text| neutral::line(text)));
+    lines.all("about", description.iter().map(|text| neutral::line(text)));
+    lines.one("sha-256", digest.as_str());
+    lines.one("size", &words::size(*size_bytes));
+    let Standing { asks, decided, not_asked, granted, limits } = standing;
+    if asks.is_empty() {
+        lines.one("asks", "for nothing");
     }
+    lines.all("asks", asks.iter().map(wish));
+    if !not_asked.is_empty() {
+        lines.one("imports", &format!("but does not ask for: {}", not_asked.join(", ")));
+    }
+    let granted = granted.iter().map(|(interface, within)| match within.as_str() {
+        "" => interface.name().to_owned(),
+        within => format!("{interface}: {}", neutral::line(within)),
+    });
+    match (*decided, asks.is_empty()) {
+        (_, true) => {}
+        (false, false) => lines.one("granted", &style.yellow("nobody has decided: `necro-host plugin grant`")),
+        (true, false) if standing.granted.is_empty() => lines.one("granted", "nothing"),
+        (true, false) => lines.all("granted", granted),
+    }
+    lines.all("imports", imports.iter().map(|import| neutral::line(import)));
     let limits = serde_json::to_value(limits).unwrap_or_default();
-    for (position, (limit, value)) in limits.as_object().into_iter().flatten().enumerate() {
-        line(if position == 0 { "limits" } else { "" }, &format!("{limit} = {value}"));
+    lines.all("limits", limits.as_object().into_iter().flatten().map(|(limit, value)| format!("{limit} = {value}")));
+    lines.all("settings", settings.iter().flatten().map(|(name, setting)| taken(name, setting)));
+    lines.all(
+        "says",
+        says.as_object().into_iter().flatten().map(|(key, value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            format!("{key}: {}", neutral::line(&value))
+        }),
+    );
+    lines.text
+}
+
+/// Lines with their names in a column.
+struct Lines {
+    text: String,
+    style: Style,
+}
+
+impl Lines {
+    fn one(&mut self, name: &str, value: &str) {
+        self.text.push_str(&format!("{} {value}\n", self.style.dim(&format!("{name:<8}"))));
     }
-    for (position, (key, value)) in says.as_object().into_iter().flatten().enumerate() {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        line(if position == 0 { "says" } else { "" }, &format!("{key}: {}", neutral::line(&value)));
+
+    /// The name stands at the first of them.
+    fn all(&mut self, name: &str, values: impl Iterator<Item = String>) {
+        for (position, value) in values.enumerate() {
+            self.one(if position == 0 { name } else { "" }, &value);
+        }
     }
-    text
+}
+
+fn wish(asked: &Asked) -> String {
+    let Asked { interface, gives: _, why, optional, scope } = asked;
+    let scope = if scope.is_empty() { String::new() } else { format!(" ({})", neutral::line(scope)) };
+    let why = why.as_ref().map_or_else(String::new, |why| format!(": {}", neutral::line(why)));
+    let optional = if *optional { "; works without" } else { "" };
+    format!("{interface}{scope}{why}{optional}")
+}
+
+fn taken(name: &str, setting: &Setting) -> String {
+    let mut facts = serde_json::to_value(setting).unwrap_or_default();
+    let about = facts.as_object_mut().and_then(|facts| facts.remove("description"));
+    let facts: Vec<String> = facts
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(fact, value)| *fact != "required" || **value == true)
+        .map(|(fact, value)| format!("{fact} {value}"))
+        .collect();
+    let about = about.and_then(|about| about.as_str().map(|text| format!(" — {text}"))).unwrap_or_default();
+    neutral::line(&format!("{name}: {}{about}", facts.join(", ")))
 }

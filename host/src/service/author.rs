@@ -96,8 +96,8 @@ impl Project {
             return Err(no("it has no plugin.toml").into());
         }
         let text = std::fs::read_to_string(&path).map_err(|source| ServiceError::Io { path, source })?;
-        let manifest = Manifest::parse(&text)
-            .map_err(|source| AuthorError::Manifest { path: folder.to_owned(), source })?;
+        let manifest =
+            Manifest::parse(&text).map_err(|source| AuthorError::Manifest { path: folder.to_owned(), source })?;
         Ok(Self { folder: real, language, text, manifest })
     }
 

@@ -8,13 +8,15 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::error::{ServiceError, chain};
+use super::plugins::Seated;
 use super::progress::Progress;
 use super::workshop::{SpiritCommand, Workshop};
 use crate::domain::assignment::{DependencyReport, SpecDocument};
 use crate::domain::call::{CallRequest, Cost, Function, HostError, Refused};
 use crate::domain::event::Event;
 use crate::domain::excerpt::excerpt;
-use crate::domain::id::{ArtifactUri, AttemptKey, Instance, SpecName, TaskId, TaskKey};
+use crate::domain::grant::Grant;
+use crate::domain::id::{ArtifactUri, AttemptKey, Instance, Role, SpecName, TaskId, TaskKey};
 use crate::domain::llm::{Completion, Request};
 use crate::domain::mask::Mask;
 use crate::domain::task::Task;
@@ -111,12 +113,13 @@ impl Desk {
         self.llm.blocked()
     }
 
-    /// Everything that the world `spirit` may import.
-    pub(crate) fn capabilities(self: &Arc<Self>) -> Capabilities {
+    /// Everything that the world `spirit` may import; files within `grant`.
+    pub(crate) fn capabilities(self: &Arc<Self>, grant: &Grant) -> Capabilities {
+        let files = self.files(grant);
         Capabilities {
             llm: Some(Arc::clone(self) as Arc<dyn Llm>),
-            workspace: Some(Arc::clone(self) as Arc<dyn Workspace>),
-            workspace_edit: Some(Arc::clone(self) as Arc<dyn WorkspaceEdit>),
+            workspace: Some(Arc::clone(&files) as Arc<dyn Workspace>),
+            workspace_edit: Some(files as Arc<dyn WorkspaceEdit>),
             command: Some(Arc::clone(self) as Arc<dyn Command>),
             registry: Some(Arc::clone(self) as Arc<dyn RegistryCapability>),
             artifacts: Some(Arc::clone(self) as Arc<dyn Artifacts>),
@@ -125,10 +128,18 @@ impl Desk {
         }
     }
 
-    /// What a review heuristic may import: reads of the same work tree, and `llm` if it was granted.
-    pub(crate) fn reading(self: &Arc<Self>) -> Capabilities {
+    fn files(self: &Arc<Self>, grant: &Grant) -> Arc<DeskFiles> {
+        Arc::new(DeskFiles { desk: Arc::clone(self), files: self.files.within(grant.paths()) })
+    }
+
+    /// What a review heuristic may import: reads of the same work tree, and models, asked in its own name.
+    pub(crate) fn reading(self: &Arc<Self>, seated: &Seated) -> Capabilities {
+        let (shop, AttemptKey { key, attempt }) = (&self.shop, &self.attempt);
+        let role = Role::new(seated.plugin.name.replace('-', "_")).unwrap_or_else(|_| self.instance.role());
+        let session = shop.gateway.session(role, key.task.clone(), *attempt, vec![Arc::clone(&shop.budget)]);
         Capabilities {
-            workspace: Some(Arc::clone(self) as Arc<dyn Workspace>),
+            llm: Some(Arc::new(Critic(session))),
+            workspace: Some(self.files(seated.grant.as_ref())),
             log: Some(Arc::clone(self) as Arc<dyn Log>),
             ..Capabilities::default()
         }
@@ -189,8 +200,28 @@ impl Llm for Desk {
     }
 }
 
+/// A heuristic's access to models.
+struct Critic(Session);
+
 #[async_trait]
-impl Workspace for Desk {
+impl Llm for Critic {
+    fn worst(&self, request: &Request) -> Cost {
+        self.0.worst(request)
+    }
+
+    async fn complete(&self, request: Request) -> Result<(Completion, Cost), Refused> {
+        self.0.complete(request).await
+    }
+}
+
+/// The work tree as far as one component may see and change it.
+struct DeskFiles {
+    desk: Arc<Desk>,
+    files: WorkFiles,
+}
+
+#[async_trait]
+impl Workspace for DeskFiles {
     async fn read(&self, path: String, lines: Option<LineRange>) -> Result<FileText, HostError> {
         self.files.read(path, lines).await
     }
@@ -204,16 +235,16 @@ impl Workspace for Desk {
     }
 
     async fn status(&self) -> Result<Vec<FileStatus>, HostError> {
-        self.files.status(&self.base).await
+        self.files.status(&self.desk.base).await
     }
 
     async fn diff(&self) -> Result<String, HostError> {
-        self.files.diff(&self.base).await
+        self.files.diff(&self.desk.base).await
     }
 }
 
 #[async_trait]
-impl WorkspaceEdit for Desk {
+impl WorkspaceEdit for DeskFiles {
     async fn plan_write(&self, path: String, text: String) -> Result<Vec<PlannedWrite>, HostError> {
         Ok(vec![self.files.plan_write(path, text).await?])
     }
@@ -225,7 +256,7 @@ impl WorkspaceEdit for Desk {
     async fn perform(&self, planned: Vec<PlannedWrite>) -> Result<(), HostError> {
         let paths: Vec<String> = planned.iter().map(|write| write.path.clone()).collect();
         self.files.perform(planned).await?;
-        self.wrote(paths.into_iter());
+        self.desk.wrote(paths.into_iter());
         Ok(())
     }
 

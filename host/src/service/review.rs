@@ -55,7 +55,7 @@ async fn one(
         attempt: Some(attempt.clone()),
         instance: None,
         input: json!({ "change": change }),
-        capabilities: desk.reading(),
+        capabilities: desk.reading(seated),
     };
     let (begun, context) = begin(&shop.scene(), invocation).await?;
     let ended = seated.plugin.review(context, change, &seated.settings.to_string()).await;

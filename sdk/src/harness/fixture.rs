@@ -85,6 +85,10 @@ impl Replayed {
     #[track_caller]
     pub fn assert_same(&self) {
         let why = self.reason.as_deref().unwrap_or_default();
-        assert!(self.same, "it decides otherwise {why}\nthen: {}\nnow: {}\n{}", self.recorded, self.outcome, self.difference);
+        assert!(
+            self.same,
+            "it decides otherwise {why}\nthen: {}\nnow: {}\n{}",
+            self.recorded, self.outcome, self.difference
+        );
     }
 }

@@ -51,7 +51,8 @@ fn answered(arguments: &[OsString], input: &[u8], codes: &[i32]) -> Value {
     let output = run(arguments, input);
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code().is_some_and(|code| codes.contains(&code)), "the host refuses this:\n{words}");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("the host's answer is no JSON: {error}\n{words}"))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("the host's answer is no JSON: {error}\n{words}"))
 }
 
 #[track_caller]

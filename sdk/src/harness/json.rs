@@ -43,9 +43,9 @@ pub(super) fn pool(pool: Pool) -> Value {
 pub(super) fn change(change: Change) -> Value {
     let Change { spec, task, title, text, commit_title, instance, role, attempt, files, checks } = change;
     let files: Vec<Value> = files.into_iter().map(changed_file).collect();
-    let checks = checks.into_iter().map(|Check { name, passed, output }| {
-        json!({ "name": name, "passed": passed, "output": output })
-    });
+    let checks = checks
+        .into_iter()
+        .map(|Check { name, passed, output }| json!({ "name": name, "passed": passed, "output": output }));
     let checks: Vec<Value> = checks.collect();
     json!({
         "spec": spec, "task": task, "title": title, "text": text, "commit_title": commit_title, "instance": instance,
@@ -106,9 +106,9 @@ pub(super) fn assignment(assignment: Assignment) -> Value {
     let reports = dependency_reports.into_iter().map(|DependencyReport { task, title, summary, files }| {
         json!({ "task": task, "title": title, "summary": summary, "files": files })
     });
-    let named = commands.into_iter().map(|NamedCommand { name, description }| {
-        json!({ "name": name, "description": description })
-    });
+    let named = commands
+        .into_iter()
+        .map(|NamedCommand { name, description }| json!({ "name": name, "description": description }));
     let Budget { tokens, cost_microusd, calls } = budget_left;
     let mut value = json!({
         "kind": kind, "envelope": sent(envelope), "spec": spec, "task": task, "title": title, "text": text,
@@ -238,9 +238,9 @@ pub(super) fn heuristic_info(value: &Value) -> Result<HeuristicInfo, String> {
         rules: Vec<ReadRule>,
     }
     let Read { name, rules } = read(value)?;
-    let rules = rules.into_iter().map(|ReadRule { id, severity: name, description }| {
-        Ok(Rule { id, severity: severity(&name)?, description })
-    });
+    let rules = rules
+        .into_iter()
+        .map(|ReadRule { id, severity: name, description }| Ok(Rule { id, severity: severity(&name)?, description }));
     Ok(HeuristicInfo { name, rules: rules.collect::<Result<_, String>>()? })
 }
 

@@ -10,6 +10,7 @@ use necro_host::clock::SystemClock;
 use necro_host::domain::assignment::{Assignment, BudgetLeft, DependencyReport, Envelope, SpecDocument, WorkKind};
 use necro_host::domain::call::{CallRequest, Cost, HostError, LocalAnswer, LocalEffect};
 use necro_host::domain::event::{Body, Event, Subject};
+use necro_host::domain::grant::Grant;
 use necro_host::domain::id::{CommitId, Digest, ExecutionId, RunId, SpecName, TaskId, TaskKey};
 use necro_host::domain::task::{Facts, Task, TaskState};
 use necro_host::domain::work::{CommandOutcome, Entry, FileStatus, FileText, LineRange, SearchHit, SearchQuery};

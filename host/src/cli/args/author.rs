@@ -86,13 +86,15 @@ pub(crate) struct NewArgs {
 
 /// Flags of `plugin build`.
 #[derive(Debug, Args)]
-#[command(after_help = "Rust is built by cargo for wasm32-wasip2, Python by componentize-py. plugin.toml goes into the \
+#[command(
+    after_help = "Rust is built by cargo for wasm32-wasip2, Python by componentize-py. plugin.toml goes into the \
 component. Exit code 1 when the build fails, 3 when a tool is missing.
 
 Example:
   necro-host plugin build night-shift
 
-JSON: an object with `name`, `kind`, `component` (the file), `size_bytes`, `digest`, `wants`.")]
+JSON: an object with `name`, `kind`, `component` (the file), `size_bytes`, `digest`, `wants`."
+)]
 pub(crate) struct BuildArgs {
     /// The project's folder.
     #[arg(default_value = ".", value_name = "DIR")]

@@ -34,7 +34,8 @@ fn standard_input() -> Result<Vec<u8>, ServiceError> {
     let input = std::io::stdin();
     if input.is_terminal() {
         return Err(ServiceError::Usage(
-            "a request is read from standard input: pipe a JSON object into it, or name a file with --request".to_owned(),
+            "a request is read from standard input: pipe a JSON object into it, or name a file with --request"
+                .to_owned(),
         ));
     }
     bounded(input.lock(), Path::new("standard input"))

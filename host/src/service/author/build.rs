@@ -72,7 +72,8 @@ pub async fn test(folder: &Path) -> Result<Tested, ServiceError> {
     let built = build_project(&project).await?;
     let host = std::env::current_exe().map_err(|source| ServiceError::Io { path: "this program".into(), source })?;
     let what = format!("testing `{}`", built.name);
-    let env = vec![("NECRO_HOST", host.into_os_string()), ("NECRO_COMPONENT", built.component.clone().into_os_string())];
+    let env =
+        vec![("NECRO_HOST", host.into_os_string()), ("NECRO_COMPONENT", built.component.clone().into_os_string())];
     let tool = match project.language {
         Language::Rust => Tool { what, env, args: words(&["test", "--color", "never"]), ..cargo(&project) },
         Language::Python => Tool {
@@ -135,7 +136,15 @@ fn cargo(project: &Project) -> Tool<'_> {
         name: "cargo",
         program: "cargo".into(),
         what: format!("building `{}`", project.manifest.name),
-        args: words(&["build", "--release", "--lib", "--target", TARGET, "--message-format", "json-render-diagnostics"]),
+        args: words(&[
+            "build",
+            "--release",
+            "--lib",
+            "--target",
+            TARGET,
+            "--message-format",
+            "json-render-diagnostics",
+        ]),
         dir: &project.folder,
         env: Vec::new(),
         advice: "install Rust from https://rustup.rs".to_owned(),

@@ -11,9 +11,7 @@ use super::{AuthorError, Project};
 use crate::domain::grant::{Interface, Scope};
 use crate::domain::id::Digest;
 use crate::plugin::manifest::{Manifest, Setting};
-use crate::plugin::{
-    Engine, EngineOptions, Expectation, Limits, LoadError, Plugin, PluginKind, section,
-};
+use crate::plugin::{Engine, EngineOptions, Expectation, Limits, LoadError, Plugin, PluginKind, section};
 use crate::service::error::{ServiceError, chain};
 use crate::service::plugins::seat::within;
 use crate::service::plugins::shelf::{file_bytes, name_of};

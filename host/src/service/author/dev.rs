@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use super::Project;
 use super::build::{Built, build_project};
 use super::check::check;
-use super::Project;
 use crate::service::error::{ServiceError, chain};
 
 /// How often it is looked for saved files.
@@ -57,7 +57,10 @@ impl DevStep {
 ///
 /// # Errors
 /// When the folder is no project, or a tool is missing. A failed build is told, and waits for the next save.
-pub async fn dev(options: &DevOptions, mut tell: impl FnMut(&DevStep) -> Result<(), ServiceError>) -> Result<DevStep, ServiceError> {
+pub async fn dev(
+    options: &DevOptions,
+    mut tell: impl FnMut(&DevStep) -> Result<(), ServiceError>,
+) -> Result<DevStep, ServiceError> {
     let mut first = true;
     loop {
         let seen = saved(&options.folder);
@@ -104,7 +107,14 @@ async fn seat(state: &Path, built: &Built) -> (bool, String) {
     if running {
         return (false, format!("type `necro-host plugin swap {} {component}` to let it decide", built.kind));
     }
-    (false, format!("no host runs in {}; `necro-host run … --plugin {}={component}` begins with it", state.display(), built.kind))
+    (
+        false,
+        format!(
+            "no host runs in {}; `necro-host run … --plugin {}={component}` begins with it",
+            state.display(),
+            built.kind
+        ),
+    )
 }
 
 /// The project's files with time and size.

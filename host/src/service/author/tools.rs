@@ -20,9 +20,25 @@ const PIECE_BYTES: usize = 64 << 10;
 /// What cargo and its subcommands say of the crate that they are building, and what is for its machine: a
 /// build inside of a test must not take it for its own.
 const CLEARED: &[&str] = &[
-    "CARGO_ENCODED_RUSTFLAGS", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR", "CARGO_CRATE_NAME", "CLIPPY_ARGS", "DEBUG",
-    "HOST", "LD_LIBRARY_PATH", "NUM_JOBS", "OPT_LEVEL", "OUT_DIR", "PROFILE", "RUSTC", "RUSTC_WORKSPACE_WRAPPER", "RUSTDOC",
-    "RUSTDOCFLAGS", "RUSTFLAGS", "TARGET", "VIRTUAL_ENV",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_PRIMARY_PACKAGE",
+    "CARGO_TARGET_TMPDIR",
+    "CARGO_CRATE_NAME",
+    "CLIPPY_ARGS",
+    "DEBUG",
+    "HOST",
+    "LD_LIBRARY_PATH",
+    "NUM_JOBS",
+    "OPT_LEVEL",
+    "OUT_DIR",
+    "PROFILE",
+    "RUSTC",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTDOC",
+    "RUSTDOCFLAGS",
+    "RUSTFLAGS",
+    "TARGET",
+    "VIRTUAL_ENV",
 ];
 /// Beginnings of such names.
 const CLEARED_PREFIXES: &[&str] = &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CFG_", "CARGO_FEATURE_"];

@@ -127,7 +127,8 @@ fn issue() -> Value {
 }
 
 fn candidate(given: &Value, at: usize) -> Value {
-    let named = given["instance"].as_str().and_then(|name| Instance::new(name).ok()).map(|name| name.role().to_string());
+    let named =
+        given["instance"].as_str().and_then(|name| Instance::new(name).ok()).map(|name| name.role().to_string());
     let role = named.or_else(|| given["role"].as_str().map(str::to_owned)).unwrap_or_else(|| "backend".to_owned());
     json!({
         "instance": format!("{role}_spirit_{}", at + 1), "role": role, "skills": [role], "load": 0, "capacity": 1,

@@ -15,6 +15,7 @@ use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::domain::call::Refused;
 use crate::domain::event::{Body, TaskChange};
+use crate::domain::grant::Grant;
 use crate::domain::id::{AttemptKey, ExecutionId, Instance, RunId, SlotId, SpecName, TaskId, TaskKey};
 use crate::domain::llm::{Completion, FinishReason, Request, Usage};
 use crate::domain::task::{Assigned, TaskDefinition};
@@ -388,7 +389,13 @@ async fn life(dir: &Path, world: &Arc<World>, ops: &[Op], crash: Arc<Crash>) -> 
     };
     let seed = Seed { time: jiff::Timestamp::UNIX_EPOCH, random: [0; 32] };
     let journal = Arc::new(Shaky { inner, crash: Arc::clone(&crash) });
-    let mut guest = Guest::new(&seed, capabilities, journal, &Limits::for_kind(PluginKind::Spirit));
+    let mut guest = Guest::new(
+        &seed,
+        (capabilities, Arc::new(Grant::everything())),
+        "qa",
+        journal,
+        &Limits::for_kind(PluginKind::Spirit),
+    );
     tokio::select! {
         biased;
         answers = program(&mut guest, ops) => Some(answers),

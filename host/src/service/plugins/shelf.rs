@@ -183,7 +183,7 @@ pub(crate) fn file_bytes(path: &Path) -> Result<Vec<u8>, ServiceError> {
 }
 
 /// The manifest that lies beside a component's file: `<name>.plugin.toml`, else `plugin.toml`.
-fn manifest_beside(path: &Path) -> Option<String> {
+pub(crate) fn manifest_beside(path: &Path) -> Option<String> {
     let named = path.with_extension(manifest::FILE_NAME);
     let plain = path.with_file_name(manifest::FILE_NAME);
     [named, plain].into_iter().find_map(|beside| {
