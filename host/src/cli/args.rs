@@ -4,6 +4,7 @@ mod author;
 pub(crate) mod plugin;
 mod query;
 mod registry;
+pub(crate) mod swap;
 mod sync;
 mod upkeep;
 mod work;
@@ -445,6 +446,12 @@ pub(crate) enum PluginCommand {
     Revoke(plugin::RevokeArgs),
     /// Show what a plugin asks for beyond what was granted.
     Diff(plugin::DiffArgs),
+    /// Put a plugin in another's place while a run or `serve` works.
+    Swap(swap::SwapArgs),
+    /// Put back the plugin that sat there before.
+    Rollback(swap::RollbackArgs),
+    /// List who sat where, from when, and by what.
+    History(swap::HistoryArgs),
 }
 
 /// Flags of `doctor`.

@@ -1,7 +1,9 @@
 //! `plugin ls` and `plugin inspect`: what a component is, what it may do, where it is stopped.
 
 pub(crate) mod grant;
+pub(crate) mod history;
 pub(crate) mod install;
+pub(crate) mod swap;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -34,6 +36,9 @@ pub(crate) async fn run(command: PluginCommand, style: Style, err: Style) -> Res
         PluginCommand::Grant(args) => grant::grant(args, style).await?,
         PluginCommand::Revoke(args) => grant::revoke(args, style).await?,
         PluginCommand::Diff(args) => grant::diff(args, style).await?,
+        PluginCommand::Swap(args) => swap::swap(args, style).await?,
+        PluginCommand::Rollback(args) => swap::rollback(args, style).await?,
+        PluginCommand::History(args) => history::history(args, style).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

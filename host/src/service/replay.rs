@@ -30,7 +30,9 @@ use crate::store::BlobStore;
 
 pub use at::{AttemptName, Moment, Written, at};
 pub(crate) use counterfactual::shadow;
-pub use counterfactual::{Changed, Comparison, MAX_SHADOWED, ReviewChange, SHADOWED, Shadow, Tried, compare};
+pub use counterfactual::{
+    Changed, Comparison, MAX_SHADOWED, ReviewChange, SHADOWED, Shadow, ShadowChange, Tried, compare,
+};
 pub use fixture::{Fixture, FixtureAnswer, Fixtures, prepare_fixtures, replay_fixture, write_fixtures};
 pub use strict::{Difference, Side, StrictReport, strict};
 

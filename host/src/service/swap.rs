@@ -5,7 +5,7 @@
 mod self_test;
 mod start;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -120,6 +120,14 @@ impl Ground {
     }
 }
 
+/// Digest of a component's file, so that the owner takes what whoever asks has seen. Blocking.
+///
+/// # Errors
+/// When it cannot be read, or is larger than a component may be.
+pub fn file_digest(path: &Path) -> Result<Digest, ServiceError> {
+    Ok(digest_of(&shelf::file_bytes(path)?))
+}
+
 /// Asks the owner of the state directory for the change.
 ///
 /// # Errors
@@ -221,7 +229,7 @@ async fn load(set: &PluginSet, shelf: &Shelf, wanted: &Swap) -> Result<(Arc<Plug
             let named = path.display().to_string();
             let other = || ServiceError::Usage(format!("`{named}` is another file by now: type the command again"));
             let read = path.clone();
-            if blocking(move || Ok(digest_of(&shelf::file_bytes(&read)?))).await? != *digest {
+            if blocking(move || file_digest(&read)).await? != *digest {
                 return Err(other());
             }
             let plugin = shelf.load(&set.engine, wanted.kind, &PluginSource::File(path.clone())).await?;

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::domain::limits::LimitSettings;
 use crate::plugin::PluginKind;
 use crate::registry::Registry;
+use crate::service::plugins::lock::{Granted, LockFile};
+use crate::service::plugins::seat::by_default;
 
 /// An office over a registry in a folder, with another component of each policy beside it.
 struct Fixture {
@@ -26,9 +29,26 @@ impl Fixture {
     /// The built-in component of this name as another one: its bytes end with a section that says nothing.
     fn other(&self, kind: PluginKind, name: &str, mark: u8) -> (PathBuf, Digest) {
         let bytes = [builtin::find(kind, name).unwrap().bytes, &[0, 3, 1, mark, 0][..]].concat();
-        let path = self.dir.path().join(format!("{name}-{}.wasm", char::from(mark)));
+        let folder = self.dir.path().join(char::from(mark).to_string());
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(format!("{name}.wasm"));
         std::fs::write(&path, &bytes).unwrap();
         (path, digest_of(&bytes))
+    }
+
+    /// Grants a component what its kind works with.
+    fn grant(&self, kind: PluginKind, digest: &Digest) {
+        let granted = Granted {
+            plugin: "mine".to_owned(),
+            digest: digest.clone(),
+            limits: LimitSettings::default(),
+            interfaces: by_default(kind),
+        };
+        LockFile::edit(&self.office.ground.root, |lock| {
+            lock.grant(granted.clone());
+            Ok(())
+        })
+        .unwrap();
     }
 
     async fn swap(&self, kind: PluginKind, file: (PathBuf, Digest)) -> Result<SeatChanged, ServiceError> {
@@ -66,6 +86,12 @@ async fn each_seat_can_be_swapped_and_go_back_one_by_one() {
     ] {
         let (first, second) = (fixture.other(kind, name, b'x'), fixture.other(kind, name, b'y'));
         let digests = (first.1.clone(), second.1.clone());
+        if kind == PluginKind::Spirit {
+            let asks = refused(fixture.swap(kind, first.clone()).await);
+            assert!(asks.contains("necro-host plugin grant") && asks.contains("--all"), "{asks}");
+        }
+        fixture.grant(kind, &digests.0);
+        fixture.grant(kind, &digests.1);
         let changed = fixture.swap(kind, first).await.unwrap();
         assert_eq!((changed.seat.as_str(), changed.refused.as_ref()), (seat, None));
         assert_eq!(changed.replaces.as_ref().map(|replaced| &replaced.digest), before.get(key));
@@ -87,9 +113,10 @@ async fn each_seat_can_be_swapped_and_go_back_one_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_refused_changes_nothing() {
+async fn whatever_is_refused_changes_nothing_and_whoever_works_keeps_its_set() {
     let fixture = Fixture::new();
     let before = fixture.digests().await;
+    let kept = fixture.office.seats().await.unwrap().now();
     let (path, digest) = fixture.other(PluginKind::Routing, "least-busy", b'x');
     let named = |name: &str| {
         let source = SwapSource::Named { name: name.to_owned() };
@@ -106,24 +133,14 @@ async fn whatever_is_refused_changes_nothing() {
         let text = refused(what);
         assert!(text.contains(said), "{text}");
     }
-    let wrong = fixture.swap(PluginKind::Scheduling, (path, digest)).await;
+    let wrong = fixture.swap(PluginKind::Scheduling, (path.clone(), digest.clone())).await;
     assert!(matches!(wrong, Err(ServiceError::Plugin(_))), "{wrong:?}");
     assert_eq!(fixture.digests().await, before);
     assert!(fixture.office.registry().read(|reader| reader.seatings()).await.unwrap().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_works_keeps_the_set_that_it_began_with() {
-    let fixture = Fixture::new();
-    let kept = fixture.office.seats().await.unwrap().now();
-    let old = kept.routing.plugin.digest.clone();
-    let file = fixture.other(PluginKind::Routing, "least-busy", b'x');
-    let new = file.1.clone();
-    fixture.swap(PluginKind::Routing, file).await.unwrap();
-    assert_eq!(kept.routing.plugin.digest, old);
-    let now = fixture.office.seats().await.unwrap().now();
-    assert_eq!(now.routing.plugin.digest, new);
-    assert!(fixture.office.registry().blobs().contains(&new));
+    fixture.swap(PluginKind::Routing, (path, digest.clone())).await.unwrap();
+    assert_eq!(kept.digests(), before);
+    assert_eq!(fixture.office.seats().await.unwrap().now().routing.plugin.digest, digest);
+    assert!(fixture.office.registry().blobs().contains(&digest));
 }
 
 #[test]
