@@ -274,9 +274,10 @@ fn files_below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// A crate's Cargo.toml with what it takes from the workspace written out, and without its lints.
+/// A crate's Cargo.toml with what it takes from the workspace written out, and without what its own tests and
+/// lints need, which stands at its end.
 fn alone(manifest: &str, workspace: &str) -> Result<String> {
-    let manifest = manifest.split("[lints]").next().unwrap_or(manifest);
+    let manifest = manifest.split("[dev-dependencies]").next().unwrap_or(manifest);
     let mut text = String::new();
     for line in manifest.lines() {
         let Some((name, _)) = line.split_once(".workspace = true") else {

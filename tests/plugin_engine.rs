@@ -12,6 +12,10 @@ mod builtin;
 mod calls;
 #[path = "plugin_engine/fakes.rs"]
 mod fakes;
+#[path = "support/examples.rs"]
+mod examples;
+#[path = "plugin_engine/frozen.rs"]
+mod frozen;
 #[path = "plugin_engine/limits.rs"]
 mod limits;
 #[path = "plugin_engine/load.rs"]

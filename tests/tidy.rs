@@ -198,8 +198,13 @@ fn one_bindgen(source: &Source) -> Vec<String> {
     matches(&source.code, r"\bbindgen!", source.path == "host/src/plugin/bindings.rs")
 }
 
+/// Files that start processes, besides the sandbox: git, a build, the author's own compilers, and the SDK's tests,
+/// which are a client of the program.
+const PROCESSES: &[&str] =
+    &["host/src/workspace/git.rs", "host/build.rs", "host/src/service/author/tools.rs", "sdk/src/harness/host.rs"];
+
 fn processes(source: &Source) -> Vec<String> {
-    let may = ["host/src/workspace/git.rs", "host/build.rs"].contains(&source.path.as_str());
+    let may = PROCESSES.contains(&source.path.as_str());
     matches(source.production(), r"\bCommand::new\b", may || room(&source.path) == Some("sandbox"))
 }
 

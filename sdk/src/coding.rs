@@ -1,8 +1,33 @@
 //! The coding loop that the spirits share: ask the model, do what its tool calls say, answer every
 //! call, until it finishes or a bound is reached. It runs over [`Host`], so that tests need no wasm.
 //!
-//! Parts: `prompt` writes the first two messages, `conversation` holds what is sent, `tools` reads
-//! calls strictly, `action` does them, `bounds` keeps what the model sees short.
+//! [`perform`] is the whole. Its parts can be used one by one: [`system`] and [`task`] write the first two
+//! messages, a [`Conversation`] holds what is sent, a [`Toolbox`] offers the tools, and [`step`] does what one
+//! answer says. A loop of one's own, with another model and another bound:
+//!
+//! ```
+//! use necro_sdk::coding::{self, Conversation, Host, Prompt, Step, Toolbox};
+//! use necro_sdk::spirit::{Assignment, Report};
+//! use necro_sdk::{Failure, Settings, Spirit};
+//!
+//! const PROMPT: Prompt = Prompt { en: "You fix typing errors.", ja: "誤字を直します。" };
+//!
+//! fn perform(host: &mut dyn Host, assignment: &Assignment) -> Result<Report, Failure> {
+//!     let toolbox = Toolbox::for_commands(&assignment.commands);
+//!     let (system, task) = (coding::system(&PROMPT, assignment), coding::task(assignment));
+//!     let mut conversation = Conversation::open("fast".to_owned(), system, task, toolbox.offered());
+//!     for turn in 1..=5 {
+//!         let answer = host.complete(conversation.request())?;
+//!         match coding::step(host, &toolbox, &mut conversation, answer, turn)? {
+//!             Step::Finished(report) => return Ok(report),
+//!             Step::Useful | Step::Unusable => {}
+//!         }
+//!     }
+//!     Err(Failure::gave_up("five turns were not enough"))
+//! }
+//! ```
+//!
+//! `action` does tool calls, `bounds` keeps what the model sees short.
 
 mod action;
 mod bounds;
@@ -18,10 +43,11 @@ use serde::Deserialize;
 use crate::host::llm::{Completion, FinishReason};
 use crate::spirit::{Assignment, Report};
 use crate::{Failure, HostError, Settings, error_text};
-use conversation::Conversation;
+pub use conversation::Conversation;
 pub use host::{Host, Imports};
-pub use prompt::Prompt;
-use tools::{Action, Toolbox};
+pub use prompt::{Prompt, assignment as task, system};
+use tools::Action;
+pub use tools::Toolbox;
 
 /// Model calls in one attempt unless settings say otherwise.
 pub const DEFAULT_MAX_TURNS: u32 = 60;
@@ -94,7 +120,8 @@ pub fn perform(
 }
 
 /// What one answer of the model came to.
-enum Step {
+#[derive(Debug)]
+pub enum Step {
     /// At least one tool call was well-formed.
     Useful,
     /// Nothing in it could be done.
@@ -103,8 +130,12 @@ enum Step {
     Finished(Report),
 }
 
-/// Do what an answer says. On return every tool call in it has exactly one reply.
-fn step(
+/// Do what an answer says, as the `turn`-th one. On return every tool call in it has exactly one reply.
+///
+/// # Errors
+/// [`Failure::Host`] when the budget is used up or the attempt was cancelled; other errors of the host are told to
+/// the model.
+pub fn step(
     host: &mut dyn Host,
     toolbox: &Toolbox,
     conversation: &mut Conversation,

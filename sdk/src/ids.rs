@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::routing::{Candidate, Decision, instance_number};
+use crate::routing::{Candidate, Decision, Issue, instance_number};
 use crate::scheduling::{Placement, Pool, ReadyTask, compare_task_ids};
 use crate::spirit::Assignment;
 
@@ -113,6 +113,13 @@ impl Candidate {
     #[must_use]
     pub fn role_id(&self) -> RoleId<'_> {
         RoleId(&self.role)
+    }
+
+    /// Whether a label of the issue names its role or one of its skills; an issue without labels fits everybody.
+    #[must_use]
+    pub fn fits(&self, issue: &Issue) -> bool {
+        let named = |label: &String| *label == self.role || self.skills.contains(label);
+        issue.labels.is_empty() || issue.labels.iter().any(named)
     }
 
     /// Whether it could begin another attempt now.

@@ -24,6 +24,7 @@ fn every_end_of_a_component_has_its_name() {
     ] {
         let mut request = route.clone();
         request["limits"] = limits;
+        request["settings"] = "state".into();
         let answer = exec(&place, guest, &request);
         assert_eq!(answer["outcome"]["error"], name, "{guest}: {answer}");
     }
@@ -57,6 +58,7 @@ fn a_spirit_works_on_files_commands_and_a_model_that_are_given() {
     let request = json!({
         "call": "perform",
         "component": guests::guest("every-call"),
+        "settings": "",
         "files": { "a.rs": "fn a() {}\n" },
         "replies": [{ "text": "hello" }],
         "commands": { "test": { "answers": [{ "stdout": "2 passed" }] } },
@@ -67,7 +69,9 @@ fn a_spirit_works_on_files_commands_and_a_model_that_are_given() {
     for function in ["llm.complete", "workspace.read", "command.run", "registry.note", "log.emit"] {
         assert!(asked(function), "{function}: {answer}");
     }
-    let denied = json!({ "call": "perform", "component": guests::guest("every-call"), "grant": [] });
+    let denied = json!({
+        "call": "perform", "component": guests::guest("every-call"), "settings": "", "grant": ["log"],
+    });
     let answer = place.run_on("", &["plugin", "exec"], denied.to_string().as_bytes()).json();
     let calls = answer["calls"].as_array().unwrap();
     let refused = calls.iter().filter(|call| call["answer"]["Err"]["error"] == "denied");

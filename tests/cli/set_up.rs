@@ -8,7 +8,7 @@ use crate::place::Place;
 
 /// Commands, each with what its help has to name.
 const COMMANDS: &[(&str, &[&str])] = &[
-    ("run", &["--demo", "--llm", "--max-parallel", "--plugin", "--state", "--json", "Examples:"]),
+    ("run", &["--demo", "--llm", "--max-parallel", "--plugin", "--record-fixtures", "--state", "--json", "Examples:"]),
     ("plan", &["--llm", "--json"]),
     ("land", &["--json", "git merge"]),
     ("status", &["--spec", "--json", "JSON:"]),
@@ -39,6 +39,12 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("plugin grant", &["--allow", "--max-tokens", "Examples:", "JSON:"]),
     ("plugin revoke", &["--interface", "Examples:", "JSON:"]),
     ("plugin diff", &["Examples:", "JSON:"]),
+    ("plugin new", &["--kind", "--lang", "--sdk", "Examples:", "JSON:"]),
+    ("plugin build", &["wasm32-wasip2", "Exit code 1", "JSON:"]),
+    ("plugin check", &["Exit code 1", "Examples:", "JSON:"]),
+    ("plugin test", &["NECRO_HOST", "JSON:"]),
+    ("plugin dev", &["--once", "--state", "Examples:", "JSON:"]),
+    ("plugin exec", &["--request", "--fixture", "Examples:", "JSON:"]),
     ("plugin swap", &["--max-changed", "--last", "--state", "Examples:", "JSON:"]),
     ("plugin rollback", &["--to", "Examples:", "JSON:"]),
     ("plugin history", &["Examples:", "JSON:"]),

@@ -72,6 +72,14 @@ async fn decide(engine: &Engine, entry: &Builtin, settings: &str) -> Result<Stri
     }
 }
 
+/// What the plugin says about a setting that it does not know.
+async fn refusal(engine: &Engine, entry: &Builtin) -> String {
+    match decide(engine, entry, r#"{"no-such-setting":1}"#).await {
+        Err(ExecutionError::Failure { failure, .. }) => failure.to_string(),
+        other => panic!("{} `{}` takes any setting: {other:?}", entry.kind, entry.name),
+    }
+}
+
 #[tokio::test]
 async fn every_built_in_plugin_decides_and_refuses_settings_that_it_does_not_know() {
     let engine = engine();
@@ -83,7 +91,7 @@ async fn every_built_in_plugin_decides_and_refuses_settings_that_it_does_not_kno
             PluginKind::Scheduling => assert_eq!(decided, "1 placed", "{}", entry.name),
             _ => {}
         }
-        let error = decide(&engine, entry, r#"{"no-such-setting":1}"#).await.unwrap_err().to_string();
+        let error = refusal(&engine, entry).await;
         assert!(error.contains("no-such-setting"), "{} `{}` takes any setting: {error}", entry.kind, entry.name);
     }
 }
@@ -102,7 +110,7 @@ async fn every_manifest_says_what_its_component_is_imports_and_reads() {
         sorted.sort_unstable();
         assert_eq!(sorted, imported, "`{}` wants other interfaces than it imports", entry.name);
         // What the component says about a misspelt name lists those that it reads.
-        let error = decide(&engine, entry, r#"{"no-such-setting":1}"#).await.unwrap_err().to_string();
+        let error = refusal(&engine, entry).await;
         let expected = error.split_once("expected").map_or("", |(_, expected)| expected);
         let mut read: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
         read.sort_unstable();
@@ -160,16 +168,23 @@ fn argument<'a>(call: &'a toml::Value, name: &str) -> &'a str {
 }
 
 fn one_task(number: &str, replies: &[&toml::Value], plan: &str, origin: &std::path::Path) -> Change {
+    let old = |path: &str| std::fs::read_to_string(origin.join(path)).unwrap_or_default();
     let mut texts: BTreeMap<String, String> = BTreeMap::new();
     let mut title = "";
     for call in replies.iter().flat_map(|reply| calls(reply)) {
         match call["name"].as_str().unwrap() {
             "write" => drop(texts.insert(argument(call, "path").into(), argument(call, "text").trim_start().into())),
+            "edit" => {
+                for edit in call["arguments"]["edits"].as_array().unwrap() {
+                    let part = |name: &str| edit[name].as_str().unwrap().trim_start_matches('\n');
+                    let text = texts.entry(part("path").to_owned()).or_insert_with(|| old(part("path")));
+                    *text = text.replacen(part("old"), part("new"), 1);
+                }
+            }
             "finish" => title = argument(call, "title"),
             _ => {}
         }
     }
-    let old = |path: &str| std::fs::read_to_string(origin.join(path)).unwrap_or_default();
     let files = texts.iter().map(|(path, new)| file(path, &old(path), new)).collect();
     let head = format!("] {number}. ");
     let text = plan.split_once(&head).map_or("", |(_, rest)| rest.split("\n- [").next().unwrap_or_default());

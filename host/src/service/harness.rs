@@ -9,7 +9,7 @@ mod request;
 mod stage;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -19,8 +19,9 @@ use tokio::sync::watch;
 use super::breakers::Breakers;
 use super::error::ServiceError;
 use super::executions::{Invocation, Scene, begin, outcome_of};
+use super::plugins::Seated;
 use super::plugins::seat::within;
-use super::plugins::{Seated, load_plugin_file};
+use super::plugins::shelf::from_file;
 use super::progress::Silent;
 use super::setup::owned_registry;
 use super::state_dir::StateDir;
@@ -30,7 +31,9 @@ use crate::domain::call::{Failure, Function};
 use crate::domain::grant::Grant;
 use crate::domain::id::{Digest, ExecutionId};
 use crate::plugin::capability::{Capabilities, Log};
-use crate::plugin::{Ended, ExecutionError, GuestUsage, Limits, Plugin, PluginKind};
+use crate::plugin::{
+    Ended, Engine, EngineOptions, ExecutionError, Expectation, GuestUsage, Limits, Plugin, PluginKind,
+};
 use crate::registry::{CallRecord, ExecutionKind, Registry};
 use input::Input;
 pub use request::{Call, ExecRequest, FakeCommand, FakeOutcome, MAX_REQUEST_BYTES, Reply, ToolUse};
@@ -127,7 +130,7 @@ pub struct LogLine {
 pub async fn exec(request: ExecRequest, cache: Option<PathBuf>) -> Result<ExecAnswer, ServiceError> {
     let missing = || ServiceError::Usage("the request names no `component`, and neither does the command".to_owned());
     let file = request.component.clone().ok_or_else(missing)?;
-    let plugin = load_plugin_file(&file, cache).await?;
+    let plugin = load(&file, cache).await?;
     if let Some(kind) = request.call.kind().filter(|kind| *kind != plugin.kind) {
         return Err(ServiceError::Usage(format!(
             "`{}` is a {} plugin and has no `{}`: that is a {kind} plugin's",
@@ -145,19 +148,29 @@ pub async fn exec(request: ExecRequest, cache: Option<PathBuf>) -> Result<ExecAn
     }
 }
 
+/// Loads a component's file, whatever its kind.
+pub(super) async fn load(path: &Path, cache: Option<PathBuf>) -> Result<Arc<Plugin>, ServiceError> {
+    let engine = Engine::new(EngineOptions { cache_dir: cache, ..EngineOptions::default() })?;
+    from_file(&engine, path, Expectation::Any).await
+}
+
 /// With the settings that its manifest lets through, and what it asks for, as far as the request grants that.
 fn seat(request: &ExecRequest, plugin: Arc<Plugin>) -> Result<Seated, ServiceError> {
-    let settings = match plugin.manifest.as_ref().map(|manifest| manifest.settings(&request.settings)) {
-        None => request.settings.clone(),
-        Some(checked) => checked.map_err(|problems| {
+    let set = if request.settings.is_null() { json!({}) } else { request.settings.clone() };
+    let settings = match (&plugin.manifest, set.as_object()) {
+        (None, _) => set,
+        (Some(manifest), Some(set)) => Value::Object(manifest.settings(set).map_err(|problems| {
             ServiceError::Usage(format!("the request cannot be used: `settings`: {}", problems.join("; ")))
-        })?,
+        })?),
+        (Some(_), None) => {
+            return Err(ServiceError::Usage("the request cannot be used: `settings` is no object".to_owned()));
+        }
     };
     let wanted = plugin.manifest.as_ref().map(|manifest| manifest.limits).unwrap_or_default();
     let limits = within(Limits::for_kind(plugin.kind), request.limits.or(wanted));
     let asked = plugin.asks();
     let grant = Arc::new(Grant::of(&asked, &request.granted(&asked)?));
-    Ok(Seated { plugin, settings: Value::Object(settings), limits, grant })
+    Ok(Seated { plugin, settings, limits, grant })
 }
 
 /// Asks a component what it is; nothing of that is recorded.
@@ -235,8 +248,7 @@ async fn worked(request: &ExecRequest, seated: &Seated, input: Input) -> Result<
     };
     let stage = Stage::make(request, &cast, seated).await?;
     let lines = Arc::new(Lines::default());
-    let capabilities =
-        Capabilities { log: Some(Arc::clone(&lines) as Arc<dyn Log>), ..stage.capabilities(&seated.grant) };
+    let capabilities = Capabilities { log: Some(Arc::clone(&lines) as Arc<dyn Log>), ..stage.capabilities(seated) };
     let (settings, plugin) = (seated.settings.to_string(), &seated.plugin);
     let scene = stage.scene();
     let invocation = |kind, input| Invocation {

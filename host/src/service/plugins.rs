@@ -16,7 +16,7 @@ use super::error::{ServiceError, chain};
 use crate::config::Config;
 use crate::domain::assignment::RoleInfo;
 use crate::domain::id::{Digest, Role};
-use crate::plugin::{Engine, EngineOptions, Expectation, Plugin, PluginKind, builtin};
+use crate::plugin::{Engine, Expectation, Plugin, PluginKind, builtin};
 use crate::registry::{ExecutionKind, ExecutionRecord};
 use crate::store::{BlobError, BlobStore};
 pub(crate) use loading::Loading;
@@ -315,15 +315,6 @@ async fn from_store(blobs: &BlobStore, digest: &Digest, plugin: &str) -> Result<
 
 fn describe(plugin: &Plugin, error: &dyn std::error::Error) -> ServiceError {
     ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name))
-}
-
-/// Loads a component's file, whatever its kind; `cache` keeps it compiled.
-///
-/// # Errors
-/// When it cannot be read, or is no plugin of this host.
-pub(crate) async fn load_plugin_file(path: &Path, cache: Option<PathBuf>) -> Result<Arc<Plugin>, ServiceError> {
-    let engine = Engine::new(EngineOptions { cache_dir: cache, ..EngineOptions::default() })?;
-    shelf::from_file(&engine, path, Expectation::Any).await
 }
 
 fn cut_off(error: tokio::task::JoinError) -> ServiceError {

@@ -12,13 +12,14 @@ use crate::host::llm::{Completion, Message, Request, ResponseFormat, Speaker, To
 const MAX_NAME_BYTES: usize = 64;
 
 /// What the model is sent, growing by turns.
-pub(super) struct Conversation {
+#[derive(Debug)]
+pub struct Conversation {
     request: Request,
 }
 
 impl Conversation {
     /// A conversation that begins with instructions and the assignment.
-    pub(super) fn open(model: String, system: String, assignment: String, tools: Vec<Tool>) -> Self {
+    pub fn open(model: String, system: String, assignment: String, tools: Vec<Tool>) -> Self {
         Self {
             request: Request {
                 model,
@@ -32,17 +33,17 @@ impl Conversation {
     }
 
     /// The next request.
-    pub(super) fn request(&self) -> &Request {
+    pub fn request(&self) -> &Request {
         &self.request
     }
 
     /// Say something to the model that is no reply to a call.
-    pub(super) fn tell(&mut self, text: String) {
+    pub fn tell(&mut self, text: String) {
         self.request.messages.push(message(Speaker::User, text));
     }
 
     /// Take up an answer; gives its tool calls, each with an id of its own.
-    pub(super) fn record_answer(&mut self, answer: Completion, turn: u32) -> Vec<ToolCall> {
+    pub fn record_answer(&mut self, answer: Completion, turn: u32) -> Vec<ToolCall> {
         let calls = with_unique_ids(answer.tool_calls, turn);
         // Servers refuse an assistant message that has nothing in it.
         if !(answer.text.is_empty() && calls.is_empty() && answer.provider_state.is_none()) {
@@ -58,7 +59,7 @@ impl Conversation {
     }
 
     /// Answer the call with this id.
-    pub(super) fn reply(&mut self, call_id: &str, text: String) {
+    pub fn reply(&mut self, call_id: &str, text: String) {
         self.request.messages.push(Message {
             tool_call_id: Some(call_id.to_owned()),
             ..message(Speaker::Tool, head_and_tail(&text, MAX_REPLY_CHARS))
@@ -66,7 +67,7 @@ impl Conversation {
     }
 
     /// What the model said last, if it said anything in words.
-    pub(super) fn last_words(&self) -> Option<&str> {
+    pub fn last_words(&self) -> Option<&str> {
         let mut spoken = self.request.messages.iter().rev().filter(|m| m.speaker == Speaker::Assistant);
         spoken.find(|m| !m.text.trim().is_empty()).map(|m| m.text.as_str())
     }

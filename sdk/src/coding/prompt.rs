@@ -34,7 +34,7 @@ fn is_japanese(language: &str) -> bool {
 }
 
 /// The system message.
-pub(super) fn system(prompt: &Prompt, assignment: &Assignment) -> String {
+pub fn system(prompt: &Prompt, assignment: &Assignment) -> String {
     let language = &assignment.language;
     let mut parts = vec![prompt.text(language).trim()];
     if assignment.kind == WorkKind::Implement {
@@ -97,7 +97,7 @@ const JAPANESE: Words = Words {
 };
 
 /// The assignment as the first user message. Sections without content are left out.
-pub(super) fn assignment(a: &Assignment) -> String {
+pub fn assignment(a: &Assignment) -> String {
     let words = if is_japanese(&a.language) { &JAPANESE } else { &ENGLISH };
     let mut text = match a.kind {
         WorkKind::Implement => format!("# {} {}: {}\n", words.task, a.task, a.title),

@@ -15,7 +15,8 @@ const MAX_TITLE_CHARS: usize = 120;
 const MAX_MISTAKE_CHARS: usize = 300;
 
 /// The tools of one attempt, always in the same order.
-pub(super) struct Toolbox {
+#[derive(Debug)]
+pub struct Toolbox {
     tools: Vec<Tool>,
 }
 
@@ -98,7 +99,7 @@ struct Finish {
 
 impl Toolbox {
     /// The tools for an attempt that may run these commands; without any, `run` is not offered.
-    pub(super) fn for_commands(commands: &[NamedCommand]) -> Self {
+    pub fn for_commands(commands: &[NamedCommand]) -> Self {
         let path = json!({"type": "string", "description": "path from the root of the work tree, with /"});
         let mut tools = vec![
             tool(
@@ -169,7 +170,7 @@ impl Toolbox {
     }
 
     /// The tools as the model is told of them.
-    pub(super) fn offered(&self) -> Vec<Tool> {
+    pub fn offered(&self) -> Vec<Tool> {
         self.tools.clone()
     }
 

@@ -239,7 +239,7 @@ impl Values {
         title[..1].make_ascii_uppercase();
         let description = match kind {
             PluginKind::Spirit => "Does assignments with small, tested changes",
-            PluginKind::Routing => "Gives an issue to the free instance that has waited longest",
+            PluginKind::Routing => "Gives an issue to the free instance of its labels that has waited longest",
             PluginKind::Scheduling => "Starts the tasks that have waited longest",
             PluginKind::Review => "Finds lines that were left for later",
         };

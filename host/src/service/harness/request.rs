@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::domain::grant::{Interface, Scope, Scopes};
 use crate::domain::id::{Role, TaskId};
@@ -75,9 +75,9 @@ pub struct ExecRequest {
     /// Its input in the form of the registry's records; what is left out has a default.
     #[serde(default)]
     pub input: Value,
-    /// The plugin's settings.
+    /// The plugin's settings; an object, unless the component has no manifest.
     #[serde(default)]
-    pub settings: Map<String, Value>,
+    pub settings: Value,
     /// What is granted: a list of interfaces, or an object of them with scopes as in `necro.lock`. Absent:
     /// everything that the component asks for.
     #[serde(default)]

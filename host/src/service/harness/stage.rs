@@ -1,7 +1,7 @@
 //! A place for one call of a spirit or a heuristic: a temporary repository with one commit, a slot of it, a
 //! fresh registry and a scripted model, joined as a run joins them. It goes when it is dropped.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,10 +18,11 @@ use crate::config::Config;
 use crate::domain::budget::{Amount, Budget};
 use crate::domain::call::HostError;
 use crate::domain::grant::Grant;
-use crate::domain::id::{AttemptKey, Instance, RunId, SpecName, TaskId, TaskKey};
+use crate::domain::id::{AttemptKey, Instance, Role, RunId, SpecName, TaskId, TaskKey};
 use crate::domain::mask::Mask;
 use crate::domain::task::{Assigned, TaskDefinition};
 use crate::llm::config::{LlmChoice, LlmOptions};
+use crate::plugin::PluginKind;
 use crate::plugin::capability::{Capabilities, Command, CommandRun};
 use crate::registry::{Boxes, Claim, SpecContent};
 use crate::sandbox::{Confinement, HostEnv, Sandbox};
@@ -99,7 +100,7 @@ impl Stage {
         change(slot.work_dir(), request)?;
 
         let replies = dir.path().join("replies.toml");
-        write(&replies, &request.script(&cast.instance.role(), &cast.task)?)?;
+        write(&replies, &request.script(&asker(seated, cast), &cast.task)?)?;
         let (stop, stopped) = watch::channel(false);
         let (answers, commands) = commands(request);
         let mask = Arc::new(Mask::default());
@@ -144,11 +145,14 @@ impl Stage {
         self.attempt.clone()
     }
 
-    /// Everything that this place offers.
-    pub(super) fn capabilities(&self, grant: &Grant) -> Capabilities {
+    /// Everything that this place offers to a component of its kind.
+    pub(super) fn capabilities(&self, seated: &Seated) -> Capabilities {
+        if seated.plugin.kind == PluginKind::Review {
+            return self.desk.reading(seated);
+        }
         let real = Arc::clone(&self.desk) as Arc<dyn Command>;
         let commands = Arc::new(Commands { real, answers: Arc::clone(&self.answers) });
-        Capabilities { command: Some(commands), ..self.desk.capabilities(grant) }
+        Capabilities { command: Some(commands), ..self.desk.capabilities(&seated.grant) }
     }
 
     /// How the work tree differs from the commit.
@@ -165,18 +169,23 @@ impl Stage {
     /// # Errors
     /// When they cannot be listed.
     pub(super) async fn files(&self) -> Result<BTreeMap<String, String>, ServiceError> {
-        let everything = self.desk.capabilities(&Grant::everything());
-        let Some(tree) = everything.workspace else { return Ok(BTreeMap::new()) };
+        let Some(tree) = self.desk.capabilities(&Grant::everything()).workspace else { return Ok(BTreeMap::new()) };
         let entries = tree.list(".".to_owned(), true).await?;
-        let given: BTreeSet<&str> = [FILLER.0].into();
         let mut files = BTreeMap::new();
-        for entry in entries.into_iter().filter(|entry| !given.contains(entry.path.as_str())).take(MAX_FILES_READ) {
+        for entry in entries.into_iter().filter(|entry| entry.path != FILLER.0).take(MAX_FILES_READ) {
             // A folder, or a file that is no text.
             let Ok(file) = tree.read(entry.path.clone(), None).await else { continue };
             files.insert(entry.path, file.text);
         }
         Ok(files)
     }
+}
+
+/// In whose name a model is asked: a heuristic asks in its own.
+fn asker(seated: &Seated, cast: &Cast) -> Role {
+    let own = || Role::new(seated.plugin.name.replace('-', "_")).ok();
+    let own = (seated.plugin.kind == PluginKind::Review).then(own).flatten();
+    own.unwrap_or_else(|| cast.instance.role())
 }
 
 /// The repository with its one commit.

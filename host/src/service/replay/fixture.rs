@@ -18,8 +18,8 @@ use crate::plugin::PluginKind;
 use crate::registry::{CallRecord, ExecutionKind, ExecutionRecord, Record, request_digest};
 use crate::service::blocking::blocking;
 use crate::service::error::{ServiceError, chain};
-use crate::service::harness::{Call, CallMade, Facts};
-use crate::service::plugins::{Seated, load_plugin_file, seat_recorded};
+use crate::service::harness::{self, Call, CallMade, Facts};
+use crate::service::plugins::{Seated, seat_recorded};
 use crate::store::BlobStore;
 
 /// The version of the format.
@@ -240,7 +240,7 @@ pub async fn replay_fixture(
     path: &Path,
     cache: Option<PathBuf>,
 ) -> Result<FixtureAnswer, ServiceError> {
-    let plugin = load_plugin_file(path, cache).await?;
+    let plugin = harness::load(path, cache).await?;
     if fixture.call.kind() != Some(plugin.kind) {
         return Err(ServiceError::Usage(format!(
             "`{}` is a {} plugin, and the fixture is of `{}`",

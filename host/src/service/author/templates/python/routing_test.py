@@ -16,9 +16,10 @@ class Decides(unittest.TestCase):
         self.assertEqual(answer.result["instance"], "qa_spirit_2")
         self.assertEqual(answer.calls, [])
 
-    def test_when_nobody_is_free_the_policy_says_so(self):
-        answer = run("route", input={"candidates": [{"instance": "qa_spirit_1", "load": 1}]})
-        self.assertEqual(answer.failure, {"failure": "invalid", "detail": "nobody is free"})
+    def test_when_nobody_who_fits_is_free_the_policy_says_so(self):
+        candidates = [{"instance": "qa_spirit_1", "load": 1}, {"instance": "backend_spirit_1"}]
+        answer = run("route", input={"issue": {"labels": ["qa"]}, "candidates": candidates})
+        self.assertEqual(answer.failure, {"failure": "invalid", "detail": "nobody who fits is free"})
 
 
 if __name__ == "__main__":

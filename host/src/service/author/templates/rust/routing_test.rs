@@ -2,7 +2,7 @@
 
 use necro_sdk::Failure;
 use necro_sdk::harness::{Harness, candidate, issue};
-use necro_sdk::routing::Candidate;
+use necro_sdk::routing::{Candidate, Issue};
 
 #[test]
 fn the_one_that_has_waited_longest_is_chosen() {
@@ -17,8 +17,9 @@ fn the_one_that_has_waited_longest_is_chosen() {
 }
 
 #[test]
-fn when_nobody_is_free_the_policy_says_so() {
+fn when_nobody_who_fits_is_free_the_policy_says_so() {
     let busy = Candidate { load: 1, ..candidate("qa_spirit_1") };
-    let decided = Harness::new().route(issue("Test the login"), [busy]);
-    assert_eq!(decided.failure(), &Failure::invalid("nobody is free"));
+    let labelled = Issue { labels: vec!["qa".to_owned()], ..issue("Test the login") };
+    let decided = Harness::new().route(labelled, [busy, candidate("backend_spirit_1")]);
+    assert_eq!(decided.failure(), &Failure::invalid("nobody who fits is free"));
 }
