@@ -197,10 +197,10 @@ fn what_serves_decides_with_what_was_seated() {
     assert_eq!(issue(&["add", "Bake bread"]).code, Some(0));
     let mut serving = Running::start(&mut world.command("serve", &[]));
     serving.wait_for("makes changes for others", 1);
-    assert_eq!(issue(&["route", "1"]).code, Some(0));
+    assert_eq!(issue(&["route", "ISSUE-001"]).code, Some(0));
     let swapped = plugin(&world, &["swap", "routing", text(&guest("last-candidate"))]);
     assert!(swapped.stdout.contains("outside of runs"), "{swapped:#?}");
-    let routed = issue(&["route", "1"]);
+    let routed = issue(&["route", "ISSUE-001"]);
     assert_eq!(routed.code, Some(0), "{routed:#?}");
     serving.interrupt();
     assert_eq!(serving.finish().code, Some(0));
@@ -242,12 +242,7 @@ fn a_start_is_refused_when_more_would_change_than_may() {
 
 #[test]
 fn a_policy_that_keeps_crashing_is_called_no_more_and_says_so_once() {
-    let tasks: String = (1..=6).map(|n| format!("- [ ] {n}. Add line {n}\n  - _Skill: backend_\n")).collect();
-    let plan = format!("# Plan\n\n{tasks}");
-    let world = World::new(&[("necro.toml", SETTINGS), (".kiro/specs/list/tasks.md", &plan)]);
-    let replies = (1..=6).fold(Replies::default(), |replies, n| {
-        replies.writes("backend", &n.to_string(), None, &format!("{n}.txt"), "yes\n")
-    });
+    let (world, replies) = one_by_one("");
     let choice = format!("routing={}", guest("panic").display());
     let finished = world.run(&replies.text(), &["--spec", "list", "--plugin", &choice]);
     finished.done();
@@ -269,4 +264,51 @@ fn a_policy_that_keeps_crashing_is_called_no_more_and_says_so_once() {
     records.assert_sound();
     let replayed = finish(&mut world.command("replay", &[]));
     assert_eq!(replayed.code, Some(0), "{replayed:#?}");
+}
+
+/// Six tasks one after the other, each of which writes a file; `limits` is added to the settings.
+fn one_by_one(limits: &str) -> (World, Replies) {
+    let tasks: String = (1..=6).map(|n| format!("- [ ] {n}. Add line {n}\n  - _Skill: backend_\n")).collect();
+    let settings = format!("{SETTINGS}\n{limits}");
+    let world = World::new(&[("necro.toml", &settings), (".kiro/specs/list/tasks.md", &format!("# Plan\n\n{tasks}"))]);
+    let replies = (1..=6).fold(Replies::default(), |replies, n| {
+        replies.writes("backend", &n.to_string(), None, &format!("{n}.txt"), "yes\n")
+    });
+    (world, replies)
+}
+
+#[test]
+fn a_heuristic_that_keeps_crashing_leaves_a_warning_that_it_is_switched_off() {
+    let (world, replies) = one_by_one("[limits.diff-size]\nfuel = 1000\n");
+    let finished = world.run(&replies.text(), &["--spec", "list"]);
+    finished.done();
+    let records = world.records();
+    let said = |task: &str| -> Vec<String> {
+        let found = records.reader.findings(&records.key(task)).unwrap().into_iter().map(|found| found.finding);
+        found.filter(|finding| finding.rule == "diff-size/heuristic").map(|finding| finding.message).collect()
+    };
+    assert!(said("3")[0].contains("the heuristic failed"), "{:?}", said("3"));
+    assert!(said("4")[0].contains("the heuristic is switched off for now"), "{:?}", said("4"));
+    let reviews = records.executions(ExecutionKind::Review);
+    assert_eq!(reviews.iter().filter(|execution| execution.plugin == "diff-size").count(), 3);
+    records.assert_sound();
+}
+
+#[test]
+fn attempts_of_a_spirit_that_keeps_crashing_fail_at_once_and_cost_nothing() {
+    let (world, replies) = one_by_one("[run]\nmax_attempts = 5\n\n[limits.backend]\nfuel = 1000\n");
+    let finished = world.run(&replies.text(), &["--spec", "list"]);
+    assert_eq!(finished.code, Some(1), "{finished:#?}");
+    assert!(finished.stderr.contains("necro-host plugin swap spirit PATH"), "{finished:#?}");
+    let records = world.records();
+    assert_eq!(records.executions(ExecutionKind::Spirit).len(), 3);
+    let attempts = records.attempts("1");
+    assert_eq!(attempts.len(), 5);
+    for refused in &attempts[3..] {
+        assert_eq!((&refused.execution, refused.cost.input_tokens), (&None, 0));
+        assert!(refused.failure.as_ref().unwrap().contains("the spirit `backend` is switched off"), "{refused:?}");
+    }
+    let show = finish(&mut world.command("show", &["1"]));
+    assert!(show.code == Some(0) && show.stdout.contains("is switched off"), "{show:#?}");
+    records.assert_sound();
 }
