@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use crate::place::Place;
-use crate::project::has_componentize;
+use crate::project::{alone, has_componentize, target};
 
 /// The fenced blocks of the guide that begin with this word, joined.
 fn commands(language: &str) -> String {
@@ -23,7 +23,8 @@ fn play(script: &str) -> String {
     let path = format!("{}:{}:{path}", binary.parent().unwrap().display(), own.display());
     let mut shell = std::process::Command::new("sh");
     shell.args(["-e", "-x", "-c", script]).current_dir(place.path("")).stdin(Stdio::null()).env("PATH", path);
-    shell.env("CARGO_TARGET_DIR", std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("author"));
+    let _alone = alone();
+    shell.env("CARGO_TARGET_DIR", target());
     shell.env("NECRO_CACHE", std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("necro-cache"));
     shell.env_remove("NECRO_HOST").env_remove("NECRO_STATE");
     let output = shell.output().unwrap();

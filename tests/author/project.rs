@@ -1,5 +1,6 @@
 //! Projects of the tests: made, built and tested with the author's own tools, whose results are shared.
 
+use std::fs::File;
 use std::path::Path;
 
 use serde_json::Value;
@@ -7,8 +8,16 @@ use serde_json::Value;
 use crate::place::{Ended, Place};
 
 /// Libraries that every project needs are built once for all tests.
-fn target() -> String {
+pub(crate) fn target() -> String {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("author").display().to_string()
+}
+
+/// Projects of the same layout have the same file names there: one at a time, whatever process it is in.
+pub(crate) fn alone() -> File {
+    std::fs::create_dir_all(target()).unwrap();
+    let lock = File::create(Path::new(&target()).join("alone.lock")).unwrap();
+    lock.lock().unwrap();
+    lock
 }
 
 /// Runs the binary with the author's environment: home, cargo and PATH, to which componentize-py is added.
@@ -23,6 +32,7 @@ pub(crate) fn author(place: &Place, cwd: &str, args: &[&str]) -> Ended {
             variables.push((name, value));
         }
     }
+    let _alone = alone();
     let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     place.run_with(cwd, args, &variables)
 }
