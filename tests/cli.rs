@@ -17,6 +17,8 @@ mod golden;
 mod guests;
 #[path = "cli/place.rs"]
 mod place;
+#[path = "cli/plugins.rs"]
+mod plugins;
 #[path = "cli/queries.rs"]
 mod queries;
 #[path = "cli/recorded.rs"]

@@ -16,6 +16,8 @@ mod branches;
 mod demo;
 #[path = "end_to_end/disk.rs"]
 mod disk;
+#[path = "end_to_end/grants.rs"]
+mod grants;
 #[path = "end_to_end/interrupts.rs"]
 mod interrupts;
 #[path = "end_to_end/judge.rs"]

@@ -11,6 +11,8 @@ use bolero::check;
 use necro_host::domain::id::{AttemptKey, Digest, Instance, SpecName, TaskId, TaskKey};
 use necro_host::domain::protocol::{Commit, parse_branch, parse_commit, task_branch};
 use necro_host::domain::task::TaskState;
+use necro_host::plugin::manifest::Manifest;
+use necro_host::service::plugins::lock::LockFile;
 use necro_host::spec::diagnostic::MAX_DIAGNOSTICS;
 use necro_host::spec::sync::{Base, Changes, States, changes, predict, write};
 use necro_host::spec::tasks::{BoxState, TaskFile, reassemble};
@@ -25,6 +27,37 @@ const INPUTS: usize = 1_500;
 const TIME: Duration = Duration::from_secs(2);
 /// Bytes of an input; each may stand for a piece of some twenty bytes.
 const MAX_INPUT: usize = 192;
+
+/// Pieces of a plugin.toml and of a necro.lock.
+const PLUGINS: &[&str] = &[
+    "[plugin]\nname = \"a-b\"\nversion = \"1.2.3\"\nkind = \"spirit\"\n",
+    "[plugin]\nname = \"a\"\nversion = \"1.2\"\nkind = \"routing\"\n",
+    "description = \"one line\"\n",
+    "[wants.llm]\nwhy = \"asks\"\n",
+    "[wants.workspace]\nwhy = \"reads\"\n",
+    "[wants.log]\n",
+    "optional = true\n",
+    "models = [\"fast\"]\n",
+    "max_tokens = 5\n",
+    "read = [\"src/**\", \"a[\"]\n",
+    "read = [\"*.rs\"]\n",
+    "names = []\n",
+    "[limits]\nfuel = 1\n",
+    "[limits]\nfuel = 0\n",
+    "[settings.a]\ntype = \"integer\"\ndefault = 3\n",
+    "[settings.b]\ntype = \"strings\"\none_of = [\"x\"]\n",
+    "min = 1\nmax = 9\n",
+    "min = nan\n",
+    "required = true\n",
+    "version = 1\n",
+    "version = 2\n",
+    "[[plugin]]\nname = \"a\"\nkind = \"routing\"\nsize_bytes = 1\nsource = \"x\"\n",
+    "digest = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n",
+    "[[grant]]\nplugin = \"a\"\n",
+    "[grant.interfaces.llm]\n",
+    "[grant.interfaces.workspace]\nread = [\"src/**\"]\n",
+    "[grant.limits]\nwall_ms = 7\n",
+];
 
 /// Pieces of a tasks.md.
 const TASKS: &[&str] = &[
@@ -440,6 +473,21 @@ fn jobs_and_numbers_have_names() {
             assert_eq!(task.as_str(), text);
             let sorted: BTreeMap<TaskId, ()> = [(task.clone(), ()), (TaskId::new("1").unwrap(), ())].into();
             assert!(sorted.contains_key(&task));
+        }
+    });
+}
+
+#[test]
+fn manifests_and_lock_files_are_read_whole_or_refused() {
+    feed!(PLUGINS, |text: &[u8]| {
+        if let Ok(Ok(manifest)) = std::str::from_utf8(text).map(Manifest::parse) {
+            assert!(manifest.asks().keys().all(|interface| manifest.kind.may_import(*interface)));
+            let settings = manifest.settings(&serde_json::Map::new());
+            let required = manifest.settings.values().any(|setting| setting.required);
+            assert_eq!(settings.is_err(), required);
+        }
+        if let Ok(lock) = LockFile::parse(text) {
+            assert_eq!(LockFile::parse(lock.text().as_bytes()).unwrap(), lock);
         }
     });
 }

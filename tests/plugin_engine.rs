@@ -6,10 +6,16 @@
 #[path = "support/guests.rs"]
 mod guests;
 
+#[path = "plugin_engine/builtin.rs"]
+mod builtin;
 #[path = "plugin_engine/calls.rs"]
 mod calls;
 #[path = "plugin_engine/fakes.rs"]
 mod fakes;
+#[path = "support/examples.rs"]
+mod examples;
+#[path = "plugin_engine/frozen.rs"]
+mod frozen;
 #[path = "plugin_engine/limits.rs"]
 mod limits;
 #[path = "plugin_engine/load.rs"]

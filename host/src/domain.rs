@@ -3,6 +3,7 @@
 
 pub mod artifact;
 pub mod assignment;
+pub mod breaker;
 pub mod budget;
 pub mod call;
 pub mod dispatch;
@@ -21,6 +22,7 @@ pub mod policy;
 pub mod protocol;
 pub mod release;
 pub mod review;
+pub mod seat;
 pub mod task;
 pub mod team;
 pub mod verdict;

@@ -23,7 +23,7 @@ pub(crate) mod section;
 pub(crate) mod wasi;
 
 pub use call::{Ended, ExecutionContext};
-pub use engine::{Engine, EngineOptions};
+pub use engine::{Compiling, Engine, EngineOptions};
 pub use error::{EngineError, ExecutionError, LoadError, is_replayable_on_record};
 pub use limits::{GuestUsage, Limit, Limits};
 pub(crate) use load::MAX_COMPONENT_BYTES;
@@ -32,6 +32,7 @@ pub use load::{Expectation, Plugin};
 use std::fmt;
 use std::str::FromStr;
 
+use crate::domain::grant::Interface;
 pub(crate) use error::InvalidOutput;
 
 /// What a component is for; read off the interface that it exports.
@@ -88,6 +89,12 @@ impl PluginKind {
             Self::Routing => "routing",
             Self::Review => "review",
         }
+    }
+
+    /// Whether its world may import what has to be granted.
+    #[must_use]
+    pub fn may_import(self, interface: Interface) -> bool {
+        self.imports().contains(&interface.name())
     }
 
     /// The interfaces with functions that its world may import; the same list as in `wit/worlds.wit`.

@@ -27,6 +27,7 @@ mod reopen;
 mod rows;
 mod schema;
 mod seal;
+mod seats;
 mod tasks;
 mod upcast;
 mod verify;

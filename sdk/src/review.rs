@@ -1,12 +1,21 @@
 //! Review heuristics: what is wrong with a change.
 
+mod conventions;
+mod glob;
+mod unified;
+
 use std::marker::PhantomData;
+
+use serde::Deserialize;
 
 use crate::bindings::review_heuristic::exports::necro::plugin::review::Guest;
 pub use crate::bindings::review_heuristic::exports::necro::plugin::review::{
     Change, ChangedFile, Check, DiffLine, FileChange, Finding, HeuristicInfo, Hunk, LineKind, Rule, Severity,
 };
 use crate::{Failure, Settings};
+pub use conventions::{ending, file_name, has_test_mark, is_code_line, is_lock_file, is_source, is_test_file};
+pub use glob::matches_glob;
+pub use unified::{change_of, read_diff, write_diff};
 
 /// More findings than this help nobody; [`bounded`] keeps the first ones.
 pub const MAX_FINDINGS: usize = 50;
@@ -27,6 +36,46 @@ pub trait ReviewHeuristic {
 #[must_use]
 pub fn rule(id: &str, severity: Severity, description: &str) -> Rule {
     Rule { id: id.to_owned(), severity, description: description.to_owned() }
+}
+
+/// A finding; `file` and `line` where it has a place.
+#[must_use]
+pub fn finding(
+    rule: &str,
+    severity: Severity,
+    file: Option<&str>,
+    line: Option<u32>,
+    message: impl Into<String>,
+) -> Finding {
+    Finding { rule: rule.to_owned(), severity, file: file.map(str::to_owned), line, message: message.into() }
+}
+
+/// A severity, as settings spell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// Informs.
+    Note,
+    /// Is shown.
+    Warn,
+    /// Makes a new attempt.
+    Block,
+}
+
+impl From<Grade> for Severity {
+    fn from(grade: Grade) -> Self {
+        match grade {
+            Grade::Note => Self::Note,
+            Grade::Warn => Self::Warn,
+            Grade::Block => Self::Block,
+        }
+    }
+}
+
+/// The lines that a change removed from a file.
+pub fn removed_lines(file: &ChangedFile) -> impl Iterator<Item = &str> {
+    let lines = file.hunks.iter().flat_map(|hunk| &hunk.lines);
+    lines.filter(|line| line.kind == LineKind::Removed).map(|line| line.text.as_str())
 }
 
 /// The lines that a change added to a file, with their numbers in the new file.

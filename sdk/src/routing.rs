@@ -1,10 +1,16 @@
 //! Routing policies: which instance takes an issue.
 
+mod dictionary;
+mod fit;
+mod words;
+
 use std::marker::PhantomData;
 
 use crate::bindings::routing_policy::exports::necro::plugin::routing::Guest;
 pub use crate::bindings::routing_policy::exports::necro::plugin::routing::{Candidate, Decision, Issue, Score};
 use crate::{Failure, Settings};
+pub use fit::{FALLBACK_ROLE, Fit, LABEL_POINTS, fit, has_skill, label_name, role_scores};
+pub use words::{has_words, word_scores};
 
 /// Picks the instance for an issue. The same input must give the same decision: there is no clock, no
 /// randomness and no memory but `state`.

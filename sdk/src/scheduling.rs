@@ -1,11 +1,14 @@
 //! Scheduling policies: which ready tasks start next, and in which pool.
 
+mod rooms;
+
 use std::cmp::Ordering;
 use std::marker::PhantomData;
 
 use crate::bindings::scheduling_policy::exports::necro::plugin::scheduling::Guest;
 pub use crate::bindings::scheduling_policy::exports::necro::plugin::scheduling::{Placement, Plan, Pool, ReadyTask};
 use crate::{Failure, Settings};
+pub use rooms::{Rooms, compare_tasks, is_for, ordered, takes_all};
 
 /// Orders ready tasks and names a pool for each. The same input must give the same plan.
 pub trait SchedulingPolicy {

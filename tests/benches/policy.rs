@@ -1,5 +1,6 @@
 //! A routing decision as the host makes it, against the bare call of the same component in the same
-//! engine: what limits, metering, conversion and checks cost.
+//! engine: what limits, metering, conversion and checks cost; and with its grant looked up and its record made,
+//! everything but the commit.
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
 mod measure;
@@ -10,12 +11,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, Error, Result, ensure};
 use measure::{Bound, exit, median, row, shown, verdict};
 use necro_host::clock::{Clock, SystemClock};
-use necro_host::domain::grant::Grant;
+use necro_host::domain::grant::{Grant, Scopes};
 use necro_host::domain::id::{ExecutionId, Instance, Role};
 use necro_host::domain::policy::{Candidate, Issue};
 use necro_host::plugin::bare::BareRouting;
 use necro_host::plugin::capability::{Capabilities, Unrecorded};
 use necro_host::plugin::{Engine, EngineOptions, ExecutionContext, Expectation, Limits, Plugin, PluginKind, builtin};
+use necro_host::store::digest_of;
+use serde_json::json;
 use tokio::sync::watch;
 
 /// Rounds: in each, both sides are measured, one right after the other.
@@ -25,6 +28,8 @@ const CALLS: u32 = 40;
 /// Rounds that are thrown away.
 const WARM_UP: usize = 20;
 const BOUND: Bound = Bound::AtMost(1.3);
+/// Of the same with the grant and the record.
+const WHOLE_BOUND: Bound = Bound::AtMost(1.5);
 
 fn main() -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -53,6 +58,8 @@ async fn measure() -> Result<ExitCode> {
 
     let clock = SystemClock::default();
     let (mut bare_times, mut times, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let mut whole_ratios = Vec::new();
+    let approved = plugin.asks();
     for round in 0..WARM_UP + ROUNDS {
         let start = clock.elapsed();
         for _ in 0..CALLS {
@@ -62,17 +69,49 @@ async fn measure() -> Result<ExitCode> {
         for _ in 0..CALLS {
             decide(&plugin, &context, &issue, &candidates).await?;
         }
-        let (bare, ours) = ((middle - start) / CALLS, (clock.elapsed() - middle) / CALLS);
+        let decided = clock.elapsed();
+        for _ in 0..CALLS {
+            whole(&plugin, &context, &approved, &issue, &candidates).await?;
+        }
+        let whole = (clock.elapsed() - decided) / CALLS;
+        let (bare, ours) = ((middle - start) / CALLS, (decided - middle) / CALLS);
         if round >= WARM_UP {
             bare_times.push(bare);
             times.push(ours);
             ratios.push(ours.as_secs_f64() / bare.as_secs_f64());
+            whole_ratios.push(whole.as_secs_f64() / bare.as_secs_f64());
         }
     }
     println!("policy decision: fresh store, typed call, 8 candidates; medians of {ROUNDS} rounds");
     row("bare fresh-instance call", shown(median(&bare_times)));
     row("the host's call", shown(median(&times)));
-    Ok(exit(&[verdict("ratio", median(&ratios), "×", BOUND)]))
+    Ok(exit(&[
+        verdict("ratio", median(&ratios), "×", BOUND),
+        verdict("with grant and record, without the commit", median(&whole_ratios), "×", WHOLE_BOUND),
+    ]))
+}
+
+/// A decision with what stands before and after it: the grant of its digest, the record of its input, and that of
+/// its outcome, as the bytes that are stored by their digest.
+async fn whole(
+    plugin: &Plugin,
+    context: &ExecutionContext,
+    approved: &Scopes,
+    issue: &Issue,
+    candidates: &[Candidate],
+) -> Result<usize> {
+    let grant = Arc::new(Grant::of(&plugin.asks(), approved));
+    let input = serde_json::to_vec(&json!({ "issue": issue, "candidates": candidates, "state": "" }))?;
+    let began = digest_of(&input);
+    let context = ExecutionContext { grant, ..context.clone() };
+    let ended = plugin.route(context, issue, candidates, "{}", "").await;
+    let usage = serde_json::to_value(ended.usage)?;
+    let outcome = serde_json::to_vec(&json!({ "ok": ended.result? }))?;
+    Ok(input.len()
+        + outcome.len()
+        + began.as_str().len()
+        + digest_of(&outcome).as_str().len()
+        + usage.to_string().len())
 }
 
 async fn decide(

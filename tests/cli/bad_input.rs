@@ -190,7 +190,7 @@ fn plugins_that_do_not_fit_are_named_before_anything_is_written() {
     let wrong_kind = format!("scheduling={}", routing.display());
     let newer = format!("routing={}", guests::guest("next-contract").display());
     for (choice, parts) in [
-        ("routing=nobody", &["no built-in routing plugin `nobody`", "least-busy"][..]),
+        ("routing=nobody", &["no built-in or installed routing plugin `nobody`", "least-busy"][..]),
         ("router=least-busy", &["is no plugin choice", "routing"]),
         ("routing", &["is no plugin choice"]),
         ("routing=gone.wasm", &["there is no plugin file `gone.wasm`"]),

@@ -33,6 +33,12 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("artifact ls", &["--task", "JSON:"]),
     ("artifact get", &["--output"]),
     ("plugin ls", &["JSON:"]),
+    ("plugin install", &["--sha256", "necro.lock", "Examples:", "JSON:"]),
+    ("plugin update", &["--from", "Examples:", "JSON:"]),
+    ("plugin remove", &["Example:", "JSON:"]),
+    ("plugin grant", &["--allow", "--max-tokens", "Examples:", "JSON:"]),
+    ("plugin revoke", &["--interface", "Examples:", "JSON:"]),
+    ("plugin diff", &["Examples:", "JSON:"]),
     ("plugin new", &["--kind", "--lang", "--sdk", "Examples:", "JSON:"]),
     ("plugin build", &["wasm32-wasip2", "Exit code 1", "JSON:"]),
     ("plugin check", &["Exit code 1", "Examples:", "JSON:"]),
@@ -155,7 +161,7 @@ fn built_in_plugins_are_listed_and_each_can_be_inspected() {
 fn what_is_no_plugin_is_said_to_be_something_else() {
     let place = Place::new();
     place.run("", &["plugin", "inspect", "nonsense"]).refused(2, &["no file `nonsense`", "routing/least-busy"]);
-    place.run("", &["plugin", "inspect", "gone.wasm"]).refused(2, &["there is no plugin file `gone.wasm`"]);
+    place.run("", &["plugin", "inspect", "gone.wasm"]).refused(2, &["there is no plugin file", "gone.wasm`"]);
     place.write("text.wasm", "hello");
     place.run("", &["plugin", "inspect", "text.wasm"]).refused(2, &["plugin `text`", "not a WebAssembly component"]);
     place.write("core.wasm", [0, b'a', b's', b'm', 1, 0, 0, 0]);

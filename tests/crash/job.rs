@@ -209,6 +209,7 @@ impl Kitchen {
         let world = World::below(&fast(), &files);
         let server = LlmServer::scripted(Some(KEY), Script::parse(&replies().text(), "replies.toml").unwrap());
         let job = world.file("job.md", JOB);
+        world.grant(&guest("clerk"));
         Self { world, server, job }
     }
 

@@ -45,7 +45,7 @@ impl Cut {
              spirits = true\n"
         );
         fs::write(world.repository().join("necro.toml"), settings).unwrap();
-        git(&world.repository(), &["add", "-A"]);
+        git(&world.repository(), &["add", "necro.toml"]);
         git(&world.repository(), &["-c", "user.name=a", "-c", "user.email=a@localhost", "commit", "-qm", "Set up"]);
         let replies = Replies::default().attempt(
             "backend",
@@ -208,6 +208,7 @@ fn own_component(world: &World) -> String {
     let bytes = [built_in.bytes, &[0, 5, 4, b'm', b'i', b'n', b'e']].concat();
     let path = world.path("mine.wasm");
     fs::write(&path, bytes).unwrap();
+    world.grant(&path);
     format!("spirit={}", path.display())
 }
 

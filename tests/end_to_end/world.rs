@@ -127,6 +127,13 @@ impl World {
         command
     }
 
+    /// Grants a component of the tests everything that it asks for.
+    pub(crate) fn grant(&self, component: &Path) {
+        let granting =
+            self.binary().args(["plugin", "grant", "--all", "--repo"]).arg(self.repository()).arg(component).output();
+        assert!(granting.as_ref().unwrap().status.success(), "{granting:?}");
+    }
+
     /// `run --json` with scripted replies to its end.
     pub(crate) fn run(&self, replies: &str, args: &[&str]) -> Finished {
         let script = format!("scripted:{}", self.file("replies.toml", replies));

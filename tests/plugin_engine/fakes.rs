@@ -235,7 +235,11 @@ impl Llm for Fake {
 #[async_trait]
 impl Workspace for Fake {
     async fn read(&self, path: String, lines: Option<LineRange>) -> Result<FileText, HostError> {
-        Ok(FileText { text: format!("{path} {}", lines.unwrap().count), total_lines: 9, truncated: false })
+        Ok(FileText {
+            text: format!("{path} {}", lines.map_or(9, |lines| lines.count)),
+            total_lines: 9,
+            truncated: false,
+        })
     }
 
     async fn list(&self, path: String, _: bool) -> Result<Vec<Entry>, HostError> {

@@ -31,7 +31,7 @@ async fn an_endless_loop_ends_when_its_fuel_is_used_up() {
     let error = route("endless-loop", "", |limits| limits.fuel = Some(50_000_000)).await;
     assert_eq!(
         error.to_string(),
-        "routing `endless-loop` was stopped: it exceeded its fuel limit of 50000000 units (setting `limits.routing.fuel`)"
+        "routing `endless-loop` was stopped: it exceeded its fuel limit of 50000000 units (setting `limits.routing.fuel`, or `limits.endless-loop.fuel` for it alone)"
     );
     assert!(error.is_replayable());
 }
@@ -44,7 +44,7 @@ async fn an_endless_loop_without_a_fuel_limit_ends_at_its_guest_time() {
     })
     .await;
     assert_eq!(exceeded(&error), Limit::GuestTime);
-    assert!(error.to_string().contains("60 ms (setting `limits.routing.guest_time_ms`)"), "{error}");
+    assert!(error.to_string().contains("60 ms (setting `limits.routing.guest_time_ms`, or"), "{error}");
     assert!(!error.is_replayable());
 }
 
@@ -84,7 +84,7 @@ async fn an_endless_loop_leaves_room_for_other_tasks_and_can_be_cancelled() {
 async fn a_memory_hog_ends_at_its_memory_limit() {
     let error = route("memory-hog", "", |limits| limits.memory_bytes = 8 << 20).await;
     assert_eq!(exceeded(&error), Limit::Memory);
-    assert!(error.to_string().contains("8388608 bytes (setting `limits.routing.memory_bytes`)"), "{error}");
+    assert!(error.to_string().contains("8388608 bytes (setting `limits.routing.memory_bytes`, or"), "{error}");
     assert!(error.is_replayable());
 }
 
@@ -114,7 +114,7 @@ async fn a_spirit_whose_model_never_answers_ends_at_its_wall_limit() {
     let ended = plugin.perform(context, assignment(), "").await;
     let error = ended.result.unwrap_err();
     assert_eq!(exceeded(&error), Limit::Wall);
-    assert!(error.to_string().contains("1800000 ms (setting `limits.spirit.wall_ms`)"), "{error}");
+    assert!(error.to_string().contains("1800000 ms (setting `limits.spirit.wall_ms`, or"), "{error}");
     assert!(ended.usage.guest_time < Duration::from_secs(1), "waiting was counted: {:?}", ended.usage);
     let steps = fake.steps();
     assert!(steps.len() == 2 && steps[0].starts_with("intent llm.complete"), "{steps:?}");

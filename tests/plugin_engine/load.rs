@@ -20,7 +20,7 @@ async fn what_is_no_component_is_refused_with_what_it_is() {
         (b"\0asm\x0d\0".to_vec(), "its header is broken off"),
         (b"(component)".to_vec(), "it is WebAssembly text"),
         (b"\x7fELF\x02\x01\x01\0".to_vec(), "it is native or precompiled code"),
-        (truncated, "out of bounds"),
+        (truncated, "its sections are broken at byte"),
     ];
     for (bytes, words) in cases {
         let error = refused("odd", bytes, Expectation::Any).await.to_string();
@@ -142,6 +142,54 @@ async fn a_warm_cache_is_used_and_not_written() {
     let written = std::fs::metadata(only_file(&directory)).unwrap().modified().unwrap();
     decide(&cached(&directory)).await;
     assert_eq!(std::fs::metadata(only_file(&directory)).unwrap().modified().unwrap(), written);
+}
+
+#[tokio::test]
+async fn a_full_cache_drops_what_was_not_used_for_longest() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("cache");
+    let sizes = |names: &[&str]| {
+        let (directory, names) = (directory.clone(), names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        async move {
+            for name in names {
+                cached(&directory).load(&name, guest_bytes(&name), Expectation::Any).await.unwrap();
+            }
+            let files = std::fs::read_dir(&directory).unwrap().map(|file| file.unwrap());
+            let mut files: Vec<_> = files.map(|file| (file.file_name(), file.metadata().unwrap().len())).collect();
+            files.sort();
+            files
+        }
+    };
+    let two = sizes(&["last-candidate", "panic"]).await;
+    let old = std::fs::File::open(directory.join(&two[0].0)).unwrap();
+    old.set_modified(std::time::UNIX_EPOCH).unwrap();
+    // What a process left that died while it wrote goes as well.
+    let left = directory.join(".tmpXXXX");
+    std::fs::File::create(&left).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+
+    let max_cache_bytes = two.iter().map(|(_, bytes)| bytes).sum::<u64>() + 1;
+    let options = EngineOptions { cache_dir: Some(directory.clone()), max_cache_bytes, ..EngineOptions::default() };
+    let engine = Engine::new(EngineOptions { max_instances: 4, ..options }).unwrap();
+    engine.load("hog", guest_bytes("memory-hog"), Expectation::Any).await.unwrap();
+    let kept: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|file| file.unwrap()).collect();
+    assert!(!kept.iter().any(|file| file.file_name() == two[0].0), "the oldest stayed");
+    assert!(!left.exists(), "what was left behind stayed");
+    let total: u64 = kept.iter().map(|file| file.metadata().unwrap().len()).sum();
+    assert!(total <= max_cache_bytes, "{total} > {max_cache_bytes}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_who_compile_the_same_component_at_once_all_get_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("cache");
+    let deciding = (0..8).map(|_| {
+        let directory = directory.clone();
+        tokio::spawn(async move { decide(&cached(&directory)).await })
+    });
+    for decided in deciding.collect::<Vec<_>>() {
+        assert_eq!(decided.await.unwrap(), "backend_spirit_2");
+    }
+    only_file(&directory);
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ fn build() -> PathBuf {
         }
     }
     cargo.current_dir(root).args(["build", "--locked", "--target", "wasm32-wasip2", "--profile", "plugin"]);
-    cargo.arg("--target-dir").arg(&target_dir);
+    cargo.args(["--lib", "--examples"]).arg("--target-dir").arg(&target_dir);
     for entry in std::fs::read_dir(root.join("tests/guests")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         cargo.args(["-p", &format!("necro-guest-{name}")]);

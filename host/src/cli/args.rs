@@ -4,6 +4,7 @@ mod author;
 pub(crate) mod plugin;
 mod query;
 mod registry;
+pub(crate) mod swap;
 mod sync;
 mod upkeep;
 mod work;
@@ -188,6 +189,9 @@ pub(crate) struct RunArgs {
     /// Use this plugin for the run: a name of the built-in set or a component file.
     #[arg(long, value_name = "KIND=NAME|PATH")]
     pub plugin: Vec<String>,
+    /// Refuse a policy or heuristic of --plugin that would change more of the newest 100 recorded decisions.
+    #[arg(long, value_name = "N", requires = "plugin")]
+    pub max_changed: Option<u64>,
     /// Work from the last commit although the checkout has changes that are not committed.
     #[arg(long)]
     pub allow_dirty: bool,
@@ -234,6 +238,9 @@ pub(crate) struct ResumeArgs {
     /// Use this plugin from here on: a name of the built-in set or a component file
     #[arg(long, value_name = "KIND=NAME|PATH")]
     pub plugin: Vec<String>,
+    /// Refuse a policy or heuristic of --plugin that would change more of the newest 100 recorded decisions.
+    #[arg(long, value_name = "N", requires = "plugin")]
+    pub max_changed: Option<u64>,
     /// Write one JSON file for each call of a plugin in this run, from its beginning, into this new folder
     #[arg(long, value_name = "DIR")]
     pub record_fixtures: Option<PathBuf>,
@@ -439,6 +446,12 @@ pub(crate) enum PluginCommand {
     Revoke(plugin::RevokeArgs),
     /// Show what a plugin asks for beyond what was granted.
     Diff(plugin::DiffArgs),
+    /// Put a plugin in another's place while a run or `serve` works.
+    Swap(swap::SwapArgs),
+    /// Put back the plugin that sat there before.
+    Rollback(swap::RollbackArgs),
+    /// List who sat where, from when, and by what.
+    History(swap::HistoryArgs),
 }
 
 /// Flags of `doctor`.

@@ -145,6 +145,11 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
                 }
             }
         }
+        Progress::Seated { seat, name, digest, replaces } => {
+            let replaced = replaces.as_ref().map_or_else(String::new, |name| format!(" in place of {name}"));
+            let (name, digest) = (neutral::line(name), words::short_digest(digest));
+            format!("{} {seat}: {name} ({digest}){}", style.cyan("⇄"), neutral::line(&replaced))
+        }
         Progress::Merged { task, title, commit, done, total } => {
             let (short, title): (String, _) = (commit.chars().take(10).collect(), neutral::line(title));
             format!("{} task {task} merged as {short}  {title}  ({done}/{total})", style.green("✓"))
@@ -154,6 +159,10 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
             style.red("✗"),
             title = neutral::line(title),
         ),
+        Progress::Compiling { plugin, size_bytes } => {
+            let size = words::size(*size_bytes as u64);
+            format!("{} `{}` ({size}), once", style.dim("compiling"), neutral::line(plugin))
+        }
         Progress::Warning { text } => format!("{} {}", style.yellow("warning:"), neutral::line(text)),
         Progress::Stopping => {
             "stopping: nothing new is started, journals are being closed (interrupt again to quit at once)".to_owned()

@@ -147,6 +147,17 @@ fn what(body: &Body) -> String {
         Body::RunStarted { title, llm, branch, .. } => format!("{title} · {llm} · {branch}"),
         Body::RunResumed { llm, .. } => llm.clone(),
         Body::TeamAssembled { team } => team.iter().map(Instance::as_str).collect::<Vec<_>>().join(", "),
+        Body::PluginSeated { kind, name, digest, role, replaces, by, shadow } => {
+            let role = role.as_ref().map_or_else(String::new, |role| format!(" for {role}"));
+            let replaced = replaces.as_ref().map_or_else(String::new, |replaced| {
+                format!(" in place of {} ({})", replaced.name, words::short_digest(&replaced.digest))
+            });
+            let shadow = shadow.map_or_else(String::new, |shadow| {
+                format!("; {} of {} recorded decisions would change", shadow.changed, shadow.decisions)
+            });
+            let by = by.as_str();
+            format!("{by}: {kind} {name} ({}){role}{replaced}{shadow}", words::short_digest(digest))
+        }
         Body::RunFinished { outcome, commit, reason, .. } => {
             let at = commit.as_ref().map_or_else(String::new, |commit| format!(" at {}", words::short(commit)));
             format!("{outcome}{at}{}", reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}")))

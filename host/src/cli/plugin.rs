@@ -1,7 +1,9 @@
 //! `plugin ls` and `plugin inspect`: what a component is, what it may do, where it is stopped.
 
 pub(crate) mod grant;
+pub(crate) mod history;
 pub(crate) mod install;
+pub(crate) mod swap;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -14,10 +16,10 @@ use super::args::plugin::{InspectArgs, LsArgs};
 use super::args::{Place, PluginCommand};
 use super::style::Style;
 use super::table::Table;
-use super::{neutral, open, out, words};
+use super::{author, neutral, open, out, words};
 use crate::domain::id::Digest;
 use crate::plugin::manifest::Setting;
-use crate::plugin::{Plugin, PluginKind};
+use crate::plugin::{Compiling, Plugin, PluginKind};
 use crate::service::plugins::grants::{self, Asked, Standing};
 use crate::service::plugins::install::Available;
 use crate::service::{ServiceError, blocking};
@@ -25,23 +27,30 @@ use crate::service::{ServiceError, blocking};
 /// Runs `plugin …`.
 pub(crate) async fn run(command: PluginCommand, style: Style, err: Style) -> Result<ExitCode, ServiceError> {
     match command {
-        PluginCommand::Author(command) => return super::author::run(command, style, err).await,
-        PluginCommand::Ls(args) => ls(args, style).await,
-        PluginCommand::Inspect(args) => inspect(args, style).await,
-        PluginCommand::Install(args) => install::install(args, style).await,
-        PluginCommand::Update(args) => install::update(args, style).await,
-        PluginCommand::Remove(args) => install::remove(args, style).await,
-        PluginCommand::Grant(args) => grant::grant(args, style).await,
-        PluginCommand::Revoke(args) => grant::revoke(args, style).await,
-        PluginCommand::Diff(args) => grant::diff(args, style).await,
-    }?;
+        PluginCommand::Author(command) => return author::run(command, style, err).await,
+        PluginCommand::Ls(args) => ls(args, style).await?,
+        PluginCommand::Inspect(args) => inspect(args, style).await?,
+        PluginCommand::Install(args) => install::install(args, style).await?,
+        PluginCommand::Update(args) => install::update(args, style).await?,
+        PluginCommand::Remove(args) => install::remove(args, style).await?,
+        PluginCommand::Grant(args) => grant::grant(args, style).await?,
+        PluginCommand::Revoke(args) => grant::revoke(args, style).await?,
+        PluginCommand::Diff(args) => grant::diff(args, style).await?,
+        PluginCommand::Swap(args) => swap::swap(args, style).await?,
+        PluginCommand::Rollback(args) => swap::rollback(args, style).await?,
+        PluginCommand::History(args) => history::history(args, style).await?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Where plugins are asked about.
 pub(crate) fn place_of(place: Place) -> Result<grants::Place, ServiceError> {
     let Place { repo: repository, state } = place;
-    Ok(grants::Place { repository, cwd: open::cwd()?, state, cache: super::run::cache_dir() })
+    let compiling = Compiling::telling(|plugin, size_bytes| {
+        let size = words::size(size_bytes as u64);
+        out::tell(&format!("compiling `{}` ({size}), once", neutral::line(plugin)));
+    });
+    Ok(grants::Place { repository, cwd: open::cwd()?, state, cache: super::run::cache_dir(), compiling })
 }
 
 /// Runs `plugin ls`.

@@ -48,6 +48,7 @@ pub(crate) async fn resume(args: ResumeArgs, style: Style, err: Style) -> Result
         base_url: args.base_url.or(asked.base_url),
         max_parallel: args.max_parallel.or(asked.max_parallel),
         plugins: args.plugin.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>()?,
+        max_changed: args.max_changed,
         // It works from its own branch: what the checkout has meanwhile does not matter.
         allow_dirty: true,
         going: Going::On(run.id),
@@ -186,6 +187,7 @@ fn options(args: RunArgs, extent: Extent) -> Result<(RunOptions, Place), Service
         base_url: args.base_url,
         max_parallel: args.max_parallel,
         plugins,
+        max_changed: args.max_changed,
         allow_dirty: args.allow_dirty,
         going: if args.fresh { Going::Anew } else { Going::OnIfOpen },
         env: environment(),

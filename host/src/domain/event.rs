@@ -10,6 +10,7 @@ use super::id::{
 };
 use super::issue::Urgency;
 use super::review::{Check, Finding};
+use super::seat::{Component, SeatedBy, ShadowCounts};
 use super::task::{ArtifactRef, Attributes, Facts, TaskState};
 
 /// Version of the bodies written today. Older ones are brought to it when they are read.
@@ -147,6 +148,24 @@ pub enum Body {
     TeamAssembled {
         /// All spirits of the run.
         team: Vec<Instance>,
+    },
+    /// A component took a seat, in the run or, without one, in what decides outside of any.
+    PluginSeated {
+        /// spirit, routing, scheduling or review.
+        kind: String,
+        /// The plugin's name.
+        name: String,
+        /// SHA-256 of the component, which is in the blob store.
+        digest: Digest,
+        /// The role that it plays, when it is a spirit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role: Option<Role>,
+        /// Who sat there; absent for a heuristic that joins.
+        replaces: Option<Component>,
+        /// What seated it.
+        by: SeatedBy,
+        /// What the shadow replay over recorded decisions came to, where there was one.
+        shadow: Option<ShadowCounts>,
     },
     /// A run ended.
     RunFinished {
@@ -429,6 +448,7 @@ impl Body {
             Self::RunStarted { .. } => "RunStarted",
             Self::RunResumed { .. } => "RunResumed",
             Self::TeamAssembled { .. } => "TeamAssembled",
+            Self::PluginSeated { .. } => "PluginSeated",
             Self::RunFinished { .. } => "RunFinished",
             Self::TaskCreated { .. } => "TaskCreated",
             Self::TaskUpdated { .. } => "TaskUpdated",

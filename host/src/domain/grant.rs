@@ -127,6 +127,17 @@ impl Scope {
         set.into_iter().find(|(key, is_set)| *is_set && !interface.keys().contains(key)).map(|(key, _)| key)
     }
 
+    /// Whether it can be written and read again.
+    ///
+    /// # Errors
+    /// The entry that is too much, and why.
+    pub fn check(&self) -> Result<(), String> {
+        let Self { models, max_tokens: _, read, write, names, prefixes, kinds } = self;
+        let all = [models, read, write, names, prefixes, kinds];
+        all.into_iter().flatten().try_for_each(|list| check_entries(list))?;
+        [read, write].into_iter().flatten().try_for_each(|list| check_globs(list))
+    }
+
     /// In words, such as `models fast; at most 5000 tokens`; empty for no bound.
     #[must_use]
     pub fn words(&self) -> String {
@@ -332,25 +343,35 @@ fn compiled(glob: &str) -> Result<globset::Glob, globset::Error> {
 /// Reads a list of bounded, printable entries.
 pub(crate) fn entries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     let list = Vec::<String>::deserialize(deserializer)?;
-    if list.len() > MAX_SCOPE_ENTRIES {
-        return Err(D::Error::custom(format!("{} entries; {MAX_SCOPE_ENTRIES} are allowed", list.len())));
-    }
-    if let Some(wrong) = list
-        .iter()
-        .find(|entry| entry.is_empty() || entry.len() > MAX_SCOPE_ENTRY_BYTES || entry.chars().any(char::is_control))
-    {
-        return Err(D::Error::custom(format!("`{}` is empty, too long, or has control characters", cut(wrong))));
-    }
+    check_entries(&list).map_err(D::Error::custom)?;
     Ok(Some(list))
 }
 
 /// Reads a list of globs.
 pub(crate) fn globs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     let list = entries(deserializer)?;
-    for glob in list.iter().flatten() {
-        compiled(glob).map_err(|error| D::Error::custom(format!("`{}` is no glob: {}", cut(glob), error.kind())))?;
-    }
+    list.iter().try_for_each(|list| check_globs(list)).map_err(D::Error::custom)?;
     Ok(list)
+}
+
+fn check_entries(list: &[String]) -> Result<(), String> {
+    if list.len() > MAX_SCOPE_ENTRIES {
+        return Err(format!("{} entries; {MAX_SCOPE_ENTRIES} are allowed", list.len()));
+    }
+    let wrong = |entry: &&String| {
+        entry.is_empty() || entry.len() > MAX_SCOPE_ENTRY_BYTES || entry.chars().any(char::is_control)
+    };
+    match list.iter().find(wrong) {
+        Some(wrong) => Err(format!("`{}` is empty, too long, or has control characters", cut(wrong))),
+        None => Ok(()),
+    }
+}
+
+fn check_globs(list: &[String]) -> Result<(), String> {
+    for glob in list {
+        compiled(glob).map_err(|error| format!("`{}` is no glob: {}", cut(glob), error.kind()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Wasm
 use super::bindings::imports::necro::plugin as wit;
 use super::error::EngineError;
 use super::host::Guest;
-use super::precompiled::Cache;
+use super::precompiled::{Cache, MAX_CACHE_BYTES};
 use super::wasi;
 
 /// How often running guests are interrupted to check their processor time and to let other work run.
@@ -37,6 +37,10 @@ const DEFAULT_MAX_MAPS: usize = 65_530;
 pub struct EngineOptions {
     /// Where compiled components are kept; `None`: they are compiled each time.
     pub cache_dir: Option<PathBuf>,
+    /// The most that compiled components may take there together.
+    pub max_cache_bytes: u64,
+    /// Who is told when a large component is compiled, which takes seconds.
+    pub compiling: Compiling,
     /// Instances at the same time; more executions wait. Capped well below the kernel's number of memory
     /// mappings, which ends the whole process when it runs out.
     pub max_instances: usize,
@@ -44,9 +48,43 @@ pub struct EngineOptions {
     pub max_memory_bytes: usize,
 }
 
+/// Hears that a component is compiled: its name, and its size in bytes. Called from a thread that may block.
+#[derive(Clone, Default)]
+pub struct Compiling(Option<Arc<dyn Fn(&str, usize) + Send + Sync>>);
+
+impl Compiling {
+    /// Components of this size take a second or more.
+    const LARGE_BYTES: usize = 2 << 20;
+
+    /// Tells `hear`.
+    #[must_use]
+    pub fn telling(hear: impl Fn(&str, usize) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(hear)))
+    }
+
+    pub(super) fn begins(&self, plugin: &str, size_bytes: usize) {
+        tracing::debug!(plugin, size_bytes, "compiling");
+        if let Some(hear) = self.0.as_ref().filter(|_| size_bytes >= Self::LARGE_BYTES) {
+            hear(plugin, size_bytes);
+        }
+    }
+}
+
+impl std::fmt::Debug for Compiling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Compiling").field(&self.0.is_some()).finish()
+    }
+}
+
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { cache_dir: None, max_instances: 1_000, max_memory_bytes: 256 << 20 }
+        Self {
+            cache_dir: None,
+            max_cache_bytes: MAX_CACHE_BYTES,
+            compiling: Compiling::default(),
+            max_instances: 1_000,
+            max_memory_bytes: 256 << 20,
+        }
     }
 }
 
@@ -60,6 +98,7 @@ pub(super) struct Inner {
     pub(super) wasmtime: wasmtime::Engine,
     pub(super) linker: Linker<Guest>,
     pub(super) cache: Option<Cache>,
+    pub(super) compiling: Compiling,
     pub(super) instances: Arc<Semaphore>,
     pub(super) max_memory_bytes: usize,
     pooled: bool,
@@ -77,7 +116,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] when neither the pool nor allocation on demand works on this machine.
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
-        let EngineOptions { cache_dir, max_instances, max_memory_bytes } = options;
+        let EngineOptions { cache_dir, max_cache_bytes, compiling, max_instances, max_memory_bytes } = options;
         let max_instances = max_instances.clamp(1, max_maps() / MAPS_PER_INSTANCE);
         let (wasmtime, pooled) = match wasmtime::Engine::new(&pooling(max_instances, max_memory_bytes)) {
             Ok(engine) => (engine, true),
@@ -90,12 +129,13 @@ impl Engine {
             },
         };
         let linker = linker(&wasmtime).map_err(|e| EngineError::Start { reason: format!("{e:#}") })?;
-        let cache = cache_dir.and_then(|directory| Cache::open(&directory, &wasmtime));
+        let cache = cache_dir.and_then(|directory| Cache::open(&directory, &wasmtime, max_cache_bytes));
         Ok(Self(Arc::new(Inner {
             _ticker: Ticker::start(&wasmtime)?,
             wasmtime,
             linker,
             cache,
+            compiling,
             instances: Arc::new(Semaphore::new(max_instances)),
             max_memory_bytes,
             pooled,

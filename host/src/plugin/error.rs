@@ -145,7 +145,7 @@ pub enum ExecutionError {
         failure: Failure,
     },
     /// It was stopped at a limit.
-    #[error("{kind} `{plugin}` was stopped: it exceeded its {limit} limit of {allowed} (setting `{}`)", limit.setting(*kind))]
+    #[error("{kind} `{plugin}` was stopped: it exceeded its {limit} limit of {allowed} (setting `limits.{kind}.{}`, or `limits.{plugin}.{}` for it alone)", limit.key(), limit.key())]
     LimitExceeded {
         /// The plugin's kind.
         kind: PluginKind,

@@ -117,12 +117,6 @@ impl Limit {
         }
     }
 
-    /// The setting that raises it, such as `limits.routing.fuel`.
-    #[must_use]
-    pub fn setting(self, kind: PluginKind) -> String {
-        format!("limits.{kind}.{}", self.key())
-    }
-
     /// Its value in `limits`, with its unit.
     #[must_use]
     pub fn value(self, limits: &Limits) -> String {

@@ -218,6 +218,7 @@ fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<(Component, Dige
     if let Some(component) = cache.and_then(|cache| cache.load(&engine.0.wasmtime, &digest)) {
         return Ok((component, digest));
     }
+    engine.0.compiling.begins(name, bytes.len());
     let component = Component::from_binary(&engine.0.wasmtime, bytes).map_err(|e| broken(one_line(&e)))?;
     if let Some(cache) = cache {
         cache.store(&digest, &component);

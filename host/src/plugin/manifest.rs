@@ -183,7 +183,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn check_want(kind: PluginKind, interface: Interface, want: &Want) -> Result<(), String> {
-    if !kind.imports().contains(&interface.name()) {
+    if !kind.may_import(interface) {
         let allowed: Vec<&str> = kind.imports().iter().copied().filter(|name| *name != "log").collect();
         let allowed = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(", ") };
         return Err(format!("a {kind} plugin cannot have it; it may want {allowed}"));

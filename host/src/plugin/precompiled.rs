@@ -2,10 +2,13 @@
 //! loading machine code means trusting it, so it lies in a directory of the user's own, is written
 //! atomically, and is checked by its digest before it is loaded.
 
+use std::fs::File;
 use std::hash::{Hash as _, Hasher};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
@@ -13,10 +16,17 @@ use wasmtime::component::Component;
 use crate::domain::id::Digest;
 use crate::store::hex;
 
-/// At most this many compiled components are kept; the oldest go first.
-const MAX_ENTRIES: usize = 128;
-/// Length of the SHA-256 in front of the compiled code.
-const HEADER_BYTES: usize = 32;
+/// At most this many bytes of compiled components are kept; those that were not used for longest go first. A
+/// component of an interpreted language takes 35 MB, one in Rust half a megabyte.
+pub(crate) const MAX_CACHE_BYTES: u64 = 1 << 30;
+/// The time of the last use is noted again after this.
+const USE_NOTED_FOR: Duration = Duration::from_secs(60 * 60);
+/// What a process that died while it was writing has left is taken away after this.
+const LEFT_BEHIND: Duration = Duration::from_secs(60 * 60);
+/// Length of the SHA-256 behind the compiled code.
+const DIGEST_BYTES: usize = 32;
+/// What is read and digested at once.
+const CHUNK_BYTES: usize = 256 * 1024;
 const EXTENSION: &str = "cwasm";
 
 /// A directory of compiled components.
@@ -25,11 +35,12 @@ pub(crate) struct Cache {
     directory: PathBuf,
     /// What of the engine's settings decides about compiled code.
     compatibility: [u8; 32],
+    max_bytes: u64,
 }
 
 impl Cache {
     /// Opens or makes the directory. `None` when others could write into it: then nothing is cached.
-    pub(crate) fn open(directory: &Path, engine: &wasmtime::Engine) -> Option<Self> {
+    pub(crate) fn open(directory: &Path, engine: &wasmtime::Engine, max_bytes: u64) -> Option<Self> {
         match Self::prepare(directory) {
             Ok(()) => {}
             Err(reason) => {
@@ -39,7 +50,7 @@ impl Cache {
         }
         let mut hasher = Sha256Hasher(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        Some(Self { directory: directory.to_owned(), compatibility: hasher.0.finalize().into() })
+        Some(Self { directory: directory.to_owned(), compatibility: hasher.0.finalize().into(), max_bytes })
     }
 
     fn prepare(directory: &Path) -> Result<(), String> {
@@ -68,14 +79,16 @@ impl Cache {
     /// The compiled component of these bytes; `None` when there is none or it is damaged.
     pub(crate) fn load(&self, engine: &wasmtime::Engine, wasm: &Digest) -> Option<Component> {
         let path = self.path(wasm);
-        let bytes = std::fs::read(&path).ok()?;
-        let (stored, code) = bytes.split_at_checked(HEADER_BYTES)?;
-        if stored != Sha256::digest(code).as_slice() {
+        let file = File::open(&path).ok()?;
+        if !is_whole(&file).unwrap_or(false) {
             tracing::warn!(path = %path.display(), "a cached plugin is damaged and is compiled again");
             return None;
         }
-        match deserialize(engine, code) {
-            Ok(component) => Some(component),
+        match deserialize(engine, &file) {
+            Ok(component) => {
+                note_use(&file);
+                Some(component)
+            }
             Err(error) => {
                 tracing::warn!(path = %path.display(), reason = %error, "a cached plugin is unusable and is compiled again");
                 None
@@ -86,7 +99,7 @@ impl Cache {
     /// Keeps a compiled component. Failing only costs time later, so it is logged and no error.
     pub(crate) fn store(&self, wasm: &Digest, component: &Component) {
         let stored = component.serialize().map_err(|e| e.to_string()).and_then(|code| {
-            self.prune();
+            self.prune(code.len() as u64 + DIGEST_BYTES as u64);
             write(&self.path(wasm), &code).map_err(|e| e.to_string())
         });
         if let Err(reason) = stored {
@@ -94,20 +107,60 @@ impl Cache {
         }
     }
 
-    /// Makes room for one entry.
-    fn prune(&self) {
+    /// Makes room for so many bytes. Who has an entry mapped keeps it; who looks for one that is gone compiles it
+    /// again.
+    fn prune(&self, wanted_bytes: u64) {
         let Ok(files) = std::fs::read_dir(&self.directory) else { return };
-        let mut entries: Vec<_> = files
-            .filter_map(Result::ok)
-            .filter(|file| file.path().extension().is_some_and(|e| e == EXTENSION))
-            .filter_map(|file| Some((file.metadata().ok()?.modified().ok()?, file.path())))
-            .collect();
+        let (mut entries, mut total) = (Vec::new(), wanted_bytes);
+        for file in files.filter_map(Result::ok) {
+            let (path, Ok(metadata)) = (file.path(), file.metadata()) else { continue };
+            let Ok(used) = metadata.modified() else { continue };
+            if path.extension().is_some_and(|extension| extension == EXTENSION) {
+                total += metadata.len();
+                entries.push((used, metadata.len(), path));
+            } else if used.elapsed().is_ok_and(|age| age > LEFT_BEHIND) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
         entries.sort();
-        let surplus = (entries.len() + 1).saturating_sub(MAX_ENTRIES);
-        for (_, path) in entries.into_iter().take(surplus) {
+        for (_, bytes, path) in entries {
+            if total <= self.max_bytes {
+                return;
+            }
             // Another process may have removed it already.
             let _ = std::fs::remove_file(path);
+            total -= bytes;
         }
+    }
+}
+
+/// Whether the file ends with the digest of what stands before it.
+fn is_whole(file: &File) -> std::io::Result<bool> {
+    let Some(mut left) = usize::try_from(file.metadata()?.len()).ok().and_then(|bytes| bytes.checked_sub(DIGEST_BYTES))
+    else {
+        return Ok(false);
+    };
+    let (mut reader, mut digest, mut chunk) = (file, Sha256::new(), vec![0; CHUNK_BYTES]);
+    while left > 0 {
+        let part = &mut chunk[..left.min(CHUNK_BYTES)];
+        reader.read_exact(part)?;
+        digest.update(&*part);
+        left -= part.len();
+    }
+    let mut stored = [0; DIGEST_BYTES];
+    reader.read_exact(&mut stored)?;
+    Ok(digest.finalize().as_slice() == stored)
+}
+
+/// The time of a use decides what goes first. Failing costs nothing.
+fn note_use(file: &File) {
+    let old = file.metadata().and_then(|metadata| metadata.modified());
+    if old.is_ok_and(|old| old.elapsed().is_ok_and(|age| age > USE_NOTED_FOR)) {
+        let now = rustix::fs::Timestamps {
+            last_access: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+            last_modification: rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
+        };
+        let _ = rustix::fs::futimens(file, &now);
     }
 }
 
@@ -115,18 +168,22 @@ impl Cache {
 fn write(path: &Path, code: &[u8]) -> std::io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(&Sha256::digest(code))?;
     file.write_all(code)?;
+    file.write_all(&Sha256::digest(code))?;
     file.persist(path)?;
     Ok(())
 }
 
+/// Maps the code of `file`, which was checked: what is read of it is shared with other processes.
 #[expect(unsafe_code, reason = "wasmtime cannot check machine code; these bytes are our own, see the module's head")]
-fn deserialize(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `code` was made by `Component::serialize` of this program: it comes from a directory that
-    // only this user can write (checked when the cache was opened), under a name derived from the
-    // component, the compiler's settings and this version, and its SHA-256 was checked just now.
-    unsafe { Component::deserialize(engine, code) }
+fn deserialize(engine: &wasmtime::Engine, file: &File) -> wasmtime::Result<Component> {
+    // The open file itself, whatever its name means by now.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    // SAFETY: the file was made by `Component::serialize` of this program: it comes from a directory that only
+    // this user can write (checked when the cache was opened), under a name derived from the component, the
+    // compiler's settings and this version; it is never written again after it has that name; and its SHA-256
+    // was checked just now through the same open file.
+    unsafe { Component::deserialize_file(engine, path) }
 }
 
 /// Feeds a hash of the standard library's kind into SHA-256.

@@ -40,6 +40,10 @@ fn check(conn: &Connection, subject: &Subject, body: &Body) -> Result<(), Regist
             let run = run_of(subject, body)?;
             if run_exists(conn, run)? { Ok(()) } else { Err(RegistryError::UnknownRun(run.clone())) }
         }
+        Body::PluginSeated { .. } => match &subject.run {
+            Some(run) if !run_exists(conn, run)? => Err(RegistryError::UnknownRun(run.clone())),
+            _ => Ok(()),
+        },
         Body::RunnerStarted { .. } | Body::RunnerFinished { .. } | Body::ReviewReported { .. } => {
             let missing = |missing| RegistryError::IncompleteSubject { event: body.name(), missing };
             let (_, task) = subject.spec.as_ref().zip(subject.task.as_ref()).ok_or_else(|| missing("task"))?;

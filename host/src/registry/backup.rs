@@ -26,6 +26,7 @@ use crate::store::{BlobError, BlobStore, hex};
 use super::error::RegistryError;
 use super::prune::named;
 use super::schema::{self, SCHEMA_VERSION};
+use super::seats;
 use super::verify;
 
 pub use check::{Checked, check_backup};
@@ -383,12 +384,14 @@ fn copy_blobs(
     Ok(copied)
 }
 
-/// Digests that are blobs for certain: artifacts, jobs, files in step, and bodies too large for the database.
+/// Digests that are blobs for certain: artifacts, jobs, files in step, bodies too large for the database, and
+/// components that can be seated again.
 pub(super) fn needed(conn: &Connection) -> Result<HashSet<Digest>, RegistryError> {
     let sql = "SELECT digest FROM artifacts UNION SELECT job FROM runs WHERE job IS NOT NULL
                UNION SELECT base FROM places UNION SELECT digest FROM bodies WHERE content IS NULL";
     let digests: Vec<String> = conn.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    Ok(digests.into_iter().filter_map(|digest| Digest::new(digest).ok()).collect())
+    let seats = seats::reachable(conn)?.into_iter().filter_map(|(digest, stored)| stored.then_some(digest));
+    Ok(digests.into_iter().filter_map(|digest| Digest::new(digest).ok()).chain(seats).collect())
 }
 
 /// Size and SHA-256 of a file.

@@ -11,6 +11,7 @@ use crate::domain::task::{ArtifactRef, Attributes, Facts, TaskState};
 use super::error::RegistryError;
 use super::records::Gate;
 use super::rows::{json_text, time_text};
+use super::seats;
 
 /// Brings the projections from the state before `event` to the one after it.
 pub(super) fn apply(conn: &Connection, event: &Event) -> Result<(), RegistryError> {
@@ -76,6 +77,7 @@ pub(super) fn apply(conn: &Connection, event: &Event) -> Result<(), RegistryErro
             let born = Born { state: *state, set, times: (*created_at, *updated_at) };
             create(conn, event, facts, born)
         }
+        Body::PluginSeated { .. } => seats::seated(conn, event),
         Body::SlotAllocated { .. }
         | Body::SlotReleased { .. }
         | Body::PROpened { .. }

@@ -203,6 +203,13 @@ pub(super) fn events(conn: &Connection, filter: &EventFilter) -> Answer<Vec<Even
     conn.prepare_cached(&sql)?.query_and_then(params_from_iter(only.values), event_row)?.collect()
 }
 
+/// The newest events of a kind, newest first.
+pub(super) fn newest_events(conn: &Connection, kind: &str, limit: u32) -> Answer<Vec<Event>> {
+    conn.prepare_cached("SELECT * FROM events WHERE kind = ?1 ORDER BY seq DESC LIMIT ?2")?
+        .query_and_then((kind, limit.min(EventFilter::MAX)), event_row)?
+        .collect()
+}
+
 /// Number of the first event at or after `time`; the next one's, when there is none.
 fn first_at(conn: &Connection, time: Timestamp) -> Answer<u64> {
     let time = time_text(time);
@@ -275,6 +282,20 @@ pub(super) fn execution_ids(
         row.id("id")
     })?
     .collect()
+}
+
+/// The newest executions of a kind that have ended and were not pruned, of all runs and outside of them, oldest
+/// first.
+pub(super) fn newest_executions(conn: &Connection, kind: ExecutionKind, limit: u32) -> Answer<Vec<ExecutionId>> {
+    let mut newest: Vec<ExecutionId> = conn
+        .prepare_cached(
+            "SELECT id FROM executions WHERE kind = ?1 AND ended_at IS NOT NULL AND pruned_at IS NULL
+             ORDER BY number DESC LIMIT ?2",
+        )?
+        .query_and_then((kind.as_str(), limit.min(MAX_EXECUTIONS)), |row| row.id("id"))?
+        .collect::<Answer<_>>()?;
+    newest.reverse();
+    Ok(newest)
 }
 
 pub(super) fn execution(conn: &Connection, blobs: &BlobStore, id: &ExecutionId) -> Answer<Option<ExecutionRecord>> {

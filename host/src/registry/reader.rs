@@ -20,7 +20,7 @@ use super::records::{
     ArtifactRecord, Attempt, CallRecord, CostSummary, EventFilter, ExecutionFilter, ExecutionKind, ExecutionRecord,
     FindingRecord, HeldLock, Lease, LeaseKind, MessageRecord, Note, Record, Run, VerifyReport,
 };
-use super::{find, issues, lease, query, schema, verify};
+use super::{find, issues, lease, query, schema, seats, verify};
 
 /// Readers at the same time; others wait.
 const READERS: usize = 4;
@@ -179,6 +179,26 @@ impl Reader {
         after: Option<&ExecutionId>,
     ) -> Result<Vec<ExecutionId>, RegistryError> {
         query::execution_ids(&self.conn, run, kind, after)
+    }
+
+    /// Ids of the newest executions of a kind that have ended, of all runs and outside of them, in the order of
+    /// their beginning, at most 10 000.
+    pub fn newest_executions(&self, kind: ExecutionKind, limit: u32) -> Result<Vec<ExecutionId>, RegistryError> {
+        query::newest_executions(&self.conn, kind, limit)
+    }
+
+    /// The newest events of a kind, oldest first, at most 10 000.
+    pub fn newest_events(&self, kind: &str, limit: u32) -> Result<Vec<Event>, RegistryError> {
+        let mut newest = query::newest_events(&self.conn, kind, limit)?;
+        newest.reverse();
+        Ok(newest)
+    }
+
+    /// Who took which seat, oldest first: the newest 10 000 of all runs.
+    pub fn seatings(&self) -> Result<Vec<Event>, RegistryError> {
+        let mut newest = seats::newest(&self.conn)?;
+        newest.reverse();
+        Ok(newest)
     }
 
     /// One execution.

@@ -137,6 +137,7 @@ pub(super) const fn state_after(body: &Body) -> Option<TaskState> {
         | Body::SlotReleased { .. }
         | Body::PROpened { .. }
         | Body::PRMerged { .. }
+        | Body::PluginSeated { .. }
         | Body::SpecSynced { .. }
         | Body::IssueAdded { .. }
         | Body::IssueRouted { .. }

@@ -10,6 +10,7 @@ mod journal;
 mod locks;
 mod log;
 mod model;
+mod seats;
 mod sync;
 mod tasks;
 

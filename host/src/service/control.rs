@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::office::{Change, Changed};
 use super::prune::PruneOptions;
 use super::specsync::{SpecPlace, Synced};
+use super::swap::{SeatChange, SeatChanged};
 use crate::domain::id::{RunId, SpecName};
 use crate::registry::PruneReport;
 
@@ -42,6 +43,8 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long journals may take to be dropped.
 const PRUNE_PATIENCE: Duration = Duration::from_secs(3600);
 
+/// How long a component may take to be compiled and to decide again what was decided.
+const SEAT_PATIENCE: Duration = Duration::from_secs(1800);
 /// How long a sync of one file may take.
 const SYNC_PATIENCE: Duration = Duration::from_secs(600);
 
@@ -59,11 +62,13 @@ pub enum Command {
     Change(Change),
     /// To bring a tasks.md in step with the registry. Answered when that is done.
     SpecSync(SpecPlace),
+    /// To seat another component. Answered when it sits, or is refused.
+    Seat(SeatChange),
 }
 
 impl Command {
     /// The names of all commands.
-    const NAMES: &[&str] = &["status", "stop", "prune", "change", "spec-sync"];
+    const NAMES: &[&str] = &["status", "stop", "prune", "change", "spec-sync", "seat"];
 
     /// How long its answer may take.
     const fn patience(&self) -> Duration {
@@ -72,6 +77,7 @@ impl Command {
             Self::Prune(_) => PRUNE_PATIENCE,
             Self::Change(_) => CHANGE_PATIENCE,
             Self::SpecSync(_) => SYNC_PATIENCE,
+            Self::Seat(_) => SEAT_PATIENCE,
         }
     }
 }
@@ -90,6 +96,8 @@ pub enum Answer {
     Changed(Changed),
     /// To [`Command::SpecSync`]: what was done.
     SpecSync(Box<Synced>),
+    /// To [`Command::Seat`]: what it came to.
+    Seat(Box<SeatChanged>),
     /// To anything: it was not done.
     Refused(Refusal),
 }

@@ -11,6 +11,7 @@ use super::assignment;
 use super::error::{ServiceError, chain};
 use super::integration::{self, Candidate, Integrated};
 use super::necromancer::TaskCounts;
+use super::plugins::PluginSet;
 use super::policies;
 use super::progress::Progress;
 use super::reclaim;
@@ -184,7 +185,7 @@ impl Dispatcher {
             placements = dispatch::fallback_plan(&ready, &pools);
         }
         for placement in placements {
-            self.start(&placement, &tasks, &scheduling).await?;
+            self.start(&placement, &tasks, scheduling.as_ref()).await?;
         }
         Ok(())
     }
@@ -219,18 +220,18 @@ impl Dispatcher {
         &mut self,
         placement: &Placement,
         tasks: &[Task],
-        scheduling: &ExecutionId,
+        scheduling: Option<&ExecutionId>,
     ) -> Result<(), ServiceError> {
         let Some(task) = tasks.iter().find(|task| task.key.task == placement.task) else { return Ok(()) };
         let attempt = AttemptKey { key: task.key.clone(), attempt: task.attempts + 1 };
         let last: HashMap<Instance, u64> =
             self.shop.registry.read(|reader| Ok(reader.last_assigned()?.into_iter().collect())).await?;
         let price = |_: &Role| self.shop.gateway.routes().get("default")?.price.map(|price| price.output_microusd);
-        let candidates = dispatch::candidates(&self.team, self.running.values(), &last, 1, &price);
+        let set = self.shop.plugins.now();
+        let candidates = dispatch::candidates(&team(&self.team, &set), self.running.values(), &last, 1, &price);
         let issue = dispatch::issue_of(task);
         let Some((decision, routing)) =
-            policies::route(&self.shop.scene(), &self.shop.plugins.routing, Some(&attempt), &issue, &candidates)
-                .await?
+            policies::route(&self.shop.scene(), &set.routing, Some(&attempt), &issue, &candidates).await?
         else {
             return Ok(());
         };
@@ -251,8 +252,8 @@ impl Dispatcher {
                 runner: lent.holder.clone(),
             },
             reason: decision.reason.clone(),
-            scheduling: Some(scheduling.clone()),
-            routing: Some(routing),
+            scheduling: scheduling.cloned(),
+            routing,
         };
         match self.shop.registry.claim(claim).await {
             Ok(claimed) => {
@@ -505,4 +506,15 @@ impl Dispatcher {
         self.change(key, Some(number), |task| running(task).then(|| body.clone())).await?;
         Ok(())
     }
+}
+
+/// The team with the skills that its spirits have now: another component may have others.
+fn team(team: &[Spirit], set: &PluginSet) -> Vec<Spirit> {
+    let skills = |spirit: &Spirit| set.spirits.get(&spirit.instance.role()).map(|(_, info)| info.skills.clone());
+    team.iter()
+        .map(|spirit| Spirit {
+            instance: spirit.instance.clone(),
+            skills: skills(spirit).unwrap_or_else(|| spirit.skills.clone()),
+        })
+        .collect()
 }

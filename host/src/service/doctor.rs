@@ -190,6 +190,7 @@ impl Report {
             base_url: options.base_url.clone(),
             max_parallel: None,
             plugins: Vec::new(),
+            max_changed: None,
             allow_dirty: false,
             env: options.env.clone(),
             going: super::Going::Anew,

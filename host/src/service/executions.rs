@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::breakers::Breakers;
 use super::error::{ServiceError, chain};
 use super::journal::{Arrival, ExecutionJournal, ReadJournal};
 use super::plugins::Seated;
@@ -36,6 +37,8 @@ pub(crate) struct Scene {
     pub(crate) observer: Arc<dyn Observer>,
     /// Becomes true when this shall stop.
     pub(crate) stop: watch::Receiver<bool>,
+    /// Which components are not called for now.
+    pub(crate) breakers: Arc<Breakers>,
 }
 
 /// What is invoked, for whom.
@@ -149,8 +152,20 @@ fn context(
 pub(crate) fn outcome_of<T: Serialize>(result: &Result<T, ExecutionError>) -> Value {
     match result {
         Ok(value) => json!({ "ok": value }),
+        Err(error @ ExecutionError::Trapped { backtrace: Some(backtrace), .. }) => {
+            json!({ "error": error.name(), "message": chain(error), "backtrace": backtrace })
+        }
         Err(error) => json!({ "error": error.name(), "message": chain(error) }),
     }
+}
+
+/// An outcome without what need not come about again: earlier records have no backtrace of a crash, and another
+/// engine may name functions in another way.
+pub(crate) fn comparable(mut outcome: Value) -> Value {
+    if let Some(object) = outcome.as_object_mut().filter(|object| object.contains_key("error")) {
+        object.remove("backtrace");
+    }
+    outcome
 }
 
 impl Begun {
@@ -170,8 +185,8 @@ impl Begun {
             return Some(divergence.to_string());
         }
         let Writing::Ended(_, recorded) = &self.writing else { return None };
-        let (now, then) = (outcome_of(result), recorded.outcome.as_ref()?);
-        (now != *then).then(|| format!("it ends in another way than on record: recorded {then}, now {now}"))
+        let (now, then) = (comparable(outcome_of(result)), comparable(recorded.outcome.clone()?));
+        (now != then).then(|| format!("it ends in another way than on record: recorded {then}, now {now}"))
     }
 
     /// How the execution failed, if it had ended before and what ended it need not do so again: time, a stop,

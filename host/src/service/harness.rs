@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::breakers::Breakers;
 use super::error::ServiceError;
 use super::executions::{Invocation, Scene, begin, outcome_of};
 use super::plugins::Seated;
@@ -190,10 +191,11 @@ async fn decided(request: &ExecRequest, seated: &Seated, input: Input) -> Result
     let dir = tempfile::tempdir().map_err(|source| ServiceError::Io { path: std::env::temp_dir(), source })?;
     let state = StateDir::create(&dir.path().join("state"), None)?;
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(request.time.unwrap_or(BEGINNING)));
+    let breakers = Breakers::new(Arc::clone(&clock));
     let registry = owned_registry(&state, clock).await?;
     let (_stop, stop) = watch::channel(false);
     let observer = Arc::new(Silent);
-    let scene = Scene { registry, run: None, spec: None, uncertain: Uncertain::default(), observer, stop };
+    let scene = Scene { registry, run: None, spec: None, uncertain: Uncertain::default(), observer, breakers, stop };
     let lines = Arc::new(Lines::default());
     let log = Arc::clone(&lines) as Arc<dyn Log>;
     let capabilities = Capabilities { log: Some(log), ..Capabilities::default() };

@@ -76,6 +76,9 @@ pub struct RunOptions {
     pub max_parallel: Option<u32>,
     /// Plugins in place of those of the configuration.
     pub plugins: Vec<PluginChoice>,
+    /// Before it begins, policies and heuristics among them are shown the newest recorded decisions, and refused when
+    /// they would change more than this; absent: they are shown none.
+    pub max_changed: Option<u64>,
     /// Work from the last commit although the checkout has changes.
     pub allow_dirty: bool,
     /// Whether to go on with an earlier run.
@@ -256,12 +259,13 @@ async fn work(
 
 fn team(ready: &Ready, definitions: &[crate::domain::task::TaskDefinition]) -> Result<Vec<Spirit>, ServiceError> {
     let shop = &ready.shop;
-    let roles: Vec<_> = shop.plugins.spirits.values().map(|(_, info)| info.clone()).collect();
+    let set = shop.plugins.now();
+    let roles: Vec<_> = set.spirits.values().map(|(_, info)| info.clone()).collect();
     let instances = crate::domain::team::team(definitions, &roles, &shop.config.team, ready.max_parallel)
         .map_err(|problems| ServiceError::Internal(problems.to_string()))?;
     let skills = |instance: &Instance| {
         let role = instance.role();
-        shop.plugins.spirits.get(&role).map(|(_, info)| info.skills.clone()).unwrap_or_default()
+        set.spirits.get(&role).map(|(_, info)| info.skills.clone()).unwrap_or_default()
     };
     Ok(instances.into_iter().map(|instance| Spirit { skills: skills(&instance), instance }).collect())
 }

@@ -11,16 +11,18 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, watch};
 
 use super::blocking::blocking;
+use super::breakers::Breakers;
 use super::control::{self, Answer, Command, ControlError, Owned};
 use super::error::ServiceError;
 use super::executions::Scene;
 use super::plugins::{Loading, PluginSet, Shelf};
 use super::progress::Observer;
+use super::seats::Seats;
 use super::state_dir::{StateDir, StateDirError};
+use super::swap::Ground;
 use super::workshop::Workshop;
 use super::{policies, setup};
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::domain::assignment::Spirit;
 use crate::domain::dispatch;
 use crate::domain::id::{AttemptKey, Instance, IssueId, RunId, SpecName, TaskId, TaskKey};
@@ -28,7 +30,6 @@ use crate::domain::issue::{Issue, NewIssue, Urgency};
 use crate::domain::policy;
 use crate::domain::task::{Attributes, Task, TaskState};
 use crate::registry::{Registry, RegistryError, Routed, TaskFilter, WorkerClaim, WorkerReport, WorkerResult};
-use crate::store::BlobStore;
 
 /// How long it is tried to reach an owner that comes or goes, or to become it.
 const MAX_WAIT_FOR_OWNER: Duration = Duration::from_secs(15);
@@ -122,6 +123,8 @@ pub(crate) struct Office {
     pub(crate) scene: Scene,
     /// Components.
     pub(crate) plugins: Components,
+    /// Where further ones come from, and how they are set up.
+    pub(crate) ground: Arc<Ground>,
     /// Attempts that a task may have in all.
     pub(crate) max_attempts: u32,
 }
@@ -130,34 +133,32 @@ pub(crate) struct Office {
 #[derive(Clone)]
 pub(crate) enum Components {
     /// Those of the run.
-    Of(Arc<PluginSet>),
+    Of(Arc<Seats>),
     /// Loaded when they are needed first: most changes need none.
     Later(Arc<Wanted>),
 }
 
 /// What components there shall be.
+#[derive(Default)]
 pub(crate) struct Wanted {
-    config: Config,
-    root: PathBuf,
-    state: PathBuf,
     cache: Option<PathBuf>,
-    loaded: OnceCell<Arc<PluginSet>>,
+    loaded: OnceCell<Arc<Seats>>,
 }
 
 impl Components {
-    async fn get(&self, blobs: &BlobStore) -> Result<Arc<PluginSet>, ServiceError> {
+    async fn get(&self, ground: &Ground, scene: &Scene) -> Result<Arc<Seats>, ServiceError> {
         let wanted = match self {
             Self::Of(plugins) => return Ok(Arc::clone(plugins)),
             Self::Later(wanted) => wanted,
         };
-        let Wanted { config, root, state, cache, loaded } = &**wanted;
+        let (Wanted { cache, loaded }, Ground { config, root, state }) = (&**wanted, ground);
         let load = async || {
-            let loading = Loading::begin(cache.clone(), Shelf::open(root, state)?, &[]);
+            let loading = Loading::begin(cache.clone(), Shelf::open(root, state)?, &[], &scene.observer);
             let plugins = PluginSet::load(loading, config, &[], root).await?;
-            let (plugins, blobs) = (Arc::new(plugins), blobs.clone());
-            let kept = Arc::clone(&plugins);
+            let (seats, blobs) = (Seats::new(plugins), scene.registry.blobs().clone());
+            let kept = seats.now();
             blocking(move || Ok(kept.keep(&blobs)?)).await?;
-            Ok::<_, ServiceError>(plugins)
+            Ok::<_, ServiceError>(seats)
         };
         loaded.get_or_try_init(load).await.cloned()
     }
@@ -171,11 +172,12 @@ impl std::fmt::Debug for Office {
 
 impl Office {
     /// Of the owner that works on a run besides.
-    pub(crate) fn beside(shop: &Workshop) -> Self {
+    pub(crate) fn beside(shop: &Workshop, root: PathBuf, state: PathBuf) -> Self {
         Self {
             run: Some((shop.run.clone(), shop.spec.clone())),
             scene: Scene { run: None, spec: None, ..shop.scene() },
             plugins: Components::Of(Arc::clone(&shop.plugins)),
+            ground: Arc::new(Ground { config: shop.config.clone(), root, state }),
             max_attempts: shop.max_attempts,
         }
     }
@@ -183,13 +185,19 @@ impl Office {
     /// With the built-in components and default settings, and nobody who listens.
     #[cfg(test)]
     pub(crate) fn quiet(run: Option<(RunId, SpecName)>, registry: Registry) -> Self {
-        let config = Config::default();
+        let config = crate::config::Config::default();
         let (uncertain, max_attempts, root) = (config.llm.uncertain, config.run.max_attempts, PathBuf::from("/"));
-        let state = root.clone();
-        let wanted = Wanted { config, root, state, cache: None, loaded: OnceCell::new() };
+        let ground = Arc::new(Ground { config, state: root.clone(), root });
         let observer = Arc::new(super::Silent);
-        let scene = Scene { registry, run: None, spec: None, uncertain, observer, stop: watch::channel(false).1 };
-        Self { run, scene, plugins: Components::Later(Arc::new(wanted)), max_attempts }
+        let breakers = Breakers::new(Arc::new(crate::clock::SystemClock::default()));
+        let stop = watch::channel(false).1;
+        let scene = Scene { registry, run: None, spec: None, uncertain, observer, stop, breakers };
+        Self { run, scene, plugins: Components::Later(Arc::default()), ground, max_attempts }
+    }
+
+    /// Who sits where.
+    pub(crate) async fn seats(&self) -> Result<Arc<Seats>, ServiceError> {
+        self.plugins.get(&self.ground, &self.scene).await
     }
 
     /// The registry.
@@ -235,7 +243,7 @@ impl Office {
     }
 
     async fn route(&self, id: &IssueId) -> Result<Issue, ServiceError> {
-        let plugins = self.plugins.get(self.registry().blobs()).await?;
+        let plugins = self.seats().await?.now();
         let wanted = id.clone();
         let read = self.registry().read(move |reader| {
             let running = TaskFilter { states: vec![TaskState::Running], ..TaskFilter::default() };
@@ -258,7 +266,7 @@ impl Office {
             return Err(ServiceError::Usage("no spirit is installed that an issue could go to".to_owned()));
         };
         let (role, instance, reason) = (decision.instance.role(), decision.instance, decision.reason);
-        Ok(self.registry().route_issue(id, Routed { role, instance, reason, routing: Some(routing) }).await?)
+        Ok(self.registry().route_issue(id, Routed { role, instance, reason, routing }).await?)
     }
 }
 
@@ -349,12 +357,12 @@ async fn open(request: &OfficeRequest, state: &StateDir, take: Take) -> Result<O
     let registry = setup::owned_registry(state, Arc::clone(clock)).await?;
     let (uncertain, max_attempts) = (config.llm.uncertain, config.run.max_attempts);
     let root = setup::work_tree(&source).unwrap_or(cwd).to_owned();
-    let state = state.root().to_owned();
-    let wanted = Wanted { config, root, state, cache: cache.clone(), loaded: OnceCell::new() };
-    let plugins = Components::Later(Arc::new(wanted));
+    let ground = Arc::new(Ground { config, root, state: state.root().to_owned() });
+    let plugins = Components::Later(Arc::new(Wanted { cache: cache.clone(), loaded: OnceCell::new() }));
     let observer = Arc::clone(observer);
-    let scene = Scene { registry, run: None, spec: None, uncertain, observer, stop: stopping };
-    let office = Office { run: None, scene, plugins, max_attempts };
+    let breakers = Breakers::new(Arc::clone(clock));
+    let scene = Scene { registry, run: None, spec: None, uncertain, observer, stop: stopping, breakers };
+    let office = Office { run: None, scene, plugins, ground, max_attempts };
     owned.works_in(office.clone());
     Ok(Opened { office, owned, stop })
 }

@@ -224,7 +224,8 @@ pub(crate) async fn check(shop: &Arc<Workshop>, kind: WorkKind, tree: &TreeId) -
             Ok(texts)
         })
         .await?;
-    let roles: Vec<&str> = shop.plugins.spirits.keys().map(Role::as_str).collect();
+    let set = shop.plugins.now();
+    let roles: Vec<&str> = set.spirits.keys().map(Role::as_str).collect();
     let rules = Rules::own(Some(&roles));
     let mut report = String::new();
     let mut examine = |file: &str, bytes: Option<&[u8]>, check: &dyn Fn(&str) -> Vec<Diagnostic>| {

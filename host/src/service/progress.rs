@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::domain::assignment::WorkKind;
 use crate::domain::event::Outcome;
-use crate::domain::id::{AttemptKey, Instance, RunId, SpecName, TaskId};
+use crate::domain::id::{AttemptKey, Digest, Instance, RunId, SpecName, TaskId};
 
 /// One thing worth telling.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -86,6 +86,24 @@ pub enum Progress {
         title: String,
         /// Why.
         reason: String,
+    },
+    /// A large component is compiled, once; whatever does not need it goes on.
+    Compiling {
+        /// The plugin.
+        plugin: String,
+        /// The component's size.
+        size_bytes: usize,
+    },
+    /// Another component took a seat.
+    Seated {
+        /// Which, such as `routing`.
+        seat: String,
+        /// The plugin's name.
+        name: String,
+        /// SHA-256 of the component.
+        digest: Digest,
+        /// Who sat there.
+        replaces: Option<String>,
     },
     /// Something a person should know.
     Warning {

@@ -22,15 +22,17 @@ use super::error::{ServiceError, chain};
 use super::plugins::{Seated, Shelf, load_recorded, seat_recorded};
 use super::records::existing_state;
 use super::setup;
-use super::state_dir::StateDir;
 use crate::domain::grant::Grant;
 use crate::domain::id::{AttemptKey, Digest, ExecutionId, RunId, TaskKey};
 use crate::plugin::{Engine, EngineOptions, Plugin};
-use crate::registry::{ExecutionKind, ExecutionRecord, Reader, RegistryError, Run};
+use crate::registry::{ExecutionKind, ExecutionRecord, Reader, Registry, RegistryError, Run};
 use crate::store::BlobStore;
 
 pub use at::{AttemptName, Moment, Written, at};
-pub use counterfactual::{Changed, Comparison, ReviewChange, Tried, compare};
+pub(crate) use counterfactual::shadow;
+pub use counterfactual::{
+    Changed, Comparison, MAX_SHADOWED, ReviewChange, SHADOWED, Shadow, ShadowChange, Tried, compare,
+};
 pub use fixture::{Fixture, FixtureAnswer, Fixtures, prepare_fixtures, replay_fixture, write_fixtures};
 pub use strict::{Difference, Side, StrictReport, strict};
 
@@ -104,9 +106,9 @@ impl Listed {
 /// The records of a state directory, and what repeats them.
 #[derive(Clone)]
 struct Archive {
-    state: StateDir,
+    root: PathBuf,
     blobs: BlobStore,
-    reader: Arc<Mutex<Reader>>,
+    records: Records,
     engine: Engine,
     /// Plugins that are installed beside the records.
     shelf: Shelf,
@@ -118,34 +120,57 @@ type Loaded = Arc<OnceCell<Result<Arc<Plugin>, String>>>;
 /// What a component was loaded as: its name stands in its messages.
 type Component = (Digest, String, ExecutionKind);
 
+/// Where records are read.
+#[derive(Clone)]
+enum Records {
+    /// In a state directory that may be anybody's, or a copy.
+    Copy(Arc<Mutex<Reader>>),
+    /// In this process's own registry, while it works.
+    Live(Registry),
+}
+
 impl Archive {
+    /// Of the registry that this process owns, in the engine that its components run in.
+    fn live(registry: &Registry, engine: Engine, shelf: Shelf) -> Self {
+        let blobs = registry.blobs().clone();
+        let records = Records::Live(registry.clone());
+        Self { root: blobs.root().to_owned(), blobs, records, engine, shelf, components: Arc::default() }
+    }
+
     async fn open(options: &ReplayOptions) -> Result<Self, ServiceError> {
         let options = options.clone();
         blocking(move || {
             let state = existing_state(&options.repository, &options.cwd, options.state.as_deref())?;
             let blobs = BlobStore::open(state.blobs())?;
-            let reader = Arc::new(Mutex::new(Reader::open(&state.registry(), blobs.clone())?));
+            let reader = Reader::open(&state.registry(), blobs.clone())?;
+            let records = Records::Copy(Arc::new(Mutex::new(reader)));
             let engine = Engine::new(EngineOptions { cache_dir: options.cache, ..EngineOptions::default() })?;
             let source = setup::source(&options.repository, &options.cwd)?;
             let shelf = Shelf::open(setup::root_of(&source, &options.cwd), state.root())?;
-            Ok(Self { state, blobs, reader, engine, shelf, components: Arc::default() })
+            let root = state.root().to_owned();
+            Ok(Self { root, blobs, records, engine, shelf, components: Arc::default() })
         })
         .await
     }
 
-    /// Asks the one reader, where it may block.
+    /// Asks a reader, where it may block.
     async fn read<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Reader) -> Result<T, RegistryError> + Send + 'static,
     ) -> Result<T, ServiceError> {
-        let reader = Arc::clone(&self.reader);
-        blocking(move || Ok(ask(&reader.lock().unwrap_or_else(PoisonError::into_inner))?)).await
+        match &self.records {
+            Records::Copy(reader) => {
+                let reader = Arc::clone(reader);
+                blocking(move || Ok(ask(&reader.lock().unwrap_or_else(PoisonError::into_inner))?)).await
+            }
+            Records::Live(registry) => Ok(registry.read(ask).await?),
+        }
     }
 
     /// The run that is named, or the newest.
     async fn run(&self, named: Option<&RunId>) -> Result<Run, ServiceError> {
         let runs = self.read(Reader::runs).await?;
-        let nothing = || ServiceError::Usage(format!("nothing was run yet in {}", self.state.root().display()));
+        let nothing = || ServiceError::Usage(format!("nothing was run yet in {}", self.root.display()));
         let Some(named) = named else { return runs.into_iter().next_back().ok_or_else(nothing) };
         let newest = runs.last().map(|run| run.id.clone()).ok_or_else(nothing)?;
         runs.into_iter()

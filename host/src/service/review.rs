@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::breakers;
 use super::capabilities::Desk;
 use super::error::{ServiceError, chain};
 use super::executions::{Invocation, begin};
@@ -19,7 +20,7 @@ use crate::registry::ExecutionKind;
 pub(crate) struct Reviewed {
     /// By heuristic, in the order of the set.
     pub(crate) findings: Vec<Finding>,
-    /// One for each heuristic.
+    /// One for each heuristic that was called.
     pub(crate) executions: Vec<ExecutionId>,
 }
 
@@ -32,12 +33,13 @@ pub(crate) async fn review(
     change: Change,
 ) -> Result<Option<Reviewed>, ServiceError> {
     let change = Arc::new(change);
-    let running = shop.plugins.reviews.iter().map(|seated| one(shop, desk, attempt, seated, &change));
+    let set = shop.plugins.now();
+    let running = set.reviews.iter().map(|seated| one(shop, desk, attempt, seated, &change));
     let mut reviewed = Reviewed { findings: Vec::new(), executions: Vec::new() };
     for judged in futures::future::join_all(running).await {
         let Some((findings, execution)) = judged? else { return Ok(None) };
         reviewed.findings.extend(findings);
-        reviewed.executions.push(execution);
+        reviewed.executions.extend(execution);
     }
     Ok(Some(reviewed))
 }
@@ -48,7 +50,15 @@ async fn one(
     attempt: &AttemptKey,
     seated: &Seated,
     change: &Change,
-) -> Result<Option<(Vec<Finding>, ExecutionId)>, ServiceError> {
+) -> Result<Option<(Vec<Finding>, Option<ExecutionId>)>, ServiceError> {
+    let scene = shop.scene();
+    let pass = match scene.breakers.ask(&seated.plugin.digest) {
+        Ok(pass) => pass,
+        Err(off) => {
+            let said = about_heuristic(seated, format!("the heuristic is switched off for now: {off}"));
+            return Ok(Some((vec![said], None)));
+        }
+    };
     let invocation = Invocation {
         kind: ExecutionKind::Review,
         seated,
@@ -57,8 +67,10 @@ async fn one(
         input: json!({ "change": change }),
         capabilities: desk.reading(seated),
     };
-    let (begun, context) = begin(&shop.scene(), invocation).await?;
+    let (begun, context) = begin(&scene, invocation).await?;
     let ended = seated.plugin.review(context, change, &seated.settings.to_string()).await;
+    breakers::log_trap(seated, begun.id(), &ended);
+    breakers::note(&scene, seated, pass, breakers::end_of(&ended.result));
     begun.end(&ended, None).await?;
     let findings = match ended.result {
         Ok(mut findings) => {
@@ -70,7 +82,7 @@ async fn one(
         Err(ExecutionError::Cancelled { .. }) => return Ok(None),
         Err(error) => vec![about_heuristic(seated, format!("the heuristic failed: {}", chain(&error)))],
     };
-    Ok(Some((findings, begun.id().clone())))
+    Ok(Some((findings, Some(begun.id().clone()))))
 }
 
 fn about_heuristic(seated: &Seated, message: String) -> Finding {

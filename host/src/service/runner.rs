@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::breakers::{self, Pass, SwitchedOff};
 use super::capabilities::Desk;
 use super::error::{ServiceError, chain};
 use super::executions::{Begun, Invocation, begin, go_on};
@@ -18,7 +19,7 @@ use super::tape::newest_tree;
 use super::workshop::Workshop;
 use super::{remains, slots};
 use crate::domain::assignment::{Assignment, Report};
-use crate::domain::call::Function;
+use crate::domain::call::{Cost, Function};
 use crate::domain::dispatch;
 use crate::domain::event::{Body, Outcome, Subject};
 use crate::domain::id::{AttemptKey, CommitId, ExecutionId, Instance};
@@ -97,6 +98,17 @@ enum End {
 pub(crate) async fn attempt(shop: &Arc<Workshop>, mut work: Work) -> Result<Ran, ServiceError> {
     let begun_at = shop.clock.elapsed();
     let record = work.record.take();
+    let seated = match &record {
+        Some(_) => None,
+        None => {
+            let seated = spirit(shop, &work)?;
+            match shop.breakers.ask(&seated.plugin.digest) {
+                Ok(pass) => Some((seated, pass)),
+                // Before the slot is filled and a model is asked.
+                Err(off) => return refused(shop, &work, &seated, off).await,
+            }
+        }
+    };
     let base = work.base.clone();
     let base_tree = shop.mirror.objects(move |objects| objects.tree_of(&base)).await?;
     let answered = record.as_ref().map_or(0, answered_turns);
@@ -113,9 +125,10 @@ pub(crate) async fn attempt(shop: &Arc<Workshop>, mut work: Work) -> Result<Ran,
         answered,
     )
     .await?;
-    let performed = match record {
-        Some(record) => again(shop, &work, &desk, record, found).await?,
-        None => perform(shop, &work, &desk).await?,
+    let performed = match (record, seated) {
+        (Some(record), _) => again(shop, &work, &desk, record, found).await?,
+        (None, Some(seated)) => perform(shop, &work, &desk, seated).await?,
+        (None, None) => return Err(ServiceError::Internal(format!("nobody plays in {}", work.attempt))),
     };
     let Some(Performed { execution, at, end }) = performed else { return Ok(Ran::Suspended) };
     let (mut judged, mut trouble, mut summary) = (Judged::default(), None, None);
@@ -181,15 +194,52 @@ async fn unfinished(
     Ok(None)
 }
 
-/// Runs the spirit's component. Nothing comes back from one that was stopped with the run.
-async fn perform(shop: &Arc<Workshop>, work: &Work, desk: &Arc<Desk>) -> Result<Option<Performed>, ServiceError> {
+/// The component that plays the attempt's role now. The attempt keeps it to its end.
+fn spirit(shop: &Workshop, work: &Work) -> Result<Seated, ServiceError> {
     let role = work.instance.role();
-    let (seated, _) = shop
-        .plugins
-        .spirits
-        .get(&role)
-        .ok_or_else(|| ServiceError::Internal(format!("no component plays the role {role}")))?;
-    let (begun, context) = begin(&shop.scene(), invocation(work, desk, seated)).await?;
+    let found = shop.plugins.now().spirits.get(&role).map(|(seated, _)| seated.clone());
+    found.ok_or_else(|| ServiceError::Internal(format!("no component plays the role {role}")))
+}
+
+/// Ends an attempt whose spirit is switched off. It counts: a component does the same again, so that waiting
+/// would only hold up a run that nobody watches, while one that fails says so at once, costs nothing, and leaves
+/// its tasks to the next run, or to another component in this one.
+async fn refused(shop: &Arc<Workshop>, work: &Work, seated: &Seated, off: SwitchedOff) -> Result<Ran, ServiceError> {
+    let reason = format!("the spirit `{}` is switched off: {off}", seated.plugin.name);
+    // A planning step has no entry before its component starts.
+    if work.branch.is_some() {
+        let finished = Body::RunnerFinished {
+            runner: work.runner.clone(),
+            outcome: Outcome::Failed,
+            reason: Some(reason.clone()),
+            summary: None,
+            commit: None,
+            files: Vec::new(),
+            more_files: 0,
+            cost: Cost::default(),
+            duration_ms: 0,
+        };
+        shop.registry.append(Subject::attempt(&shop.run, &work.attempt), vec![finished]).await?;
+    }
+    shop.tell(&Progress::AttemptFinished {
+        attempt: work.attempt.clone(),
+        instance: work.instance.clone(),
+        outcome: Outcome::Failed,
+        reason: Some(reason.clone()),
+    });
+    let (scope, spell) = (String::new(), String::new());
+    let outcome = Outcome::Failed;
+    Ok(Ran::Ended(Box::new(Attempted { outcome, reason: Some(reason), commit: None, scope, spell, trouble: None })))
+}
+
+/// Runs the spirit's component. Nothing comes back from one that was stopped with the run.
+async fn perform(
+    shop: &Arc<Workshop>,
+    work: &Work,
+    desk: &Arc<Desk>,
+    (seated, pass): (Seated, Pass),
+) -> Result<Option<Performed>, ServiceError> {
+    let (begun, context) = begin(&shop.scene(), invocation(work, desk, &seated)).await?;
     let started = Body::RunnerStarted {
         runner: work.runner.clone(),
         instance: work.instance.clone(),
@@ -199,7 +249,7 @@ async fn perform(shop: &Arc<Workshop>, work: &Work, desk: &Arc<Desk>) -> Result<
         base: work.base.clone(),
     };
     shop.registry.append(Subject::attempt(&shop.run, &work.attempt), vec![started]).await?;
-    drive(work, seated, &begun, context).await
+    drive(shop, work, (&seated, Some(pass)), &begun, context).await
 }
 
 /// Runs the component of `record` again from its start, in a work tree that is restored as far as the record
@@ -239,7 +289,7 @@ async fn again(
             Err(error) => return Err(error),
         },
     };
-    let seated = match shop.plugins.recorded(&execution, shop.registry.blobs()).await {
+    let seated = match shop.plugins.now().recorded(&execution, shop.registry.blobs()).await {
         Ok(seated) => seated,
         Err(
             error @ (ServiceError::Component { source: BlobError::Missing { .. } | BlobError::Damaged { .. }, .. }
@@ -252,7 +302,9 @@ async fn again(
     };
     let invocation = invocation(work, desk, &seated);
     let (begun, context) = go_on(&shop.scene(), invocation, record, restored_to, Arc::clone(&arrival)).await?;
-    let performed = drive(work, &seated, &begun, context).await;
+    // What goes on was begun already, whether or not its component would be called now.
+    let pass = shop.breakers.ask(&seated.plugin.digest).ok();
+    let performed = drive(shop, work, (&seated, pass), &begun, context).await;
     arrival.arrived().await;
     performed
 }
@@ -270,13 +322,18 @@ fn invocation<'a>(work: &Work, desk: &Arc<Desk>, seated: &'a Seated) -> Invocati
 
 /// Runs the component and ends its execution, unless it shall go on later.
 async fn drive(
+    shop: &Workshop,
     work: &Work,
-    seated: &Seated,
+    (seated, pass): (&Seated, Option<Pass>),
     begun: &Begun,
     context: ExecutionContext,
 ) -> Result<Option<Performed>, ServiceError> {
     let settings = seated.settings.to_string();
     let ended: Ended<Report> = seated.plugin.perform(context, work.assignment.clone(), &settings).await;
+    breakers::log_trap(seated, begun.id(), &ended);
+    if let Some(pass) = pass {
+        breakers::note(&shop.scene(), seated, pass, breakers::end_of(&ended.result));
+    }
     let lost = match &ended.result {
         // Its journal stays open.
         Err(ExecutionError::Cancelled { .. }) => return Ok(None),

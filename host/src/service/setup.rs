@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::basefiles::BaseFiles;
 use super::blocking::blocking;
+use super::breakers::Breakers;
 use super::control::Owned;
 use super::error::ServiceError;
 use super::gate::{Gate, GateCommand};
@@ -18,7 +19,9 @@ use super::office::Office;
 use super::plugins::lock::LOCK_FILE;
 use super::plugins::{Loading, PluginSet, Shelf};
 use super::progress::{Observer, Progress};
+use super::seats::Seats;
 use super::state_dir::{DEFAULT_NAME, StateDir};
+use super::swap::{self, Tried};
 use super::workshop::{SpiritCommand, Workshop, stopped};
 use super::{llm_access, resume, specbranch, specname};
 use crate::artifact::ArtifactStore;
@@ -133,7 +136,8 @@ struct Gathered {
     config: Config,
     llm: LlmConfig,
     mask: Arc<Mask>,
-    plugins: Arc<PluginSet>,
+    plugins: Arc<Seats>,
+    tried: Tried,
     spec: SpecName,
     goal: Goal,
     earlier: Option<Run>,
@@ -145,12 +149,13 @@ struct Gathered {
 async fn gather(
     options: &RunOptions,
     clock: &Arc<dyn Clock>,
+    observer: &Arc<dyn Observer>,
     stop: &watch::Sender<bool>,
 ) -> Result<Gathered, ServiceError> {
     let source = source(&options.repository, &options.cwd)?;
     let shelf =
         Shelf::open(root_of(&source, &options.cwd), &state_path(&source, &options.cwd, options.state.as_deref()))?;
-    let loading = Loading::begin(options.cache.clone(), shelf.clone(), &options.plugins);
+    let loading = Loading::begin(options.cache.clone(), shelf.clone(), &options.plugins, observer);
     // With the settings of the checkout, only to refuse early; those of the base commit count.
     let early = early_config(&source)?;
     let base = options.base.as_deref().or(early.run.base_branch.as_deref());
@@ -168,7 +173,8 @@ async fn gather(
     let state = StateDir::create(&state, work_tree(&source))?;
     let lock = Owned::take(&state, clock.now(), stop)?;
     serves(&state, &source)?;
-    blocking(move || shelf.note_built_in()).await?;
+    let noting = shelf.clone();
+    blocking(move || noting.note_built_in()).await?;
     let mirror = Mirror::open(git.at_home(state.root())?, &state.repositories(), source.clone()).await?;
     let blobs = BlobStore::own(state.blobs())?;
     let opening = open_registry(state.registry(), Arc::clone(clock), blobs.clone());
@@ -190,7 +196,8 @@ async fn gather(
         warnings.extend(plugins.put_back(&run.plugins, &blobs, &config, &options.plugins).await?);
     }
     seen.check_branch_free(&protocol::spec_branch(&spec))?;
-    let plugins = Arc::new(plugins);
+    let tried = swap::before_start(&registry, &plugins, &shelf, &options.plugins, options.max_changed).await?;
+    let plugins = Seats::new(plugins);
     Ok(Gathered {
         source,
         seen,
@@ -205,6 +212,7 @@ async fn gather(
         llm,
         mask,
         plugins,
+        tried,
         spec,
         goal,
         earlier,
@@ -222,7 +230,7 @@ pub(crate) async fn prepare(
 ) -> Result<Ready, ServiceError> {
     let stop = stop_all.subscribe();
     let gathered = tokio::select! {
-        gathered = gather(options, &clock, stop_all) => gathered?,
+        gathered = gather(options, &clock, &observer, stop_all) => gathered?,
         () = stopped(stop.clone()) => return Err(ServiceError::Interrupted),
     };
     let Gathered {
@@ -239,12 +247,13 @@ pub(crate) async fn prepare(
         llm,
         mask,
         plugins,
+        tried,
         spec,
         goal,
         earlier,
         warnings,
     } = gathered;
-    let (set, store) = (Arc::clone(&plugins), blobs.clone());
+    let (set, store) = (plugins.now(), blobs.clone());
     let keeping = tokio::task::spawn_blocking(move || set.keep(&store));
     let (gate, commands) = commands(&config, &found, &mask, &clock);
     check_programs(&gate, state.root())?;
@@ -260,6 +269,7 @@ pub(crate) async fn prepare(
         gateway: Arc::new(llm_access::open(&llm, &config)?),
         budget: Arc::new(Mutex::new(Budget::new(config.budget, spent))),
         commands,
+        breakers: Breakers::new(Arc::clone(&clock)),
         clock,
         registry,
         mirror,
@@ -285,9 +295,10 @@ pub(crate) async fn prepare(
         shop,
         lock,
     };
-    announce(options, &ready, &seen.base_branch, &base).await?;
+    announce(options, &ready, &tried, &seen.base_branch, &base).await?;
     // Not before it is recorded: what a run that is not names may be pruned.
-    ready.lock.works_in(Office::beside(&ready.shop));
+    let root = root_of(&source, &options.cwd).to_owned();
+    ready.lock.works_in(Office::beside(&ready.shop, root, state.root().to_owned()));
     Ok(ready)
 }
 
@@ -371,7 +382,13 @@ fn language(goal: &Goal, found: &BaseFiles) -> Language {
     }
 }
 
-async fn announce(options: &RunOptions, ready: &Ready, base_branch: &str, base: &CommitId) -> Result<(), ServiceError> {
+async fn announce(
+    options: &RunOptions,
+    ready: &Ready,
+    tried: &Tried,
+    base_branch: &str,
+    base: &CommitId,
+) -> Result<(), ServiceError> {
     let shop = &ready.shop;
     let (title, job): (String, Option<Digest>) = match &ready.goal {
         Goal::Spec(spec) => (spec.to_string(), None),
@@ -383,7 +400,8 @@ async fn announce(options: &RunOptions, ready: &Ready, base_branch: &str, base: 
         }
     };
     let llm = shop.gateway.routes().values().next().map_or_else(String::new, |route| route.backend.name());
-    let plugins = shop.plugins.digests();
+    let set = shop.plugins.now();
+    let plugins = set.digests();
     let body = match &ready.earlier {
         Some(_) => Body::RunResumed { llm: llm.clone(), plugins },
         None => Body::RunStarted {
@@ -400,7 +418,9 @@ async fn announce(options: &RunOptions, ready: &Ready, base_branch: &str, base: 
             options: Some(resume::request(options)),
         },
     };
-    shop.registry.append(Subject { spec: Some(shop.spec.clone()), ..Subject::run(&shop.run) }, vec![body]).await?;
+    let earlier = ready.earlier.as_ref().map(|run| &run.plugins);
+    let bodies = std::iter::once(body).chain(swap::started(&set, earlier, tried)).collect();
+    shop.registry.append(Subject { spec: Some(shop.spec.clone()), ..Subject::run(&shop.run) }, bodies).await?;
     shop.tell(&Progress::Started {
         run: shop.run.clone(),
         spec: shop.spec.clone(),

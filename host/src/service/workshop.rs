@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::breakers::Breakers;
 use super::executions::Scene;
 use super::gate::{Gate, GateCommand};
-use super::plugins::PluginSet;
 use super::progress::{Observer, Progress};
+use super::seats::Seats;
 use super::steering::SteeringSet;
 use crate::artifact::ArtifactStore;
 use crate::clock::Clock;
@@ -31,8 +32,10 @@ pub(crate) struct Workshop {
     pub(crate) artifacts: ArtifactStore,
     /// The repository's mirror.
     pub(crate) mirror: Arc<Mirror>,
-    /// Components.
-    pub(crate) plugins: Arc<PluginSet>,
+    /// Components: those of the moment, which may be others the next time that one asks.
+    pub(crate) plugins: Arc<Seats>,
+    /// Which of them are not called for now.
+    pub(crate) breakers: Arc<Breakers>,
     /// Models.
     pub(crate) gateway: Arc<Gateway>,
     /// What the run may spend.
@@ -82,6 +85,7 @@ impl Workshop {
             uncertain: self.config.llm.uncertain,
             observer: Arc::clone(&self.observer),
             stop: self.stop.clone(),
+            breakers: Arc::clone(&self.breakers),
         }
     }
 

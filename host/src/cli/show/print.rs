@@ -145,7 +145,12 @@ impl Page {
             self.line("routing", &format!("`{plugin}` failed ({}); the built-in rule decided", neutral::line(error)));
         }
         let Some(decision) = decision else { return };
-        self.line("routing", &format!("`{plugin}` chose {} among {}", decision.instance, candidates.len()));
+        let chose = format!("`{plugin}` chose {} among {}", decision.instance, candidates.len());
+        if attempt.instance.as_ref() == Some(&decision.instance) {
+            self.line("routing", &chose);
+        } else {
+            self.line("routing", &format!("{chose}, which cannot be followed; the built-in rule decided"));
+        }
         if decision.scores.is_empty() {
             return;
         }

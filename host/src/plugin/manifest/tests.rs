@@ -1,3 +1,5 @@
+//! Manifests as authors write them, right and wrong, and settings against their schema.
+
 use serde_json::{Value, json};
 
 use super::*;

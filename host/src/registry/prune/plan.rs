@@ -15,6 +15,7 @@ use super::super::error::RegistryError;
 use super::super::parts::unpacked;
 use super::super::query;
 use super::super::records::Run;
+use super::super::seats;
 use super::{PruneChoice, PruneReport, PrunedRun};
 
 type Answer<T> = Result<T, RegistryError>;
@@ -173,7 +174,7 @@ impl<'a> Marks<'a> {
         std::mem::take(&mut self.bytes)
     }
 
-    /// What is no journal.
+    /// What is no journal, and the components that can be seated again.
     fn others(&mut self) -> Answer<()> {
         let sql = "SELECT digest FROM artifacts UNION SELECT job FROM runs WHERE job IS NOT NULL
                    UNION SELECT base FROM places";
@@ -181,6 +182,9 @@ impl<'a> Marks<'a> {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             self.mark(row.get(0)?, RANK_OTHER)?;
+        }
+        for digest in seats::reachable(self.conn)?.into_keys() {
+            self.mark(digest.to_string(), RANK_OTHER)?;
         }
         self.bytes();
         Ok(())

@@ -24,6 +24,7 @@ use crate::service::office::Office;
 use crate::service::prune::{self, PruneOptions};
 use crate::service::specsync::{self, SpecPlace, Synced};
 use crate::service::state_dir::{StateDir, StateDirError, StateLock};
+use crate::service::swap;
 
 /// The socket until it is private to its user and may have its name.
 const NEW_SOCKET: &str = "owner.sock.new";
@@ -235,6 +236,13 @@ impl Desk {
                 let change = change.clone();
                 match self.kept(|office| async move { office.make(change).await }).await {
                     Ok(changed) => Answer::Changed(changed),
+                    Err(refusal) => Answer::Refused(refusal),
+                }
+            }
+            Command::Seat(change) => {
+                let change = change.clone();
+                match self.kept(|office| async move { swap::make(&office, change).await }).await {
+                    Ok(changed) => Answer::Seat(Box::new(changed)),
                     Err(refusal) => Answer::Refused(refusal),
                 }
             }

@@ -26,12 +26,14 @@ use crate::plugin::PluginKind;
 use crate::plugin::capability::{Capabilities, Command, CommandRun};
 use crate::registry::{Boxes, Claim, SpecContent};
 use crate::sandbox::{Confinement, HostEnv, Sandbox};
+use crate::service::breakers::Breakers;
 use crate::service::capabilities::Desk;
 use crate::service::error::ServiceError;
 use crate::service::executions::Scene;
 use crate::service::gate::{Gate, GateCommand};
 use crate::service::plugins::{PluginSet, Seated};
 use crate::service::progress::Silent;
+use crate::service::seats::Seats;
 use crate::service::setup::owned_registry;
 use crate::service::state_dir::StateDir;
 use crate::service::steering::SteeringSet;
@@ -110,7 +112,8 @@ impl Stage {
             gateway: Arc::new(llm.resolve(&|_| None)?.open()?),
             budget: Arc::new(Mutex::new(Budget::new(config.budget, Amount::default()))),
             gate: Gate { commands: Vec::new(), sandbox, mask: Arc::clone(&mask) },
-            plugins: Arc::new(PluginSet::alone(seated)),
+            plugins: Seats::new(PluginSet::alone(seated)),
+            breakers: Breakers::new(Arc::clone(&clock)),
             observer: Arc::new(Silent),
             run: RunId::new("harness").map_err(ServiceError::Id)?,
             spec: cast.spec.clone(),

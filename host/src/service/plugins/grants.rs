@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::domain::grant::{Interface, Scope, Scopes};
 use crate::domain::id::Digest;
 use crate::domain::limits::LimitSettings;
-use crate::plugin::{Engine, EngineOptions, Expectation, Limits, Plugin, PluginKind, builtin};
+use crate::plugin::{Compiling, Engine, EngineOptions, Expectation, Limits, Plugin, PluginKind, builtin};
 use crate::service::error::ServiceError;
 use crate::service::setup;
 
@@ -30,6 +30,8 @@ pub struct Place {
     pub state: Option<PathBuf>,
     /// Where compiled components are kept.
     pub cache: Option<PathBuf>,
+    /// Who is told when a large component is compiled.
+    pub compiling: Compiling,
 }
 
 /// A place that was looked at.
@@ -68,7 +70,8 @@ impl Place {
     }
 
     pub(crate) async fn engine(&self) -> Result<Engine, ServiceError> {
-        let options = EngineOptions { cache_dir: self.cache.clone(), ..EngineOptions::default() };
+        let (cache_dir, compiling) = (self.cache.clone(), self.compiling.clone());
+        let options = EngineOptions { cache_dir, compiling, ..EngineOptions::default() };
         Ok(tokio::task::spawn_blocking(move || Engine::new(options)).await.map_err(cut_off)??)
     }
 }
@@ -218,6 +221,7 @@ pub fn decide(plugin: &Plugin, decision: &Decision) -> Result<Granted, ServiceEr
         granted.interfaces.retain(|interface, _| decision.allow.contains(interface));
         granted.limits = LimitSettings::default();
     }
+    decision.within.check().map_err(ServiceError::Usage)?;
     narrow(&mut granted.interfaces, &decision.within).map_err(ServiceError::Usage)?;
     Ok(granted)
 }

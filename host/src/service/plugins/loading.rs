@@ -10,8 +10,9 @@ use tokio::task::JoinHandle;
 use super::shelf::Shelf;
 use super::{PluginChoice, PluginSource, cut_off, describe};
 use crate::domain::assignment::RoleInfo;
-use crate::plugin::{Engine, EngineOptions, Plugin, PluginKind, builtin};
+use crate::plugin::{Compiling, Engine, EngineOptions, Plugin, PluginKind, builtin};
 use crate::service::error::ServiceError;
+use crate::service::progress::{Observer, Progress};
 
 /// A component that was loaded, with what it says of itself when it is a spirit.
 #[derive(Clone)]
@@ -40,12 +41,18 @@ pub(crate) struct Loaded {
 
 impl Loading {
     /// Starts the engine and the loading; `cache` keeps components compiled.
-    pub(crate) fn begin(cache: Option<PathBuf>, shelf: Shelf, choices: &[PluginChoice]) -> Self {
+    pub(crate) fn begin(
+        cache: Option<PathBuf>,
+        shelf: Shelf,
+        choices: &[PluginChoice],
+        observer: &Arc<dyn Observer>,
+    ) -> Self {
         let built_in = builtin::ALL.iter().filter(|entry| entry.is_default());
         let built_in = built_in.map(|entry| (entry.kind, PluginSource::Named(entry.name.to_owned())));
         let wanted: BTreeSet<Key> =
             built_in.chain(choices.iter().map(|choice| (choice.kind, choice.source.clone()))).collect();
-        let options = EngineOptions { cache_dir: cache, ..EngineOptions::default() };
+        let compiling = compiling(observer);
+        let options = EngineOptions { cache_dir: cache, compiling, ..EngineOptions::default() };
         Self::Begun(tokio::spawn(async move {
             let engine = tokio::task::spawn_blocking(move || Engine::new(options)).await.map_err(cut_off)??;
             let mut loaded = Loaded { engine, shelf, plugins: BTreeMap::new() };
@@ -100,6 +107,14 @@ impl Loaded {
         let missing = || Err(ServiceError::Internal(format!("a {} plugin was not loaded", key.0)));
         self.plugins.remove(key).unwrap_or_else(missing)
     }
+}
+
+/// Tells `observer` of large components.
+pub(crate) fn compiling(observer: &Arc<dyn Observer>) -> Compiling {
+    let observer = Arc::clone(observer);
+    Compiling::telling(move |plugin, size_bytes| {
+        observer.observe(&Progress::Compiling { plugin: plugin.to_owned(), size_bytes });
+    })
 }
 
 /// Loads a component and asks a spirit who it is.

@@ -275,7 +275,7 @@ mod tests {
         let twice = format!("{text}\n{}", &text[text.find("[[grant]]").unwrap()..]);
         for (wrong, expected) in [
             (text.replace("version = 1", "version = 2"), "a newer host wrote it"),
-            (text.replace("[[grant]]", "[[grants]]"), "unknown field `grants`"),
+            (text.replace("[[grant]]", "[[grants]]").replace("[grant.", "[grants."), "unknown field `grants`"),
             (text.replace("read =", "names ="), "`names` is no bound of workspace"),
             (text.replace("name = \"mine\"", "name = \"../mine\""), "is no plugin name"),
             (twice, "is granted something twice"),

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::again::again;
 use super::watched::Watched;
-use super::{Archive, ReplayOptions, blocking};
+use super::{Archive, ReplayOptions, blocking, existing_state};
 use crate::domain::call::{Function, HostError};
 use crate::domain::event::Body;
 use crate::domain::id::{AttemptKey, CommitId, ExecutionId, SpecName, TaskId, TaskKey};
@@ -117,7 +117,8 @@ pub async fn at(options: ReplayOptions, moment: Moment) -> Result<Written, Servi
     let record = Record { execution, calls };
 
     let place = blocking(move || Place::make(into)).await?;
-    let trees = KeptTrees::below(&archive.state.repositories());
+    let state = existing_state(&options.repository, &options.cwd, options.state.as_deref())?;
+    let trees = KeptTrees::below(&state.repositories());
     let (tree_after_call, tree) = match newest_tree(&record.calls) {
         Ok(Some((sequence, tree))) => (sequence, TreeId::new(tree)?),
         Err(sequence) => {

@@ -10,25 +10,34 @@ mod review;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Archive, Listed, Named, ReplayOptions};
 use crate::domain::id::{Digest, ExecutionId, RunId, SpecName};
 use crate::domain::review::Finding;
 use crate::plugin::capability::{Capabilities, Unrecorded};
-use crate::plugin::{ExecutionContext, Limits, Plugin, PluginKind};
-use crate::registry::{ExecutionKind, ExecutionRecord};
+use crate::plugin::{Engine, ExecutionContext, Limits, Plugin, PluginKind};
+use crate::registry::{ExecutionKind, ExecutionRecord, Registry, Run};
 use crate::service::error::ServiceError;
-use crate::service::plugins::{self, PluginChoice};
+use crate::service::plugins::{self, PluginChoice, Seated, Shelf};
 
 /// At most this many decisions that would change are listed; the rest is counted.
 const MAX_CHANGED: usize = 10_000;
+/// So many of the newest decisions are shown to a component before it is seated, unless somebody says another
+/// number.
+pub const SHADOWED: u32 = 100;
+/// So many at most.
+pub const MAX_SHADOWED: u32 = 10_000;
+/// Of those that would change, so many are listed.
+const MAX_SHOWN: usize = 100;
+/// Bytes of each text in that list.
+const MAX_SHOWN_BYTES: usize = 300;
 
 /// What other policies and heuristics would change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The run.
-    pub run: RunId,
+    /// The run; absent when decisions of several were looked at.
+    pub run: Option<RunId>,
     /// Its spec.
     pub spec: Option<SpecName>,
     /// What was tried.
@@ -101,7 +110,72 @@ pub struct ReviewChange {
 /// A plugin that is tried, and what was found so far.
 struct Candidate {
     plugin: Arc<Plugin>,
+    /// Its settings and limits, where they are known; otherwise those on record, and those of its kind.
+    seated: Option<Seated>,
     tried: Tried,
+}
+
+/// What a component would have decided otherwise, before it decides anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// Decisions that it was shown; for a heuristic, reviewed changes.
+    pub decisions: u64,
+    /// Those that would change.
+    pub changed: u64,
+    /// Those of them on which it failed.
+    pub failed: u64,
+    /// Those whose records cannot be read.
+    pub not_tried: u64,
+    /// The first that would change, at most 100, in order of time.
+    pub first: Vec<ShadowChange>,
+}
+
+/// One of them, as far as a table shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowChange {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The execution that decided it.
+    pub execution: Option<ExecutionId>,
+    /// The attempt that it is about.
+    pub attempt: Option<String>,
+    /// What was decided, at most 300 bytes.
+    pub recorded: String,
+    /// What would be, at most 300 bytes.
+    pub new: String,
+    /// Why, in the component's words, at most 300 bytes.
+    pub reason: String,
+    /// Its input is a consequence of earlier decisions that would have been others.
+    pub estimate: bool,
+    /// The component failed on this input; the built-in rule would decide.
+    pub failed: bool,
+}
+
+impl Shadow {
+    fn of(comparison: Comparison) -> Self {
+        let Comparison { run: _, spec: _, tried, changed, more_changed: _, not_tried } = comparison;
+        let sum = |count: fn(&Tried) -> u64| tried.iter().map(count).sum();
+        Self {
+            decisions: sum(|tried| tried.decisions),
+            changed: sum(|tried| tried.changed),
+            failed: sum(|tried| tried.failed),
+            not_tried: not_tried.count,
+            first: changed.into_iter().take(MAX_SHOWN).map(ShadowChange::of).collect(),
+        }
+    }
+}
+
+impl ShadowChange {
+    fn of(changed: Changed) -> Self {
+        let Changed { at, kind: _, execution, attempt, recorded, new, reason, estimate, failed, review: _ } = changed;
+        let (recorded, new, reason) = (short(recorded), short(new), short(reason));
+        Self { at, execution, attempt, recorded, new, reason, estimate, failed }
+    }
+}
+
+fn short(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_SHOWN_BYTES));
+    text
 }
 
 /// Tries policies and heuristics over a run.
@@ -113,38 +187,61 @@ pub async fn compare(options: ReplayOptions, with: Vec<PluginChoice>) -> Result<
     refuse(&with)?;
     let archive = Archive::open(&options).await?;
     let run = archive.run(options.run.as_ref()).await?;
-    let mut comparison = Comparison {
-        run: run.id.clone(),
-        spec: run.spec.clone(),
-        tried: Vec::new(),
-        changed: Vec::new(),
-        more_changed: 0,
-        not_tried: Listed::default(),
-    };
+    let mut comparison = Comparison::new(Some(&run));
     for choice in &with {
         let source = match &choice.source {
             plugins::PluginSource::File(path) => plugins::PluginSource::File(options.cwd.join(path)),
             named @ plugins::PluginSource::Named(_) => named.clone(),
         };
         let plugin = archive.shelf.load(&archive.engine, choice.kind, &source).await?;
-        let tried = Tried {
-            kind: choice.kind.as_str(),
-            plugin: plugin.name.clone(),
-            digest: plugin.digest.clone(),
-            decisions: 0,
-            changed: 0,
-            estimates: 0,
-            failed: 0,
-        };
-        let mut candidate = Candidate { plugin, tried };
+        let mut candidate = Candidate::new(plugin, None);
         match choice.kind {
-            PluginKind::Review => review::over(&archive, &run, &mut candidate, &mut comparison).await?,
-            _ => decide::over(&archive, &run.id, &mut candidate, &mut comparison).await?,
+            PluginKind::Review => {
+                let reviews = review::reviews(&archive, &run).await?;
+                review::over(&archive, reviews, &mut candidate, &mut comparison).await?;
+            }
+            kind => {
+                let decisions = archive.executions(&run.id, Some(execution_kind(kind))).await?;
+                decide::over(&archive, decisions, &mut candidate, &mut comparison).await?;
+            }
         }
         comparison.tried.push(candidate.tried);
     }
     comparison.mark_estimates();
     Ok(comparison)
+}
+
+/// What a component would change of the newest `last` decisions of its kind that `registry` has, those of all
+/// runs, with the settings and limits that it would have. It runs in the engine that it was loaded in, beside
+/// whatever else this process does.
+///
+/// # Errors
+/// When the records cannot be read. A single one that cannot be is in the answer.
+pub(crate) async fn shadow(
+    registry: &Registry,
+    engine: Engine,
+    shelf: Shelf,
+    seated: &Seated,
+    last: u32,
+) -> Result<Shadow, ServiceError> {
+    let archive = Archive::live(registry, engine, shelf);
+    let (kind, last) = (seated.plugin.kind, last.min(MAX_SHADOWED));
+    let mut comparison = Comparison::new(None);
+    let mut candidate = Candidate::new(Arc::clone(&seated.plugin), Some(seated.clone()));
+    match kind {
+        PluginKind::Spirit => return Err(ServiceError::Internal("a spirit has no decisions".to_owned())),
+        PluginKind::Review => {
+            let reviews = archive.read(move |reader| reader.newest_events("ReviewReported", last)).await?;
+            review::over(&archive, reviews, &mut candidate, &mut comparison).await?;
+        }
+        PluginKind::Routing | PluginKind::Scheduling => {
+            let newest = archive.read(move |reader| reader.newest_executions(execution_kind(kind), last)).await?;
+            decide::over(&archive, newest, &mut candidate, &mut comparison).await?;
+        }
+    }
+    comparison.tried.push(candidate.tried);
+    comparison.mark_estimates();
+    Ok(Shadow::of(comparison))
 }
 
 fn refuse(with: &[PluginChoice]) -> Result<(), ServiceError> {
@@ -165,6 +262,17 @@ fn refuse(with: &[PluginChoice]) -> Result<(), ServiceError> {
 }
 
 impl Comparison {
+    fn new(run: Option<&Run>) -> Self {
+        Self {
+            run: run.map(|run| run.id.clone()),
+            spec: run.and_then(|run| run.spec.clone()),
+            tried: Vec::new(),
+            changed: Vec::new(),
+            more_changed: 0,
+            not_tried: Listed::default(),
+        }
+    }
+
     /// Notes what a candidate changes.
     fn add(&mut self, tried: &mut Tried, changed: Changed) {
         tried.changed += 1;
@@ -196,6 +304,19 @@ impl Comparison {
 }
 
 impl Candidate {
+    fn new(plugin: Arc<Plugin>, seated: Option<Seated>) -> Self {
+        let tried = Tried {
+            kind: plugin.kind.as_str(),
+            plugin: plugin.name.clone(),
+            digest: plugin.digest.clone(),
+            decisions: 0,
+            changed: 0,
+            estimates: 0,
+            failed: 0,
+        };
+        Self { plugin, seated, tried }
+    }
+
     /// What it runs with over one recorded input: nothing is granted, nothing is recorded.
     fn context(&self, execution: &ExecutionRecord) -> ExecutionContext {
         let (_, cancel) = tokio::sync::watch::channel(false);
@@ -204,14 +325,17 @@ impl Candidate {
             capabilities: Capabilities::default(),
             grant: Arc::default(),
             journal: Arc::new(Unrecorded),
-            limits: Limits::for_kind(self.plugin.kind),
+            limits: self.seated.as_ref().map_or_else(|| Limits::for_kind(self.plugin.kind), |seated| seated.limits),
             time: execution.started_at,
             cancel,
         }
     }
 
-    /// Settings: those on record when the plugin of this name had some, else none.
+    /// Settings: its own, or those on record when the plugin of this name had some, else none.
     fn settings(&self, execution: &ExecutionRecord) -> String {
+        if let Some(seated) = &self.seated {
+            return seated.settings.to_string();
+        }
         if execution.plugin == self.plugin.name { execution.settings.to_string() } else { "{}".to_owned() }
     }
 }
@@ -251,14 +375,7 @@ mod tests {
     }
 
     fn estimates(changed: Vec<Changed>) -> Vec<bool> {
-        let mut comparison = Comparison {
-            run: RunId::new("run-1").unwrap(),
-            spec: None,
-            tried: Vec::new(),
-            changed,
-            more_changed: 0,
-            not_tried: Listed::default(),
-        };
+        let mut comparison = Comparison { changed, ..Comparison::new(None) };
         comparison.mark_estimates();
         comparison.changed.iter().map(|changed| changed.estimate).collect()
     }

@@ -14,6 +14,7 @@ use crate::plugin::capability::{Capabilities, JournalError};
 use crate::plugin::{Engine, ExecutionError};
 use crate::registry::{ExecutionKind, ExecutionRecord, Record};
 use crate::service::error::{ServiceError, chain};
+use crate::service::executions::comparable;
 use crate::service::plugins::Seated;
 use crate::store::BlobStore;
 
@@ -277,7 +278,7 @@ async fn compare(execution: &ExecutionRecord, end: RecordedEnd, journal: &Watche
     if let RecordedEnd::Open(why) = end {
         return Found::Partly(named(execution, why));
     }
-    if now.outcome != recorded {
+    if comparable(now.outcome.clone()) != comparable(recorded.clone()) {
         return differs(None, Side::End(recorded), Side::End(now.outcome));
     }
     let fuel = execution.usage.as_ref().and_then(|usage| usage.get("fuel")?.as_u64());

@@ -4,8 +4,14 @@
 
 use necro_sdk::review::{Change, ChangedFile, Finding, HeuristicInfo, Severity, added_lines, rule};
 use necro_sdk::{Failure, ReviewHeuristic, Settings};
+use serde::Deserialize;
 
 const RULE: &str = "conflict-markers/unresolved";
+
+/// There is nothing to set.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Options {}
 
 /// The heuristic. It has no settings.
 #[derive(Debug)]
@@ -17,7 +23,8 @@ impl ReviewHeuristic for ConflictMarkers {
         HeuristicInfo { name: "conflict-markers".to_owned(), rules }
     }
 
-    fn review(change: &Change, _: &Settings) -> Result<Vec<Finding>, Failure> {
+    fn review(change: &Change, settings: &Settings) -> Result<Vec<Finding>, Failure> {
+        let Options {} = settings.read()?;
         Ok(change.files.iter().flat_map(findings).collect())
     }
 }

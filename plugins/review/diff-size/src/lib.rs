@@ -2,27 +2,12 @@
 //! files and lock files that tools write do not.
 #![forbid(unsafe_code)]
 
-use necro_sdk::review::{Change, ChangedFile, Finding, HeuristicInfo, LineKind, Severity, rule};
+use necro_sdk::review::{Change, ChangedFile, Finding, HeuristicInfo, LineKind, Severity, is_lock_file, rule};
 use necro_sdk::{Failure, ReviewHeuristic, Settings};
 use serde::Deserialize;
 
 const LARGE: &str = "diff-size/large";
 const TOO_LARGE: &str = "diff-size/too-large";
-
-/// Files that package managers write.
-const LOCK_FILES: &[&str] = &[
-    "Cargo.lock",
-    "Gemfile.lock",
-    "Pipfile.lock",
-    "composer.lock",
-    "go.sum",
-    "npm-shrinkwrap.json",
-    "package-lock.json",
-    "pnpm-lock.yaml",
-    "poetry.lock",
-    "uv.lock",
-    "yarn.lock",
-];
 
 /// What an operator may set.
 #[derive(Debug, Deserialize)]
@@ -67,11 +52,6 @@ impl ReviewHeuristic for DiffSize {
         let message = format!("{lines} changed lines, more than {limit}: {advice}");
         Ok(vec![Finding { rule: id.to_owned(), severity, file: None, line: None, message }])
     }
-}
-
-fn is_lock_file(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    LOCK_FILES.contains(&name)
 }
 
 fn changed_lines(file: &ChangedFile) -> usize {

@@ -2,13 +2,12 @@
 //! by the conventions of the languages: extensions, folders, file names, and marks in added lines.
 #![forbid(unsafe_code)]
 
-mod conventions;
-
-use necro_sdk::review::{Change, Finding, HeuristicInfo, Severity, added_lines, rule};
+use necro_sdk::review::{
+    Change, Finding, Grade, HeuristicInfo, Severity, added_lines, has_test_mark, is_code_line, is_source, is_test_file,
+    rule,
+};
 use necro_sdk::{Failure, ReviewHeuristic, Settings};
 use serde::Deserialize;
-
-use conventions::{has_test_mark, is_code_line, is_source, is_test_file};
 
 const RULE: &str = "missing-tests/no-test";
 /// Roles that bring code and are held to bring tests.
@@ -28,15 +27,6 @@ impl Default for Options {
     fn default() -> Self {
         Self { severity: None, block_lines: 10 }
     }
-}
-
-/// A severity, as settings spell it.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Grade {
-    Note,
-    Warn,
-    Block,
 }
 
 /// The heuristic.
@@ -75,9 +65,7 @@ fn judge(change: &Change, options: &Options) -> Option<Finding> {
     let under_src: usize =
         sources.iter().filter(|(path, _)| path.split('/').any(|part| part == "src")).map(|(_, lines)| lines).sum();
     let severity = match options.severity {
-        Some(Grade::Note) => Severity::Note,
-        Some(Grade::Warn) => Severity::Warn,
-        Some(Grade::Block) => Severity::Block,
+        Some(grade) => grade.into(),
         None if under_src >= options.block_lines => Severity::Block,
         None => Severity::Warn,
     };

@@ -7,6 +7,7 @@ mod forms;
 
 use necro_sdk::review::{Change, ChangedFile, FileChange, Finding, HeuristicInfo, Severity, added_lines, rule};
 use necro_sdk::{Failure, ReviewHeuristic, Settings};
+use serde::Deserialize;
 
 use forms::{FORMS, Form};
 
@@ -99,6 +100,11 @@ const TEXT_EXTENSIONS: &[&str] = &[
 /// Names without an extension of the same kind.
 const TEXT_NAMES: &[&str] = &[".env", ".npmrc", ".netrc", "dockerfile", "makefile", "gemfile", "rakefile", "license"];
 
+/// There is nothing to set.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Options {}
+
 /// The heuristic. It has no settings.
 #[derive(Debug)]
 pub struct SecretScan;
@@ -110,7 +116,8 @@ impl ReviewHeuristic for SecretScan {
         HeuristicInfo { name: "secret-scan".to_owned(), rules: forms.chain([unread]).collect() }
     }
 
-    fn review(change: &Change, _: &Settings) -> Result<Vec<Finding>, Failure> {
+    fn review(change: &Change, settings: &Settings) -> Result<Vec<Finding>, Failure> {
+        let Options {} = settings.read()?;
         let title = in_text(&change.commit_title).map(|(form, shown)| {
             let message =
                 format!("the title of the work has {} ({shown}): name the work without it, {REVOKE}", form.description);

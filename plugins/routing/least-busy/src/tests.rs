@@ -1,5 +1,7 @@
 //! Tables over texts, labels and candidates.
 
+use necro_sdk::routing::word_scores;
+
 use super::*;
 
 fn issue(title: &str, text: &str, labels: &[&str]) -> Issue {
@@ -70,15 +72,15 @@ fn words_name_the_role() {
 fn latin_words_count_only_whole() {
     for text in ["suite", "require", "quick", "inform", "formset", "docker", "restore", "apiary", "my_table", "formé"]
     {
-        let found = words::scores(text);
+        let found = word_scores(text);
         assert!(!found.iter().any(|s| ["frontend", "backend", "database"].contains(&s.role.as_str())), "{text}");
     }
-    assert_eq!(words::scores("UI, (forms) and css-classes")[0].matched, ["ui", "css", "form"].map(String::from));
+    assert_eq!(word_scores("UI, (forms) and css-classes")[0].matched, ["ui", "css", "form"].map(String::from));
 }
 
 #[test]
 fn a_concept_counts_once_and_a_phrase_uses_up_its_words() {
-    let points = |text: &str, role: &str| words::scores(text).iter().find(|s| s.role == role).map(|s| s.points);
+    let points = |text: &str, role: &str| word_scores(text).iter().find(|s| s.role == role).map(|s| s.points);
     assert_eq!(points("test tests testing テスト", "qa"), Some(1.0));
     assert_eq!(points("a unit test", "qa"), Some(1.0));
     assert_eq!(points("a unit test, a test", "qa"), Some(2.0));

@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use necro_sdk::scheduling::{Placement, Plan, Pool, ReadyTask, compare_task_ids, free_room};
+use necro_sdk::scheduling::{Plan, Pool, ReadyTask, Rooms, ordered};
 use necro_sdk::{Failure, SchedulingPolicy, Settings};
 use serde::Deserialize;
 
@@ -30,34 +30,13 @@ pub struct Priority;
 impl SchedulingPolicy for Priority {
     fn order(ready: &[ReadyTask], pools: &[Pool], settings: &Settings, _: &str) -> Result<Plan, Failure> {
         let options: Options = settings.read()?;
-        let mut tasks: Vec<&ReadyTask> = ready.iter().collect();
-        tasks.sort_by(|a, b| {
-            let urgency = |t: &ReadyTask| {
-                let starved = options.starvation_ms > 0 && t.waiting_ms >= options.starvation_ms;
-                Reverse((starved, t.priority, t.remaining_path, t.dependents))
-            };
-            (urgency(a), &a.spec).cmp(&(urgency(b), &b.spec)).then_with(|| compare_task_ids(&a.task, &b.task))
+        let tasks = ordered(ready, |task| {
+            let starved = options.starvation_ms > 0 && task.waiting_ms >= options.starvation_ms;
+            Reverse((starved, task.priority, task.remaining_path, task.dependents))
         });
-        let mut rooms: Vec<(&Pool, u32)> = pools.iter().map(|pool| (pool, free_room(pool))).collect();
-        let placements = tasks.into_iter().filter_map(|task| place(task, &mut rooms)).collect();
-        Ok(Plan { placements, state: String::new() })
+        let mut rooms = Rooms::new(pools);
+        Ok(Plan { placements: tasks.into_iter().filter_map(|task| rooms.place(task)).collect(), state: String::new() })
     }
-}
-
-/// Put a task into a pool that takes its skill, or else into one that takes all: where the most room is
-/// left, the first listed among equals. Room given in this round is gone. `None`: it has to wait.
-fn place(task: &ReadyTask, rooms: &mut [(&Pool, u32)]) -> Option<Placement> {
-    let skilled = |pool: &Pool| task.skill.as_ref().is_some_and(|skill| pool.skills.contains(skill));
-    let open = |pool: &Pool| pool.skills.is_empty();
-    let index = roomiest(rooms, skilled).or_else(|| roomiest(rooms, open))?;
-    rooms[index].1 -= 1;
-    Some(Placement { spec: task.spec.clone(), task: task.task.clone(), pool: rooms[index].0.name.clone() })
-}
-
-/// Index of the pool with the most room among those that `takes` accepts.
-fn roomiest(rooms: &[(&Pool, u32)], takes: impl Fn(&Pool) -> bool) -> Option<usize> {
-    let fitting = rooms.iter().enumerate().filter(|(_, (pool, room))| *room > 0 && takes(pool));
-    fitting.min_by_key(|(index, (_, room))| (Reverse(*room), *index)).map(|(index, _)| index)
 }
 
 necro_sdk::export_scheduling!(Priority);

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::super::again::part;
 use super::super::{Archive, attempt_of, named};
-use super::{Candidate, Changed, Comparison, execution_kind};
+use super::{Candidate, Changed, Comparison};
 use crate::domain::dispatch;
-use crate::domain::id::RunId;
+use crate::domain::id::ExecutionId;
 use crate::domain::policy::{self, Decision, Placement, Plan, Pool, ReadyTask};
 use crate::plugin::{Ended, PluginKind};
 use crate::registry::ExecutionRecord;
@@ -20,16 +20,16 @@ struct Choice {
     failed: bool,
 }
 
-/// Tries the candidate over every decision of its kind.
+/// Tries the candidate over decisions of its kind, in their order.
 pub(super) async fn over(
     archive: &Archive,
-    run: &RunId,
+    decisions: Vec<ExecutionId>,
     candidate: &mut Candidate,
     comparison: &mut Comparison,
 ) -> Result<(), ServiceError> {
     let kind = candidate.plugin.kind;
     let mut state = String::new();
-    for id in archive.executions(run, Some(execution_kind(kind))).await? {
+    for id in decisions {
         let wanted = id.clone();
         let execution = match archive.read(move |reader| reader.record(&wanted)).await {
             Ok(Some(record)) => record.execution,

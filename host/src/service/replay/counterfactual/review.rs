@@ -13,14 +13,14 @@ use crate::domain::verdict::{self, line};
 use crate::registry::{EventFilter, ExecutionRecord, Run};
 use crate::service::error::{ServiceError, chain};
 
-/// Tries the candidate over every change that was reviewed.
+/// Tries the candidate over changes that were reviewed.
 pub(super) async fn over(
     archive: &Archive,
-    run: &Run,
+    reviews: Vec<Event>,
     candidate: &mut Candidate,
     comparison: &mut Comparison,
 ) -> Result<(), ServiceError> {
-    for event in reviews(archive, run).await? {
+    for event in reviews {
         let Body::ReviewReported { findings, executions } = event.body else { continue };
         let mut records = Vec::with_capacity(executions.len());
         for id in executions {
@@ -69,7 +69,7 @@ pub(super) async fn over(
 }
 
 /// What the reviews of a run reported, page by page.
-async fn reviews(archive: &Archive, run: &Run) -> Result<Vec<Event>, ServiceError> {
+pub(super) async fn reviews(archive: &Archive, run: &Run) -> Result<Vec<Event>, ServiceError> {
     let mut filter =
         EventFilter { run: Some(run.id.clone()), kinds: vec!["ReviewReported".to_owned()], ..EventFilter::default() };
     let mut all: Vec<Event> = Vec::new();

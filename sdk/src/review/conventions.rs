@@ -1,9 +1,24 @@
-//! How languages mark source and test files, and tests inside source files.
+//! How languages mark source and test files, tests inside source files, and what tools write.
 
 /// Extensions of files that hold code.
 const SOURCE_EXTENSIONS: &[&str] = &[
     "c", "cc", "clj", "cpp", "cs", "dart", "ex", "exs", "go", "h", "hpp", "hs", "java", "js", "jsx", "kt", "lua",
     "mjs", "ml", "php", "py", "rb", "rs", "scala", "sql", "svelte", "swift", "ts", "tsx", "vue", "zig",
+];
+/// Files in which package managers lock versions.
+const LOCK_FILES: &[&str] = &[
+    "Cargo.lock",
+    "Gemfile.lock",
+    "Pipfile.lock",
+    "bun.lockb",
+    "composer.lock",
+    "go.sum",
+    "npm-shrinkwrap.json",
+    "package-lock.json",
+    "pnpm-lock.yaml",
+    "poetry.lock",
+    "uv.lock",
+    "yarn.lock",
 ];
 /// Folders that hold tests.
 const TEST_FOLDERS: &[&str] = &["test", "tests", "__tests__", "spec", "specs", "e2e", "testing"];
@@ -38,13 +53,15 @@ const TEST_MARKS: &[&str] = &[
 ];
 
 /// Whether a path names a file with code.
-pub(crate) fn is_source(path: &str) -> bool {
+#[must_use]
+pub fn is_source(path: &str) -> bool {
     let name = file_name(path);
     name.rsplit_once('.').is_some_and(|(stem, extension)| !stem.is_empty() && SOURCE_EXTENSIONS.contains(&extension))
 }
 
 /// Whether a path names a test file: by folder or by name.
-pub(crate) fn is_test_file(path: &str) -> bool {
+#[must_use]
+pub fn is_test_file(path: &str) -> bool {
     let name = file_name(path);
     let folders = &path[..path.len() - name.len()];
     if folders.split('/').any(|folder| TEST_FOLDERS.contains(&folder)) {
@@ -59,7 +76,8 @@ pub(crate) fn is_test_file(path: &str) -> bool {
 }
 
 /// Whether an added line begins a test inside a source file.
-pub(crate) fn has_test_mark(line: &str) -> bool {
+#[must_use]
+pub fn has_test_mark(line: &str) -> bool {
     let line = line.trim_start();
     // An assertion in a documentation comment is a test that runs; in plain code it is none.
     let documented = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"));
@@ -68,7 +86,8 @@ pub(crate) fn has_test_mark(line: &str) -> bool {
 }
 
 /// Whether a line has more than a comment or a bracket.
-pub(crate) fn is_code_line(line: &str) -> bool {
+#[must_use]
+pub fn is_code_line(line: &str) -> bool {
     let line = line.trim();
     let comment = ["//", "/*", "* ", "*/", "--", "<!--", "\"\"\""].iter().any(|start| line.starts_with(start))
         || line == "*"
@@ -76,6 +95,20 @@ pub(crate) fn is_code_line(line: &str) -> bool {
     !comment && line.chars().any(char::is_alphanumeric)
 }
 
-fn file_name(path: &str) -> &str {
+/// Whether a path names a file in which a package manager locks versions.
+#[must_use]
+pub fn is_lock_file(path: &str) -> bool {
+    LOCK_FILES.contains(&file_name(path))
+}
+
+/// The last part of a path.
+#[must_use]
+pub fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
+}
+
+/// What follows the last dot of a path's name, in lower case; empty when there is none.
+#[must_use]
+pub fn ending(path: &str) -> String {
+    file_name(path).rsplit_once('.').map(|(_, ending)| ending.to_lowercase()).unwrap_or_default()
 }

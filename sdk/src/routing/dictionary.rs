@@ -5,7 +5,7 @@
 type Role = (&'static str, &'static [&'static str]);
 
 /// Roles in the order that decides between equal points.
-pub(crate) const ROLES: &[Role] = &[
+pub(super) const ROLES: &[Role] = &[
     (
         "frontend",
         &[
@@ -136,6 +136,6 @@ pub(crate) const ROLES: &[Role] = &[
 ];
 
 /// Whether the dictionary knows this role.
-pub(crate) fn is_role(name: &str) -> bool {
+pub(super) fn is_role(name: &str) -> bool {
     ROLES.iter().any(|(role, _)| *role == name)
 }

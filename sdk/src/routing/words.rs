@@ -4,9 +4,8 @@
 
 use std::cmp::Reverse;
 
-use necro_sdk::routing::Score;
-
-use crate::dictionary::ROLES;
+use super::Score;
+use super::dictionary::ROLES;
 
 /// Characters of an issue that are looked at; what it is about stands at its beginning.
 const MAX_TEXT_CHARS: usize = 20_000;
@@ -18,10 +17,10 @@ struct Form {
     concept: usize,
 }
 
-/// Points of each role that has any, in the order of the dictionary.
-pub(crate) fn scores(text: &str) -> Vec<Score> {
-    let lower = text.chars().take(MAX_TEXT_CHARS).flat_map(char::to_lowercase);
-    let mut text: Vec<char> = lower.map(|c| if c == '-' { ' ' } else { c }).collect();
+/// Points of each role that a text names, by the dictionary's English and Japanese words, in its order.
+#[must_use]
+pub fn word_scores(text: &str) -> Vec<Score> {
+    let mut text = folded(text);
     let mut found: Vec<(usize, usize, &str)> = Vec::new();
     for form in forms() {
         if take(&mut text, form.text) && !found.iter().any(|(r, c, _)| (*r, *c) == (form.role, form.concept)) {
@@ -39,6 +38,19 @@ pub(crate) fn scores(text: &str) -> Vec<Score> {
             (!matched.is_empty()).then(|| Score { role: (*role).to_owned(), points, matched })
         })
         .collect()
+}
+
+/// Whether a text has a word or phrase, as the dictionary's are found: a Latin one only whole, `-` and `_`
+/// as spaces, in whatever case.
+#[must_use]
+pub fn has_words(text: &str, words: &str) -> bool {
+    let words: String = words.trim().to_lowercase().replace(['-', '_'], " ");
+    !words.is_empty() && take(&mut folded(text), &words)
+}
+
+fn folded(text: &str) -> Vec<char> {
+    let lower = text.chars().take(MAX_TEXT_CHARS).flat_map(char::to_lowercase);
+    lower.map(|c| if c == '-' { ' ' } else { c }).collect()
 }
 
 /// Every form, the longest first.

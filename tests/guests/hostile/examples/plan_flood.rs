@@ -1,0 +1,24 @@
+//! Places one task twenty thousand times.
+#![forbid(unsafe_code)]
+
+use necro_guest_hostile::necro_sdk::scheduling::{Placement, Plan, Pool, ReadyTask};
+use necro_guest_hostile::necro_sdk::{Failure, SchedulingPolicy, Settings};
+
+/// Does it.
+#[derive(Debug)]
+pub struct Deed;
+
+impl SchedulingPolicy for Deed {
+    fn order(ready: &[ReadyTask], _: &[Pool], _: &Settings, _: &str) -> Result<Plan, Failure> {
+        let first = ready.first().ok_or_else(|| Failure::GaveUp("nothing is ready".to_owned()))?;
+        let place = |task: &str, pool: &str| Placement {
+            spec: first.spec.clone(),
+            task: task.to_owned(),
+            pool: pool.to_owned(),
+        };
+        let placements = vec![place(&first.task, "all"); 20_000];
+        Ok(Plan { placements, state: String::new() })
+    }
+}
+
+necro_guest_hostile::necro_sdk::export_scheduling!(Deed);
