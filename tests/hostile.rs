@@ -49,7 +49,8 @@ async fn what_cannot_be_loaded_is_refused_by_name_and_the_host_goes_on() {
 
 #[tokio::test]
 async fn hostile_policies_and_heuristics_are_contained_and_the_host_goes_on() {
-    play(|row| matches!(row.act, Act::Route(_) | Act::RouteBy(..) | Act::Twice(_) | Act::Order(_) | Act::Review(_))).await;
+    play(|row| matches!(row.act, Act::Route(_) | Act::RouteBy(..) | Act::Twice(_) | Act::Order(_) | Act::Review(_)))
+        .await;
 }
 
 #[tokio::test]

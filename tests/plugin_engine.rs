@@ -10,10 +10,10 @@ mod guests;
 mod builtin;
 #[path = "plugin_engine/calls.rs"]
 mod calls;
-#[path = "plugin_engine/fakes.rs"]
-mod fakes;
 #[path = "support/examples.rs"]
 mod examples;
+#[path = "plugin_engine/fakes.rs"]
+mod fakes;
 #[path = "plugin_engine/frozen.rs"]
 mod frozen;
 #[path = "plugin_engine/limits.rs"]

@@ -129,7 +129,8 @@ pub(crate) fn misspelt_manifest() -> Vec<u8> {
 }
 
 pub(crate) fn greedy_manifest() -> Vec<u8> {
-    let text = "[plugin]\nname = \"liar\"\nversion = \"0.1.0\"\nkind = \"routing\"\n[wants.command]\nwhy = \"to see\"\n";
+    let text =
+        "[plugin]\nname = \"liar\"\nversion = \"0.1.0\"\nkind = \"routing\"\n[wants.command]\nwhy = \"to see\"\n";
     with_manifest(text.as_bytes())
 }
 

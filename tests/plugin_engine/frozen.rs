@@ -14,10 +14,8 @@ use necro_host::store::digest_of;
 use crate::examples::example_bytes;
 use crate::fakes::{assignment, candidates, context, engine, issue};
 
-
 /// Releases, with the digest of what is kept of each.
-const RELEASES: &[(&str, &str)] =
-    &[("0.1.0", "804536c6e602cbdff7fcb59d3d03ca6869af1102bda86b82fce181ec0d6c944f")];
+const RELEASES: &[(&str, &str)] = &[("0.1.0", "804536c6e602cbdff7fcb59d3d03ca6869af1102bda86b82fce181ec0d6c944f")];
 
 fn folder(release: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests/frozen").join(release)
