@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test needs is there, or the test fails")]
 
+#[path = "author/dev.rs"]
+mod dev;
 #[path = "author/exec.rs"]
 mod exec;
 #[path = "author/fixtures.rs"]

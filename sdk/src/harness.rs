@@ -23,7 +23,9 @@ mod outcome;
 
 use std::path::PathBuf;
 
-use serde_json::{Map, Value, json};
+use serde_json::Map;
+/// JSON for arguments and settings, so that tests need no dependency for it.
+pub use serde_json::{Value, json};
 
 use crate::review::{Change, Finding, HeuristicInfo};
 use crate::routing::{Candidate, Decision, Issue};

@@ -34,7 +34,7 @@ fn a_recorded_decision_is_the_same_again_and_another_policy_differs() {
         files.iter().filter(named).collect::<Vec<_>>()
     };
     assert!(of("-spirit-").len() >= 4 && !of("-scheduling-priority").is_empty(), "{files:?}");
-    let routed = of("-routing-last-candidate-");
+    let routed = of("-routing-necro_guest_last_candidate-");
     let fixture = routed[0].to_str().unwrap();
     let last = guests::guest("last-candidate");
     let same = place.run("", &["plugin", "exec", last.to_str().unwrap(), "--fixture", fixture]).json();

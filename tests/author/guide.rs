@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use crate::place::Place;
-use crate::project::has_componentize;
+use crate::project::{alone, has_componentize, own_tools, target};
 
 /// The fenced blocks of the guide that begin with this word, joined.
 fn commands(language: &str) -> String {
@@ -18,12 +18,12 @@ fn commands(language: &str) -> String {
 fn play(script: &str) -> String {
     let place = Place::new();
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_necro-host"));
-    let own = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("componentize-py/bin");
     let path = std::env::var("PATH").unwrap();
-    let path = format!("{}:{}:{path}", binary.parent().unwrap().display(), own.display());
+    let path = format!("{}:{}:{path}", binary.parent().unwrap().display(), own_tools().display());
     let mut shell = std::process::Command::new("sh");
     shell.args(["-e", "-x", "-c", script]).current_dir(place.path("")).stdin(Stdio::null()).env("PATH", path);
-    shell.env("CARGO_TARGET_DIR", std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("author"));
+    let _alone = alone();
+    shell.env("CARGO_TARGET_DIR", target());
     shell.env("NECRO_CACHE", std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("necro-cache"));
     shell.env_remove("NECRO_HOST").env_remove("NECRO_STATE");
     let output = shell.output().unwrap();

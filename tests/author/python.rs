@@ -20,7 +20,7 @@ fn a_routing_policy_in_python_is_built_tested_and_decides_a_run() {
     let choice = format!("routing={}", component.display());
     let ran = place.run("", &["run", "--demo", "--json", "--plugin", &choice, "--state", "state"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    let events = place.run("", &["events", "--state", "state", "--kind", "task-assigned", "--json"]).done();
+    let events = place.run("", &["events", "--state", "state", "--kind", "TaskAssigned", "--json"]).done();
     assert!(events.contains("it has waited longest for work"), "{events}");
 }
 

@@ -88,7 +88,12 @@ impl Place {
 
     /// The same with variables in the environment.
     pub(crate) fn run_with(&self, cwd: &str, args: &[&str], variables: &[(&str, &str)]) -> Ended {
-        end(self.command(cwd, args).envs(variables.iter().copied()))
+        self.end(self.command(cwd, args).envs(variables.iter().copied()))
+    }
+
+    /// Runs a command of this place to its end.
+    pub(crate) fn end(&self, command: &mut Command) -> Ended {
+        end(command)
     }
 
     /// The same with something on standard input.

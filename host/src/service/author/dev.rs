@@ -9,7 +9,11 @@ use serde::Serialize;
 use super::Project;
 use super::build::{Built, build_project};
 use super::check::check;
+use crate::plugin::PluginKind;
+use crate::service::control::ControlError;
 use crate::service::error::{ServiceError, chain};
+use crate::service::state_dir::StateDir;
+use crate::service::swap::{self, SeatChange, SeatChanged, Swap, SwapSource};
 
 /// How often it is looked for saved files.
 const POLL: Duration = Duration::from_millis(300);
@@ -92,29 +96,29 @@ async fn step(options: &DevOptions) -> Result<DevStep, ServiceError> {
     let checked = check(&built.component, options.cache.clone()).await?;
     let mut step = DevStep { built: Some(built.clone()), problems: checked.problems, ..DevStep::default() };
     if step.problems.is_empty() {
-        (step.swapped, step.text) = seat(&options.state, &built).await;
+        (step.swapped, step.text) = seat(&options.state, project.manifest.kind, &built).await;
     }
     Ok(step)
 }
 
-/// Puts the component into the host that owns `state`, if there is one.
-async fn seat(state: &Path, built: &Built) -> (bool, String) {
-    let running = match crate::service::StateDir::begun(state, None) {
-        Ok(state) => crate::service::ownership(&state).await.is_some_and(|owner| owner.answers),
-        Err(_) => false,
-    };
+/// Puts the component into the host that owns `state`, if there is one. What it refuses is said, and changes nothing.
+async fn seat(state: &Path, kind: PluginKind, built: &Built) -> (bool, String) {
     let component = built.component.display();
-    if running {
-        return (false, format!("type `necro-host plugin swap {} {component}` to let it decide", built.kind));
+    let instead =
+        format!("no host works in {}; `necro-host run … --plugin {kind}={component}` begins with it", state.display());
+    let Ok(state) = StateDir::begun(state, None) else { return (false, instead) };
+    let source = SwapSource::File { path: built.component.clone(), digest: built.digest.clone() };
+    let swap = Swap { kind, source, max_changed: None, last: None };
+    match swap::ask(&state, SeatChange::Swap(swap)).await {
+        Ok(SeatChanged { refused: Some(reason), .. }) => (false, format!("not seated: {reason}")),
+        Ok(SeatChanged { seat, shadow, .. }) => {
+            let shown = shadow
+                .map(|shadow| format!("; {} of {} recorded decisions would change", shadow.changed, shadow.decisions));
+            (true, format!("seated: {seat} {}{}", built.name, shown.unwrap_or_default()))
+        }
+        Err(ServiceError::Control(ControlError::Nobody { .. })) => (false, instead),
+        Err(error) => (false, format!("not seated: {}", chain(&error))),
     }
-    (
-        false,
-        format!(
-            "no host runs in {}; `necro-host run … --plugin {}={component}` begins with it",
-            state.display(),
-            built.kind
-        ),
-    )
 }
 
 /// The project's files with time and size.

@@ -2,8 +2,7 @@
 //! `necro-host plugin test`.
 
 use necro_sdk::Failure;
-use necro_sdk::harness::{Harness, assignment, reply, tool};
-use serde_json::json;
+use necro_sdk::harness::{Harness, assignment, json, reply, tool};
 
 #[test]
 fn what_the_model_writes_is_in_the_work_tree() {
