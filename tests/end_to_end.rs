@@ -34,5 +34,7 @@ mod replies;
 mod resume;
 #[path = "end_to_end/specs.rs"]
 mod specs;
+#[path = "end_to_end/swap.rs"]
+mod swap;
 #[path = "end_to_end/world.rs"]
 mod world;

@@ -120,6 +120,10 @@ pub(crate) fn module_start_trap() -> Vec<u8> {
     with_module("(module (func $start (unreachable)) (start $start))", 1)
 }
 
+pub(crate) fn module_start_loop() -> Vec<u8> {
+    with_module("(module (func $start (loop $again (br $again))) (start $start))", 1)
+}
+
 pub(crate) fn lying_kind() -> Vec<u8> {
     with_manifest(b"[plugin]\nname = \"liar\"\nversion = \"0.1.0\"\nkind = \"review\"\n")
 }

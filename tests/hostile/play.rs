@@ -89,10 +89,17 @@ async fn refused(stage: &Stage, bytes: Vec<u8>, expectation: Expectation) -> Str
 /// A context with limits that a test can wait for.
 fn quick(kind: PluginKind) -> (ExecutionContext, Arc<Fake>) {
     let (mut context, fake) = context(kind);
-    context.limits.fuel = Some(3_000_000_000);
+    context.limits.fuel = Some(500_000_000);
+    context.limits.host_calls = context.limits.host_calls.min(2_000);
     context.limits.wall = Duration::from_secs(60);
     context.limits.journal_bytes = context.limits.journal_bytes.min(32 << 20);
     (context, fake)
+}
+
+/// However much a component logs, only so much is kept.
+fn assert_quiet(fake: &Fake) {
+    let kept: usize = fake.logged().iter().map(String::len).sum();
+    assert!(kept < 1 << 20, "{kept} bytes of log were kept");
 }
 
 async fn route(stage: &Stage, bytes: Vec<u8>, settings: &str) -> String {
@@ -100,8 +107,7 @@ async fn route(stage: &Stage, bytes: Vec<u8>, settings: &str) -> String {
     let candidates = candidates(2);
     let (context, fake) = quick(PluginKind::Routing);
     let ended = plugin.route(context, &issue(), &candidates, settings, "").await;
-    let kept: usize = fake.logged().iter().map(String::len).sum();
-    assert!(kept < 1 << 20, "{kept} bytes of log were kept");
+    assert_quiet(&fake);
     match ended.result {
         // What the component gives back is checked once more against what it was given.
         Ok(decision) => match dispatch::check_decision(decision, &candidates) {
@@ -169,9 +175,11 @@ async fn review(stage: &Stage, bytes: Vec<u8>) -> String {
 
 async fn perform(stage: &Stage, bytes: Vec<u8>, settings: &str, grant: Grant) -> String {
     let plugin = stage.load(bytes, PluginKind::Spirit).await;
-    let (mut context, _) = quick(PluginKind::Spirit);
+    let (mut context, fake) = quick(PluginKind::Spirit);
     context.grant = Arc::new(grant);
-    match plugin.perform(context, assignment(), settings).await.result {
+    let ended = plugin.perform(context, assignment(), settings).await;
+    assert_quiet(&fake);
+    match ended.result {
         Ok(report) => reported(&report.summary),
         Err(error) => told(&error),
     }

@@ -99,8 +99,9 @@ pub(crate) async fn play(plugin: &Plugin, name: &str, approved: &str) -> String 
     let base = mirror.branch_tip("main").await.unwrap().unwrap();
     let pool = SlotPool::new(mirror, 2);
     let (slot, other) = (pool.acquire("one").unwrap(), pool.acquire("two").unwrap());
-    let _ = slot.prepare(&base, TIME).await.unwrap();
-    let _ = other.prepare(&base, TIME).await.unwrap();
+    for slot in [&slot, &other] {
+        assert_eq!(slot.prepare(&base, TIME).await.unwrap().rescued, None);
+    }
     let work = slot.work_dir().to_owned();
     fs::write(other.work_dir().join("theirs.txt"), SECRET).unwrap();
     let outside = work.parent().unwrap().join("secret.txt");

@@ -150,7 +150,7 @@ fn scripted(script: &str, origin: &std::path::Path) -> Vec<(Change, String)> {
         let attempt = reply.get("attempt").and_then(toml::Value::as_integer).unwrap_or(i64::MAX);
         attempts.entry((reply["task"].as_str().unwrap().to_owned(), attempt)).or_default().push(reply);
     }
-    let plan = attempts.iter().flat_map(|(_, replies)| replies.iter()).flat_map(|reply| calls(reply));
+    let plan = attempts.values().flat_map(|replies| replies.iter()).flat_map(|reply| calls(reply));
     let plan = plan.filter(|call| argument(call, "path").ends_with("tasks.md")).map(|call| argument(call, "text"));
     let plan = plan.last().unwrap_or_default().to_owned();
     let last: BTreeMap<&str, &Vec<&toml::Value>> =

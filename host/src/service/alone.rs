@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::error::ServiceError;
 use super::executions::outcome_of;
 use super::journal::{Arrival, ExecutionJournal};
-use super::plugins::seat_recorded;
+use super::plugins::{Granting, seat_recorded};
 use super::tape::Tape;
 use crate::config::Uncertain;
 use crate::domain::grant::Grant;
@@ -35,7 +35,7 @@ pub async fn go_on_alone(
         .ok_or_else(|| ServiceError::Internal(format!("there is no execution {id}")))?;
     let assignment = serde_json::from_value(recorded.input["assignment"].clone())
         .map_err(|error| ServiceError::Internal(format!("the input of execution {id}: {error}")))?;
-    let seated = seat_recorded(Arc::clone(plugin), &recorded, Arc::new(Grant::everything()))?;
+    let seated = seat_recorded(Arc::clone(plugin), &recorded, Granting::Fixed(Arc::new(Grant::everything())))?;
     let execution = registry.reopen_execution(&recorded).await?;
     let tape = (Tape::new(calls, 0), Arc::<Arrival>::default());
     let journal = ExecutionJournal::new(registry.clone(), execution.clone(), None, tape, Uncertain::Resend);
@@ -43,7 +43,7 @@ pub async fn go_on_alone(
     let context = ExecutionContext {
         id: recorded.id,
         capabilities,
-        grant: Arc::clone(&seated.grant),
+        grant: seated.granted(),
         journal: Arc::new(journal),
         limits: seated.limits,
         time: recorded.started_at,

@@ -139,7 +139,7 @@ impl Desk {
         let session = shop.gateway.session(role, key.task.clone(), *attempt, vec![Arc::clone(&shop.budget)]);
         Capabilities {
             llm: Some(Arc::new(Critic(session))),
-            workspace: Some(self.files(seated.grant.as_ref())),
+            workspace: Some(self.files(&seated.granted())),
             log: Some(Arc::clone(self) as Arc<dyn Log>),
             ..Capabilities::default()
         }

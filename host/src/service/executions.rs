@@ -144,7 +144,7 @@ fn context(
     journal: Arc<dyn Journal>,
 ) -> ExecutionContext {
     let (capabilities, limits) = (invocation.capabilities, invocation.seated.limits);
-    let grant = Arc::clone(&invocation.seated.grant);
+    let grant = invocation.seated.granted();
     ExecutionContext { id, capabilities, grant, journal, limits, time, cancel: scene.stop.clone() }
 }
 

@@ -19,9 +19,9 @@ use tokio::sync::watch;
 use super::breakers::Breakers;
 use super::error::ServiceError;
 use super::executions::{Invocation, Scene, begin, outcome_of};
-use super::plugins::Seated;
 use super::plugins::seat::within;
 use super::plugins::shelf::from_file;
+use super::plugins::{Granting, Seated};
 use super::progress::Silent;
 use super::setup::owned_registry;
 use super::state_dir::StateDir;
@@ -170,7 +170,7 @@ fn seat(request: &ExecRequest, plugin: Arc<Plugin>) -> Result<Seated, ServiceErr
     let limits = within(Limits::for_kind(plugin.kind), request.limits.or(wanted));
     let asked = plugin.asks();
     let grant = Arc::new(Grant::of(&asked, &request.granted(&asked)?));
-    Ok(Seated { plugin, settings, limits, grant })
+    Ok(Seated { plugin, settings, limits, grant: Granting::Fixed(grant) })
 }
 
 /// Asks a component what it is; nothing of that is recorded.

@@ -21,7 +21,7 @@ use crate::registry::{ExecutionKind, ExecutionRecord};
 use crate::store::{BlobError, BlobStore};
 pub(crate) use loading::Loading;
 use loading::{Introduced, Key};
-pub(crate) use seat::{Approvals, Seated, seat, seat_recorded};
+pub(crate) use seat::{Approvals, Granting, Seated, seat, seat_recorded};
 pub use shelf::Shelf;
 
 /// A plugin that the operator names: `routing=least-busy` or `routing=path.wasm`.
@@ -221,7 +221,7 @@ impl PluginSet {
             Some(seated) => Arc::clone(&seated.plugin),
             None => load_recorded(&self.engine, execution, blobs).await?,
         };
-        let grant = self.approvals.grant(&plugin);
+        let grant = Granting::ByLock(Arc::new(self.approvals.clone()));
         seat_recorded(plugin, execution, grant)
     }
 

@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 
 use super::blocking::blocking;
 use super::error::{ServiceError, chain};
-use super::plugins::{Seated, Shelf, load_recorded, seat_recorded};
+use super::plugins::{Granting, Seated, Shelf, load_recorded, seat_recorded};
 use super::records::existing_state;
 use super::setup;
 use crate::domain::grant::Grant;
@@ -205,7 +205,7 @@ impl Archive {
             load_recorded(&self.engine, execution, &self.blobs).await.map_err(|error| chain(&error))
         });
         let plugin = Arc::clone(loaded.await.as_ref().map_err(Clone::clone)?);
-        seat_recorded(plugin, execution, Arc::new(Grant::everything())).map_err(|error| chain(&error))
+        seat_recorded(plugin, execution, Granting::Fixed(Arc::new(Grant::everything()))).map_err(|error| chain(&error))
     }
 
     /// What is to be said of an execution, as far as it can be read.

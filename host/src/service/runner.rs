@@ -316,7 +316,7 @@ fn invocation<'a>(work: &Work, desk: &Arc<Desk>, seated: &'a Seated) -> Invocati
         attempt: Some(work.attempt.clone()),
         instance: Some(work.instance.clone()),
         input: json!({ "assignment": work.assignment }),
-        capabilities: desk.capabilities(&seated.grant),
+        capabilities: desk.capabilities(&seated.granted()),
     }
 }
 

@@ -152,7 +152,7 @@ impl Stage {
         }
         let real = Arc::clone(&self.desk) as Arc<dyn Command>;
         let commands = Arc::new(Commands { real, answers: Arc::clone(&self.answers) });
-        Capabilities { command: Some(commands), ..self.desk.capabilities(&seated.grant) }
+        Capabilities { command: Some(commands), ..self.desk.capabilities(&seated.granted()) }
     }
 
     /// How the work tree differs from the commit.

@@ -80,7 +80,8 @@ async fn load(engine: &Engine, shelf: &Shelf, cwd: &Path, named: &str) -> Result
     if let PluginSource::File(path) = of_text(named, cwd) {
         return from_file(engine, &path, Expectation::Any).await;
     }
-    let found = known(&shelf.lock).filter(|(kind, name)| *name == named || format!("{kind}/{name}") == named);
+    let lock = shelf.lock();
+    let found = known(&lock).filter(|(kind, name)| *name == named || format!("{kind}/{name}") == named);
     let found: Vec<(PluginKind, String)> = found.map(|(kind, name)| (kind, name.to_owned())).collect();
     match &found[..] {
         [(kind, name)] => match builtin::find(*kind, name) {
@@ -88,7 +89,7 @@ async fn load(engine: &Engine, shelf: &Shelf, cwd: &Path, named: &str) -> Result
             None => shelf.load(engine, *kind, &PluginSource::Named(name.clone())).await,
         },
         [] => {
-            let names: Vec<String> = known(&shelf.lock).map(|(kind, name)| format!("{kind}/{name}")).collect();
+            let names: Vec<String> = known(&lock).map(|(kind, name)| format!("{kind}/{name}")).collect();
             Err(ServiceError::Usage(format!(
                 "there is no built-in or installed plugin and no file `{named}`; there are: {}",
                 names.join(", ")
@@ -156,7 +157,7 @@ impl Place {
         let not_asked = not_asked.filter(|interface| !asked.contains_key(interface));
         Ok(Standing {
             asks: asks(plugin),
-            decided: builtin::has(&plugin.digest) || shelf.lock.granted(&plugin.digest).is_some(),
+            decided: builtin::has(&plugin.digest) || shelf.lock().granted(&plugin.digest).is_some(),
             not_asked: not_asked.map(|interface| interface.name().to_owned()).collect(),
             granted: approvals.grant(plugin).words(),
             limits: super::seat::limits(&config, &approvals, plugin),
@@ -322,7 +323,7 @@ impl Place {
     /// # Errors
     /// When the lock file cannot be read.
     pub fn compare(&self, plugin: &Plugin) -> Result<GrantDiff, ServiceError> {
-        let lock = self.look()?.shelf.lock;
+        let lock = self.look()?.shelf.lock();
         let earlier = lock.grants.iter().filter(|granted| granted.plugin == plugin.name);
         let earlier = earlier.filter(|granted| granted.digest != plugin.digest).next_back();
         let now = lock.granted(&plugin.digest);

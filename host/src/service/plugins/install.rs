@@ -123,7 +123,7 @@ impl Place {
     pub async fn install_locked(&self) -> Result<Vec<Restored>, ServiceError> {
         let site = Arc::new(self.site().await?);
         let mut restored = Vec::new();
-        for entry in site.shelf.lock.plugins.clone() {
+        for entry in site.shelf.lock().plugins.clone() {
             let (at, digest) = (lock::stored(&shelf::folder(&site.state), &entry.digest), entry.digest.clone());
             let here = blocking(move || Ok(shelf::stored_bytes(&at, &digest).is_ok())).await?;
             if !here {
@@ -148,7 +148,7 @@ impl Place {
         digest: Option<Digest>,
     ) -> Result<Installation, ServiceError> {
         let site = self.site().await?;
-        let installed = installed(&site.shelf.lock, named)?.clone();
+        let installed = installed(&site.shelf.lock(), named)?.clone();
         let (source, from) = match source {
             Some(source) => (source, self.cwd.clone()),
             None => (installed.source.clone(), site.root.clone()),
@@ -293,7 +293,8 @@ impl Place {
             decided: true,
         });
         let folder = shelf::folder(&state);
-        let installed = shelf.lock.plugins.iter().map(|plugin| Available {
+        let lock = shelf.lock();
+        let installed = lock.plugins.iter().map(|plugin| Available {
             kind: plugin.kind,
             name: plugin.name.clone(),
             version: plugin.version.clone(),
@@ -301,7 +302,7 @@ impl Place {
             size_bytes: plugin.size_bytes,
             digest: plugin.digest.to_string(),
             here: lock::stored(&folder, &plugin.digest).is_file(),
-            decided: shelf.lock.granted(&plugin.digest).is_some(),
+            decided: lock.granted(&plugin.digest).is_some(),
         });
         Ok(built_in.chain(installed).collect())
     }

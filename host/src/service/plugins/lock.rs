@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +13,7 @@ use crate::domain::grant::Scopes;
 use crate::domain::id::Digest;
 use crate::domain::limits::LimitSettings;
 use crate::plugin::{PluginKind, manifest};
-use crate::service::error::ServiceError;
+use crate::service::error::{ServiceError, chain};
 use crate::spec::replace::{self, EditError};
 
 /// The file's name at the root of a repository.
@@ -72,6 +74,49 @@ pub struct Granted {
     /// Interfaces and their bounds. None: it was looked at and gets nothing.
     #[serde(default)]
     pub interfaces: Scopes,
+}
+
+/// The lock file below a root as it stands at each moment. One that cannot be read leaves what was read last: nobody
+/// gets more by a slip of an editor, and nobody loses what they work with.
+#[derive(Debug)]
+pub(crate) struct LiveLock {
+    root: PathBuf,
+    seen: Mutex<(Option<Stamp>, Arc<LockFile>)>,
+}
+
+/// What tells whether a file is still the one that was read.
+type Stamp = (u64, i64, i64, u64);
+
+impl LiveLock {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`LockFile::read`].
+    pub(crate) fn open(root: &Path) -> Result<Self, ServiceError> {
+        let stamp = stamp(root);
+        Ok(Self { root: root.to_owned(), seen: Mutex::new((stamp, Arc::new(LockFile::read(root)?))) })
+    }
+
+    /// The file as it is now.
+    pub(crate) fn now(&self) -> Arc<LockFile> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = stamp(&self.root);
+        if seen.0 != stamp {
+            match LockFile::read(&self.root) {
+                Ok(lock) => *seen = (stamp, Arc::new(lock)),
+                Err(error) => {
+                    tracing::warn!("{}; what it said before counts", chain(&error));
+                    seen.0 = stamp;
+                }
+            }
+        }
+        Arc::clone(&seen.1)
+    }
+}
+
+fn stamp(root: &Path) -> Option<Stamp> {
+    let found = std::fs::symlink_metadata(root.join(LOCK_FILE)).ok()?;
+    Some((found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
 }
 
 impl Default for LockFile {
@@ -285,6 +330,19 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         assert!(LockFile::parse(&[0xff]).is_err());
+    }
+
+    #[test]
+    fn a_decision_counts_at_once_and_a_slip_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let live = LiveLock::open(folder.path()).unwrap();
+        assert_eq!(*live.now(), LockFile::default());
+        std::fs::write(folder.path().join(LOCK_FILE), example().text()).unwrap();
+        assert_eq!(*live.now(), example());
+        std::fs::write(folder.path().join(LOCK_FILE), "version = 1\n[[grant").unwrap();
+        assert_eq!(*live.now(), example(), "what cannot be read took something away, or gave it");
+        std::fs::remove_file(folder.path().join(LOCK_FILE)).unwrap();
+        assert_eq!(*live.now(), LockFile::default());
     }
 
     #[test]

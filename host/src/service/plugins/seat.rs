@@ -26,8 +26,27 @@ pub(crate) struct Seated {
     pub(crate) settings: Value,
     /// Where it is stopped.
     pub(crate) limits: Limits,
-    /// What it may do.
-    pub(crate) grant: Arc<Grant>,
+    /// What decides about what it may do.
+    pub(crate) grant: Granting,
+}
+
+/// What decides about what a component may do.
+#[derive(Clone)]
+pub(crate) enum Granting {
+    /// Decided once.
+    Fixed(Arc<Grant>),
+    /// By the lock file, for each execution anew: what is revoked is not there for the next one.
+    ByLock(Arc<Approvals>),
+}
+
+impl Seated {
+    /// What it may do in an execution that begins now.
+    pub(crate) fn granted(&self) -> Arc<Grant> {
+        match &self.grant {
+            Granting::Fixed(grant) => Arc::clone(grant),
+            Granting::ByLock(approvals) => approvals.grant(&self.plugin),
+        }
+    }
 }
 
 /// What decides about the grants of components.
@@ -51,7 +70,7 @@ impl Approvals {
     /// What was approved for the component; none: nobody has decided.
     fn approved(&self, plugin: &Plugin) -> Option<Scopes> {
         let built_in = || builtin::has(&plugin.digest) || self.once_built_in.contains(&plugin.digest);
-        match self.shelf.lock.granted(&plugin.digest) {
+        match self.shelf.lock().granted(&plugin.digest) {
             Some(granted) => Some(granted.interfaces.clone()),
             None => built_in().then(|| by_default(plugin.kind)),
         }
@@ -65,7 +84,7 @@ impl Approvals {
 
     /// Interfaces that it needs and nobody has decided about.
     pub(crate) fn undecided(&self, plugin: &Plugin) -> Vec<Interface> {
-        if self.shelf.lock.granted(&plugin.digest).is_some() {
+        if self.shelf.lock().granted(&plugin.digest).is_some() {
             return Vec::new();
         }
         let approved = self.approved(plugin).unwrap_or_default();
@@ -100,7 +119,7 @@ impl Approvals {
     }
 
     fn limits(&self, plugin: &Plugin) -> LimitSettings {
-        self.shelf.lock.granted(&plugin.digest).map_or_else(LimitSettings::default, |granted| granted.limits)
+        self.shelf.lock().granted(&plugin.digest).map_or_else(LimitSettings::default, |granted| granted.limits)
     }
 }
 
@@ -126,7 +145,7 @@ pub(crate) fn by_default(kind: PluginKind) -> Scopes {
 pub(crate) fn seat(config: &Config, approvals: &Approvals, plugin: Arc<Plugin>) -> Result<Seated, ServiceError> {
     let settings = settings(&plugin, config.plugin_settings(&plugin.name))?;
     let limits = limits(config, approvals, &plugin);
-    let grant = approvals.grant(&plugin);
+    let grant = Granting::ByLock(Arc::new(approvals.clone()));
     Ok(Seated { plugin, settings, limits, grant })
 }
 
@@ -167,7 +186,7 @@ pub(crate) fn within(base: Limits, set: LimitSettings) -> Limits {
 pub(crate) fn seat_recorded(
     plugin: Arc<Plugin>,
     execution: &ExecutionRecord,
-    grant: Arc<Grant>,
+    grant: Granting,
 ) -> Result<Seated, ServiceError> {
     let limits = serde_json::from_value(execution.limits.clone())
         .map_err(|error| ServiceError::Internal(format!("the limits of execution {}: {error}", execution.id)))?;

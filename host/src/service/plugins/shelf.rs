@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::lock::{self, Installed, LOCK_FILE, LockFile};
+use super::lock::{self, Installed, LOCK_FILE, LiveLock, LockFile};
 use super::{Approvals, PluginSource, cut_off};
 use crate::domain::id::Digest;
 use crate::plugin::builtin::{self, Builtin};
@@ -22,7 +22,7 @@ const FOLDER: &str = "plugins";
 /// What is installed for a repository, and where its bytes are.
 #[derive(Debug, Clone)]
 pub struct Shelf {
-    pub(crate) lock: Arc<LockFile>,
+    lock: Option<Arc<LiveLock>>,
     folder: PathBuf,
 }
 
@@ -32,12 +32,17 @@ impl Shelf {
     /// # Errors
     /// When the lock file cannot be read.
     pub fn open(root: &Path, state: &Path) -> Result<Self, ServiceError> {
-        Ok(Self { lock: Arc::new(LockFile::read(root)?), folder: folder(state) })
+        Ok(Self { lock: Some(Arc::new(LiveLock::open(root)?)), folder: folder(state) })
     }
 
     /// Nothing but the built-in set.
     pub(crate) fn empty() -> Self {
-        Self { lock: Arc::default(), folder: PathBuf::new() }
+        Self { lock: None, folder: PathBuf::new() }
+    }
+
+    /// The lock file as it stands now.
+    pub(crate) fn lock(&self) -> Arc<LockFile> {
+        self.lock.as_ref().map_or_else(Arc::default, |lock| lock.now())
     }
 
     /// Who decides about grants: the lock file, and for components of earlier hosts what was noted of them.
@@ -76,10 +81,10 @@ impl Shelf {
         let expectation = Expectation::Kind(kind);
         match source {
             PluginSource::File(path) => from_file(engine, path, expectation).await,
-            PluginSource::Named(name) => match (builtin::find(kind, name), self.lock.plugin(kind, name)) {
+            PluginSource::Named(name) => match (builtin::find(kind, name), self.lock().plugin(kind, name).cloned()) {
                 (Some(entry), _) => Ok(from_builtin(engine, entry).await?),
                 (None, Some(installed)) => {
-                    let bytes = self.bytes(installed).await?;
+                    let bytes = self.bytes(&installed).await?;
                     Ok(engine.load(name, bytes, expectation).await?)
                 }
                 (None, None) => Err(self.unknown(kind, name)),
@@ -101,8 +106,8 @@ impl Shelf {
 
     fn unknown(&self, kind: PluginKind, name: &str) -> ServiceError {
         let built_in = builtin::ALL.iter().filter(|entry| entry.kind == kind).map(|entry| entry.name);
-        let installed =
-            self.lock.plugins.iter().filter(|plugin| plugin.kind == kind).map(|plugin| plugin.name.as_str());
+        let lock = self.lock();
+        let installed = lock.plugins.iter().filter(|plugin| plugin.kind == kind).map(|plugin| plugin.name.as_str());
         let known: Vec<&str> = built_in.chain(installed).collect();
         ServiceError::Usage(format!(
             "there is no built-in or installed {kind} plugin `{name}`; there are: {}; a file needs the ending .wasm or \

@@ -19,7 +19,7 @@ use crate::registry::{CallRecord, ExecutionKind, ExecutionRecord, Record, reques
 use crate::service::blocking::blocking;
 use crate::service::error::{ServiceError, chain};
 use crate::service::harness::{self, Call, CallMade, Facts};
-use crate::service::plugins::{Seated, seat_recorded};
+use crate::service::plugins::{Granting, Seated, seat_recorded};
 use crate::store::BlobStore;
 
 /// The version of the format.
@@ -255,7 +255,7 @@ pub async fn replay_fixture(
         blobs.put(text.as_bytes())?;
     }
     let record = fixture.record(&plugin.digest);
-    let seated: Seated = seat_recorded(plugin, &record.execution, Arc::new(Grant::everything()))?;
+    let seated: Seated = seat_recorded(plugin, &record.execution, Granting::Fixed(Arc::new(Grant::everything())))?;
     let calls = record.calls.clone();
     let Repetition { found, played, outcome, fuel } = repeat_with(&seated, record, &blobs).await;
     let (same, difference, reason) = match found {

@@ -61,7 +61,7 @@ fn context(seated: &Seated) -> Result<ExecutionContext, InvalidId> {
     Ok(ExecutionContext {
         id: ExecutionId::new("self-test")?,
         capabilities: Capabilities::default(),
-        grant: std::sync::Arc::clone(&seated.grant),
+        grant: seated.granted(),
         journal: std::sync::Arc::new(Unrecorded),
         limits: seated.limits,
         time: Timestamp::UNIX_EPOCH,

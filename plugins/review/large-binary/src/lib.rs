@@ -105,10 +105,9 @@ fn judge(file: &ChangedFile, options: &Options) -> Vec<Finding> {
         let message = format!("{} bytes, more than {limit}: every clone keeps them for ever", file.size_bytes);
         add(LARGE, Severity::Warn, message);
     }
-    if !file.binary && by_folder.is_none() {
-        if let Some(how) = generated(file) {
-            add(GENERATED, Severity::Note, format!("{how}: change what it is made of, and make it anew"));
-        }
+    let is_written = !file.binary && by_folder.is_none();
+    if let Some(how) = generated(file).filter(|_| is_written) {
+        add(GENERATED, Severity::Note, format!("{how}: change what it is made of, and make it anew"));
     }
     found
 }

@@ -1,0 +1,125 @@
+//! Decisions beside guests that loop for ever: how long one waits, at the worst hundredth, for its neighbours
+//! on the same two threads. They cannot be kept from the processor, but from holding it.
+#![expect(clippy::print_stdout, reason = "a bench prints its table")]
+#![expect(clippy::unwrap_used, reason = "what builds the guests is the tests' own")]
+
+#[path = "../support/guests.rs"]
+mod guests;
+mod measure;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use measure::{Bound, exit, median, row, shown, verdict};
+use necro_host::clock::{Clock, SystemClock};
+use necro_host::domain::grant::Grant;
+use necro_host::domain::id::{ExecutionId, Instance, Role};
+use necro_host::domain::policy::{Candidate, Issue};
+use necro_host::plugin::capability::{Capabilities, Unrecorded};
+use necro_host::plugin::{Engine, EngineOptions, ExecutionContext, Expectation, Limits, Plugin, PluginKind, builtin};
+use tokio::sync::watch;
+
+/// Decisions of one round; the worst hundredth of them is the second worst.
+const DECISIONS: usize = 200;
+/// Rounds with each number of neighbours, in turn.
+const ROUNDS: usize = 5;
+/// Neighbours that loop; the host has two threads here, so that the last is twice as many as fit.
+const NEIGHBOURS: [usize; 4] = [0, 1, 2, 4];
+/// Of a median decision beside one neighbour, which leaves a thread free.
+const BESIDE_ONE: Bound = Bound::AtMost(2.0);
+/// Of the worst hundredth beside twice as many neighbours as threads, in milliseconds: a few turns of each.
+const WORST_MS: Bound = Bound::AtMost(250.0);
+
+fn main() -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async { tokio::spawn(measure()).await })?
+}
+
+async fn measure() -> Result<ExitCode> {
+    let engine = Engine::new(EngineOptions::default())?;
+    let policy = builtin::find(PluginKind::Routing, "least-busy").context("the built-in policy is gone")?;
+    let plugin = engine.load(policy.name, policy.bytes, Expectation::Kind(PluginKind::Routing)).await?;
+    let bytes = tokio::task::spawn_blocking(|| guests::guest_bytes("endless-loop")).await?;
+    let looper = engine.load("endless-loop", bytes, Expectation::Kind(PluginKind::Routing)).await?;
+    let mut times: Vec<Vec<(Duration, Duration)>> = vec![Vec::new(); NEIGHBOURS.len()];
+    for _ in 0..ROUNDS {
+        for (at, count) in NEIGHBOURS.into_iter().enumerate() {
+            times[at].push(round(&plugin, &looper, count).await?);
+        }
+    }
+    println!("a decision beside guests that loop, two threads; medians of {ROUNDS} rounds of {DECISIONS}");
+    let mut figures = Vec::new();
+    for (count, rounds) in NEIGHBOURS.iter().zip(&times) {
+        let typical = median(&rounds.iter().map(|(typical, _)| *typical).collect::<Vec<_>>());
+        let worst = median(&rounds.iter().map(|(_, worst)| *worst).collect::<Vec<_>>());
+        row(&format!("beside {count}: median, worst hundredth"), format!("{}, {}", shown(typical), shown(worst)));
+        figures.push((typical, worst));
+    }
+    let ratio = figures[1].0.as_secs_f64() / figures[0].0.as_secs_f64();
+    let worst_ms = figures[NEIGHBOURS.len() - 1].1.as_secs_f64() * 1_000.0;
+    Ok(exit(&[
+        verdict("median beside one, against alone", ratio, "×", BESIDE_ONE),
+        verdict("worst hundredth beside four", worst_ms, " ms", WORST_MS),
+    ]))
+}
+
+/// The median and the worst hundredth of some decisions beside so many guests that loop.
+async fn round(plugin: &Plugin, looper: &Arc<Plugin>, neighbours: usize) -> Result<(Duration, Duration)> {
+    let (stop, cancel) = watch::channel(false);
+    let mut looping = tokio::task::JoinSet::new();
+    for _ in 0..neighbours {
+        let (looper, mut context) = (Arc::clone(looper), context(cancel.clone())?);
+        context.limits.fuel = None;
+        context.limits.guest_time = Duration::MAX;
+        context.limits.wall = Duration::from_secs(3_600);
+        looping.spawn(async move { looper.route(context, &issue(), &[], "", "").await.result.is_err() });
+    }
+    let (_never, quiet) = watch::channel(false);
+    let (context, issue, candidates) = (context(quiet)?, issue(), [candidate()?]);
+    let clock = SystemClock::default();
+    let mut times = Vec::new();
+    for _ in 0..DECISIONS {
+        let start = clock.elapsed();
+        plugin.route(context.clone(), &issue, &candidates, "{}", "").await.result?;
+        times.push(clock.elapsed() - start);
+        // As a dispatcher does between decisions: others may have this thread.
+        tokio::task::yield_now().await;
+    }
+    stop.send(true)?;
+    while let Some(ended) = looping.join_next().await {
+        ensure!(ended?, "a guest that loops came to an end by itself");
+    }
+    times.sort_unstable();
+    Ok((times[DECISIONS / 2], times[DECISIONS - DECISIONS / 100]))
+}
+
+fn context(cancel: watch::Receiver<bool>) -> Result<ExecutionContext> {
+    Ok(ExecutionContext {
+        id: ExecutionId::new("execution-1")?,
+        capabilities: Capabilities::default(),
+        grant: Arc::new(Grant::everything()),
+        journal: Arc::new(Unrecorded),
+        limits: Limits::for_kind(PluginKind::Routing),
+        time: jiff::Timestamp::UNIX_EPOCH,
+        cancel,
+    })
+}
+
+fn issue() -> Issue {
+    Issue { id: "1".into(), title: "Add an endpoint".into(), text: String::new(), labels: vec![], priority: 0 }
+}
+
+fn candidate() -> Result<Candidate> {
+    let role = Role::new("backend")?;
+    Ok(Candidate {
+        instance: Instance::of(&role, 1),
+        role,
+        skills: vec![],
+        load: 0,
+        capacity: 1,
+        last_assigned: 0,
+        price_microusd: None,
+    })
+}
