@@ -184,8 +184,8 @@ async fn look(checked: &mut Checked, plugin: &Plugin, manifest: Option<&Manifest
         }
     }
     let said = match plugin.kind {
-        PluginKind::Spirit => plugin.describe_role().await.result.map(|info| serde_json::to_value(info)),
-        PluginKind::Review => plugin.describe_heuristic().await.result.map(|info| serde_json::to_value(info)),
+        PluginKind::Spirit => plugin.describe_role().await.result.map(serde_json::to_value),
+        PluginKind::Review => plugin.describe_heuristic().await.result.map(serde_json::to_value),
         PluginKind::Routing | PluginKind::Scheduling => return,
     };
     match said {
