@@ -50,7 +50,10 @@ pub struct EngineOptions {
 
 /// Hears that a component is compiled: its name, and its size in bytes. Called from a thread that may block.
 #[derive(Clone, Default)]
-pub struct Compiling(Option<Arc<dyn Fn(&str, usize) + Send + Sync>>);
+pub struct Compiling(Option<Arc<Hearing>>);
+
+/// What is called with a component's name and size.
+type Hearing = dyn Fn(&str, usize) + Send + Sync;
 
 impl Compiling {
     /// Components of this size take a second or more.

@@ -324,8 +324,8 @@ impl Place {
     /// When the lock file cannot be read.
     pub fn compare(&self, plugin: &Plugin) -> Result<GrantDiff, ServiceError> {
         let lock = self.look()?.shelf.lock();
-        let earlier = lock.grants.iter().filter(|granted| granted.plugin == plugin.name);
-        let earlier = earlier.filter(|granted| granted.digest != plugin.digest).next_back();
+        let of_another = |granted: &&Granted| granted.plugin == plugin.name && granted.digest != plugin.digest;
+        let earlier = lock.grants.iter().rfind(of_another);
         let now = lock.granted(&plugin.digest);
         let default = builtin::has(&plugin.digest).then(|| by_default(plugin.kind));
         let before = now.or(earlier).map(|granted| granted.interfaces.clone()).or(default).unwrap_or_default();

@@ -351,12 +351,18 @@ mod tests {
         let refused = LockFile::edit(folder.path(), |_| Err::<(), _>(ServiceError::Usage("no".into())));
         assert!(refused.is_err() && !folder.path().join(LOCK_FILE).exists());
         let entry = example().plugins.remove(0);
-        LockFile::edit(folder.path(), |lock| Ok(lock.install(entry.clone()))).unwrap();
+        let changed = |change: &dyn Fn(&mut LockFile)| {
+            LockFile::edit(folder.path(), |lock| {
+                change(lock);
+                Ok(())
+            })
+        };
+        changed(&|lock| lock.install(entry.clone())).unwrap();
         let grant = example().grants.remove(0);
-        LockFile::edit(folder.path(), |lock| Ok(lock.grant(grant.clone()))).unwrap();
+        changed(&|lock| lock.grant(grant.clone())).unwrap();
         assert_eq!(LockFile::read(folder.path()).unwrap(), example());
         std::fs::write(folder.path().join(LOCK_FILE), "nonsense").unwrap();
-        assert!(LockFile::edit(folder.path(), |lock| Ok(lock.grants.clear())).is_err());
+        assert!(changed(&|lock| lock.grants.clear()).is_err());
         assert_eq!(std::fs::read_to_string(folder.path().join(LOCK_FILE)).unwrap(), "nonsense");
     }
 }
