@@ -124,7 +124,13 @@ type Commit = tokio::sync::oneshot::Sender<()>;
 /// A thread that answers, as the registry's writer does when something is durable.
 fn writer() -> Result<std::sync::mpsc::Sender<Commit>> {
     let (commits, asked) = std::sync::mpsc::channel::<Commit>();
-    std::thread::Builder::new().spawn(move || asked.into_iter().for_each(|commit| drop(commit.send(()))))?;
+    let answer = move || {
+        for commit in asked {
+            // Whoever asked may be gone.
+            let _ = commit.send(());
+        }
+    };
+    std::thread::Builder::new().spawn(answer)?;
     Ok(commits)
 }
 
