@@ -3,7 +3,7 @@
 //! the change takes.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,7 +172,8 @@ impl std::fmt::Debug for Office {
 
 impl Office {
     /// Of the owner that works on a run besides.
-    pub(crate) fn beside(shop: &Workshop, root: PathBuf, state: PathBuf) -> Self {
+    pub(crate) fn beside(shop: &Workshop, root: &Path, state: &Path) -> Self {
+        let (root, state) = (root.to_owned(), state.to_owned());
         Self {
             run: Some((shop.run.clone(), shop.spec.clone())),
             scene: Scene { run: None, spec: None, ..shop.scene() },

@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::config::{self, CommandSettings, Config};
 use crate::domain::budget::{Amount, Budget};
 use crate::domain::event::{Body, Subject};
-use crate::domain::id::{CommitId, Digest, SpecName};
+use crate::domain::id::{CommitId, Digest, RunId, SpecName};
 use crate::domain::mask::Mask;
 use crate::domain::protocol;
 use crate::domain::team::Language;
@@ -257,10 +257,7 @@ pub(crate) async fn prepare(
     let keeping = tokio::task::spawn_blocking(move || set.keep(&store));
     let (gate, commands) = commands(&config, &found, &mask, &clock);
     check_programs(&gate, state.root())?;
-    let (run, spent) = match &earlier {
-        Some(run) => (run.id.clone(), resume::spent(&registry, &run.id).await?),
-        None => (registry.ids().run(), Amount::default()),
-    };
+    let (run, spent) = identity(&registry, earlier.as_ref()).await?;
     let shop = Arc::new(Workshop {
         artifacts: ArtifactStore::new(blobs, registry.ids().clone(), Arc::clone(&clock)),
         language: language(&goal, &found).code().to_owned(),
@@ -297,9 +294,16 @@ pub(crate) async fn prepare(
     };
     announce(options, &ready, &tried, &seen.base_branch, &base).await?;
     // Not before it is recorded: what a run that is not names may be pruned.
-    let root = root_of(&source, &options.cwd).to_owned();
-    ready.lock.works_in(Office::beside(&ready.shop, root, state.root().to_owned()));
+    ready.lock.works_in(Office::beside(&ready.shop, root_of(&source, &options.cwd), state.root()));
     Ok(ready)
+}
+
+/// The run's id, and what it has spent already.
+async fn identity(registry: &Registry, earlier: Option<&Run>) -> Result<(RunId, Amount), ServiceError> {
+    match earlier {
+        Some(run) => Ok((run.id.clone(), resume::spent(registry, &run.id).await?)),
+        None => Ok((registry.ids().run(), Amount::default())),
+    }
 }
 
 /// Every program of the gate that is no file of the repository must be there before anything is spent.

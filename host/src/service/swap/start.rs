@@ -89,7 +89,7 @@ fn before(recorded: &BTreeMap<String, Digest>, plugin: &Plugin) -> Option<Option
     if recorded.get(&format!("{kind}/{}", plugin.name)) == Some(&plugin.digest) {
         return None;
     }
-    let of_seat = recorded.iter().filter_map(|(place, digest)| {
+    let mut of_seat = recorded.iter().filter_map(|(place, digest)| {
         let (_, name) = place.split_once('/').filter(|(of, _)| *of == kind)?;
         let is_one = match plugin.kind {
             PluginKind::Routing | PluginKind::Scheduling => true,
@@ -97,7 +97,7 @@ fn before(recorded: &BTreeMap<String, Digest>, plugin: &Plugin) -> Option<Option
         };
         is_one.then(|| Component { name: name.to_owned(), digest: digest.clone() })
     });
-    Some(of_seat.last())
+    Some(of_seat.next_back())
 }
 
 fn component_of_builtin(entry: &Builtin) -> Option<Component> {
