@@ -124,12 +124,13 @@ type Commit = tokio::sync::oneshot::Sender<()>;
 /// A thread that answers, as the registry's writer does when something is durable.
 fn writer() -> Result<std::sync::mpsc::Sender<Commit>> {
     let (commits, asked) = std::sync::mpsc::channel::<Commit>();
-    std::thread::Builder::new().spawn(move || {
+    let answer = move || {
         for commit in asked {
             // Whoever asked may be gone.
             let _ = commit.send(());
         }
-    })?;
+    };
+    std::thread::Builder::new().spawn(answer)?;
     Ok(commits)
 }
 
