@@ -44,12 +44,18 @@ use style::Style;
 
 use crate::service::{Extent, ServiceError};
 
+/// After so many steps of tasks each thread of the executor looks for timers, sockets and processes. A step of a
+/// guest that loops takes a tick of the engine's, so that with tokio's 61 everything else would wait for most of a
+/// second once as many guests loop as there are threads.
+pub const EVENT_INTERVAL: u32 = 8;
+
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let err = Style::stderr(cli.color);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.event_interval(EVENT_INTERVAL).enable_all().build() {
         Ok(runtime) => runtime,
         Err(source) => return report::report(&ServiceError::Io { path: "the async runtime".into(), source }, err),
     };

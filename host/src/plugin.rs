@@ -27,6 +27,7 @@ pub use engine::{Compiling, Engine, EngineOptions};
 pub use error::{EngineError, ExecutionError, LoadError, is_replayable_on_record};
 pub use limits::{GuestUsage, Limit, Limits};
 pub(crate) use load::MAX_COMPONENT_BYTES;
+pub(crate) use load::TRACK as CONTRACT;
 pub use load::{Expectation, Plugin};
 
 use std::fmt;

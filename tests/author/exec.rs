@@ -77,3 +77,24 @@ fn a_spirit_works_on_files_commands_and_a_model_that_are_given() {
     let refused = calls.iter().filter(|call| call["answer"]["Err"]["error"] == "denied");
     assert!(refused.count() >= 2, "{answer}");
 }
+
+#[test]
+fn a_grant_of_a_request_holds_within_its_bounds() {
+    let place = Place::new();
+    let read = |path: &str| {
+        let request = json!({
+            "call": "perform",
+            "component": guests::guest("every-call"),
+            "settings": "",
+            "files": { "a.txt": "one\ntwo\n" },
+            "grant": { "workspace": { "read": [path] } },
+        });
+        let answer = place.run_on("", &["plugin", "exec"], request.to_string().as_bytes()).json();
+        let calls = answer["calls"].as_array().unwrap().clone();
+        calls.into_iter().find(|call| call["function"] == "workspace.read").unwrap()["answer"].clone()
+    };
+    assert_eq!(read("*.txt")["Ok"]["total_lines"], 2);
+    assert!(read("src/**").get("Err").is_some());
+    let odd = json!({ "call": "perform", "component": guests::guest("clerk"), "grant": { "lock": { "read": ["a"] } } });
+    place.run_on("", &["plugin", "exec"], odd.to_string().as_bytes()).refused(2, &["`grant`", "lock", "read"]);
+}

@@ -1,4 +1,4 @@
-//! Projects in Python: built by componentize-py, tested by unittest, decided by in a run.
+//! Projects in Python: built by componentize-py, tested by unittest. The guide's commands let one decide a run.
 
 use std::fs;
 
@@ -6,8 +6,8 @@ use crate::place::Place;
 use crate::project::{author, has_componentize, project};
 
 #[test]
-fn a_routing_policy_in_python_is_built_tested_and_decides_a_run() {
-    if !has_componentize("a_routing_policy_in_python_is_built_tested_and_decides_a_run") {
+fn a_routing_policy_in_python_goes_from_nothing_to_a_tested_component() {
+    if !has_componentize("a_routing_policy_in_python_goes_from_nothing_to_a_tested_component") {
         return;
     }
     let place = Place::new();
@@ -16,12 +16,10 @@ fn a_routing_policy_in_python_is_built_tested_and_decides_a_run() {
     assert!(tested.contains("Ran 2 tests") && tested.contains("OK"), "{tested}");
     let checked = place.run("", &["plugin", "check", "py-shift", "--json"]).json();
     assert_eq!((&checked["problems"], &checked["kind"]), (&serde_json::json!([]), &"routing".into()), "{checked}");
-    let component = place.path("py-shift/target/plugin/py-shift.wasm");
-    let choice = format!("routing={}", component.display());
-    let ran = place.run("", &["run", "--demo", "--json", "--plugin", &choice, "--state", "state"]);
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    let events = place.run("", &["events", "--state", "state", "--kind", "TaskAssigned", "--json"]).done();
-    assert!(events.contains("it has waited longest for work"), "{events}");
+    let component = checked["component"].as_str().unwrap();
+    let request = br#"{"call": "route", "input": {"candidates": [{"instance": "qa_spirit_7"}]}}"#;
+    let answer = place.run_on("", &["plugin", "exec", component], request).json();
+    assert_eq!(answer["outcome"]["ok"]["reason"], "it has waited longest for work", "{answer}");
 }
 
 #[test]

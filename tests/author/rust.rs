@@ -24,13 +24,35 @@ fn a_routing_policy_goes_from_nothing_to_a_tested_component() {
     assert_eq!(answer["outcome"]["ok"]["instance"], "qa_spirit_7", "{answer}");
     let words = place.run("", &["plugin", "check", component]).done();
     assert!(words.contains("asks     for nothing") && words.contains("nothing is wrong with it"), "{words}");
+    assert!(words.contains("routing (world routing-policy, necro:plugin@0.1)"), "{words}");
+    replayed(&place, component);
+}
+
+/// Decisions of a run are replayed by a test of the project.
+fn replayed(place: &Place, component: &str) {
+    let choice = format!("routing={component}");
+    let demo = ["run", "--demo", "--plugin", &choice, "--state", "state", "--record-fixtures", "night-shift/fixtures"];
+    place.run("", &demo).done();
+    let files = fs::read_dir(place.path("night-shift/fixtures")).unwrap().map(|entry| entry.unwrap().file_name());
+    let routed = files.map(|name| name.into_string().unwrap()).find(|name| name.contains("-routing-night-shift-"));
+    let test = format!(
+        "//! A decision of a real run.\nuse necro_sdk::harness::Fixture;\n\n#[test]\nfn it_is_the_same_again() {{\n    \
+         Fixture::load(\"fixtures/{}\").replay().assert_same();\n}}\n",
+        routed.unwrap()
+    );
+    place.write("night-shift/tests/replays.rs", test);
+    let tested = author(place, "", &["plugin", "test", "night-shift"]).done();
+    assert!(tested.contains("it_is_the_same_again ... ok"), "{tested}");
 }
 
 #[test]
 fn the_other_kinds_are_projects_that_pass_their_own_tests() {
     for (kind, name) in [("scheduling", "by-age"), ("review", "left-overs"), ("spirit", "gardener")] {
         let place = Place::new();
-        project(&place, kind, "rust", name);
+        // With this SDK, not a copy of it: it is built once for all three.
+        let sdk = concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk");
+        place.run("", &["plugin", "new", "--kind", kind, name, "--sdk", sdk]).done();
+        assert!(!place.path(&format!("{name}/vendor")).exists());
         let tested = author(&place, "", &["plugin", "test", name]).done();
         assert!(tested.contains("2 passed"), "{kind}: {tested}");
         let checked = place.run("", &["plugin", "check", name, "--json"]).json();

@@ -108,7 +108,7 @@ fn checked_text(checked: &Checked, style: Style) -> String {
     let version = version.as_deref().map(|version| format!(" {}", neutral::line(version))).unwrap_or_default();
     line("name", &format!("{}{version}", style.bold(&neutral::line(name))));
     if let (Some(kind), Some(world)) = (kind, world) {
-        line("kind", &format!("{kind} (world {world})"));
+        line("kind", &format!("{kind} (world {world}, necro:plugin@{})", checked.contract.unwrap_or_default()));
     }
     line("size", &words::size(*size_bytes));
     if let Some(digest) = digest {

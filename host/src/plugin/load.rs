@@ -22,7 +22,7 @@ use crate::domain::id::Digest;
 use crate::store::digest_of;
 
 /// The version track of the contract that this host speaks.
-const TRACK: &str = "0.1";
+pub(crate) const TRACK: &str = "0.1";
 const PACKAGE: &str = "necro:plugin";
 /// A component may have at most this many bytes; those of interpreted languages reach 40 MB.
 pub(crate) const MAX_COMPONENT_BYTES: usize = 128 << 20;

@@ -112,7 +112,7 @@ Examples:
   necro-host plugin check target/plugin/night-shift.wasm
   necro-host plugin check night-shift                   the component that `plugin build` made there
 
-JSON: an object with `component`, `problems` (a list of sentences), `name`, `kind`, `world`, `version`, \
+JSON: an object with `component`, `problems` (a list of sentences), `name`, `kind`, `world`, `contract`, `version`, \
 `size_bytes`, `digest`, `imports`, `asks` (by interface: `why`, `optional`, `scope`, `imported`), `limits`, `settings`, \
 `says`; what cannot be known is null.")]
 pub(crate) struct CheckArgs {

@@ -11,7 +11,7 @@ use super::{AuthorError, Project};
 use crate::domain::grant::{Interface, Scope};
 use crate::domain::id::Digest;
 use crate::plugin::manifest::{Manifest, Setting};
-use crate::plugin::{Engine, EngineOptions, Expectation, Limits, LoadError, Plugin, PluginKind, section};
+use crate::plugin::{CONTRACT, Engine, EngineOptions, Expectation, Limits, LoadError, Plugin, PluginKind, section};
 use crate::service::error::{ServiceError, chain};
 use crate::service::plugins::seat::within;
 use crate::service::plugins::shelf::{file_bytes, name_of};
@@ -30,6 +30,8 @@ pub struct Checked {
     pub kind: Option<&'static str>,
     /// The world that it is built for.
     pub world: Option<&'static str>,
+    /// The version track of the contract that it is built for.
+    pub contract: Option<&'static str>,
     /// Its version, as its manifest has it.
     pub version: Option<String>,
     /// Its size.
@@ -148,6 +150,8 @@ fn stand_in(kind: PluginKind) -> String {
 async fn look(checked: &mut Checked, plugin: &Plugin, manifest: Option<&Manifest>) {
     checked.kind = Some(plugin.kind.as_str());
     checked.world = Some(plugin.kind.world());
+    // Every other one is refused when it is loaded.
+    checked.contract = Some(CONTRACT);
     checked.imports.clone_from(&plugin.imports);
     let wanted = manifest.map(|manifest| manifest.limits).unwrap_or_default();
     checked.limits = Some(within(Limits::for_kind(plugin.kind), wanted));
@@ -180,8 +184,8 @@ async fn look(checked: &mut Checked, plugin: &Plugin, manifest: Option<&Manifest
         }
     }
     let said = match plugin.kind {
-        PluginKind::Spirit => plugin.describe_role().await.result.map(|info| serde_json::to_value(info)),
-        PluginKind::Review => plugin.describe_heuristic().await.result.map(|info| serde_json::to_value(info)),
+        PluginKind::Spirit => plugin.describe_role().await.result.map(serde_json::to_value),
+        PluginKind::Review => plugin.describe_heuristic().await.result.map(serde_json::to_value),
         PluginKind::Routing | PluginKind::Scheduling => return,
     };
     match said {

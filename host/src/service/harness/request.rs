@@ -218,7 +218,16 @@ impl ExecRequest {
                 });
                 named.collect()
             }
-            scopes => serde_json::from_value(scopes.clone()).map_err(|error| wrong(error.to_string())),
+            scopes => {
+                let scopes: Scopes =
+                    serde_json::from_value(scopes.clone()).map_err(|error| wrong(error.to_string()))?;
+                let misplaced =
+                    scopes.iter().find_map(|(interface, scope)| Some((interface, scope.misplaced(*interface)?)));
+                match misplaced {
+                    Some((interface, key)) => Err(wrong(format!("`{interface}` has no bound `{key}`"))),
+                    None => Ok(scopes),
+                }
+            }
         }
     }
 
