@@ -120,24 +120,26 @@ impl Seating {
 }
 
 /// Who sat in a seat before the one who sits there, by its history in one run, oldest first. Going back twice
-/// leads to the one before that: a rollback takes back what it undoes.
+/// leads to the one before that: a rollback takes back what it undoes. Who sat there again without an event, as
+/// after the start of a process that runs no run, is seen by whom the next one replaces, and by `sitting`.
 #[must_use]
-pub fn before(history: &[Seating]) -> Option<&Component> {
+pub fn before<'h>(history: &'h [Seating], sitting: &Digest) -> Option<&'h Component> {
     let mut sat: Vec<&Component> = Vec::new();
+    let place = |sat: &[&Component], digest: &Digest| sat.iter().rposition(|earlier| earlier.digest == *digest);
     for Seating { component, replaces, by, .. } in history {
-        if *by == SeatedBy::Start {
-            sat.clear();
+        match replaces.as_ref().filter(|_| *by != SeatedBy::Start) {
+            Some(replaced) => match place(&sat, &replaced.digest) {
+                Some(place) => sat.truncate(place + 1),
+                None => sat = vec![replaced],
+            },
+            None => sat = replaces.iter().collect(),
         }
-        if sat.is_empty() {
-            sat.extend(replaces);
-        }
-        let again = sat.iter().rposition(|earlier| earlier.digest == component.digest);
-        match again.filter(|_| *by == SeatedBy::Rollback) {
+        match place(&sat, &component.digest).filter(|_| *by == SeatedBy::Rollback) {
             Some(place) => sat.truncate(place + 1),
             None => sat.push(component),
         }
     }
-    sat.iter().rev().nth(1).copied()
+    place(&sat, sitting)?.checked_sub(1).map(|place| sat[place])
 }
 
 /// The components that can be seated again: the last [`REACHABLE`] of each seat. Takes seatings newest first.
@@ -172,22 +174,28 @@ mod tests {
 
     #[test]
     fn the_one_before_is_the_one_that_sat_there_before() {
-        for (history, expected) in [
-            (&[][..], None),
-            (&[(Swap, 2, Some(1))][..], Some(1)),
-            (&[(Start, 2, Some(1))][..], Some(1)),
-            (&[(Start, 2, None)][..], None),
-            (&[(Swap, 2, Some(1)), (Swap, 3, Some(2))][..], Some(2)),
-            (&[(Swap, 2, Some(1)), (Swap, 3, Some(2)), (Rollback, 2, Some(3))][..], Some(1)),
-            (&[(Swap, 2, Some(1)), (Rollback, 1, Some(2))][..], None),
-            (&[(Swap, 2, Some(1)), (Rollback, 1, Some(2)), (Swap, 3, Some(1))][..], Some(1)),
+        for (history, sitting, expected) in [
+            (&[][..], 1, None),
+            (&[(Swap, 2, Some(1))][..], 2, Some(1)),
+            (&[(Swap, 2, None)][..], 2, None),
+            (&[(Start, 2, Some(1))][..], 2, Some(1)),
+            (&[(Start, 2, None)][..], 2, None),
+            (&[(Swap, 2, Some(1)), (Swap, 3, Some(2))][..], 3, Some(2)),
+            (&[(Swap, 2, Some(1)), (Swap, 3, Some(2)), (Rollback, 2, Some(3))][..], 2, Some(1)),
+            (&[(Swap, 2, Some(1)), (Rollback, 1, Some(2))][..], 1, None),
+            (&[(Swap, 2, Some(1)), (Rollback, 1, Some(2)), (Swap, 3, Some(1))][..], 3, Some(1)),
             // Further back than the run: it is a step like any other.
-            (&[(Swap, 2, Some(1)), (Rollback, 9, Some(2))][..], Some(2)),
-            (&[(Swap, 2, Some(1)), (Swap, 2, Some(2))][..], Some(2)),
-            (&[(Swap, 2, Some(1)), (Start, 5, Some(4))][..], Some(4)),
+            (&[(Swap, 2, Some(1)), (Rollback, 9, Some(2))][..], 9, Some(2)),
+            (&[(Swap, 2, Some(1)), (Start, 5, Some(4))][..], 5, Some(4)),
+            // Another process began with the first one again.
+            (&[(Swap, 2, Some(1))][..], 1, None),
+            (&[(Swap, 2, Some(1)), (Swap, 2, Some(1))][..], 2, Some(1)),
+            (&[(Swap, 2, Some(1)), (Swap, 4, Some(3))][..], 4, Some(3)),
+            (&[(Swap, 2, Some(1))][..], 7, None),
         ] {
             let seatings: Vec<Seating> = history.iter().copied().map(seating).collect();
-            assert_eq!(before(&seatings), expected.map(component).as_ref(), "{history:?}");
+            let found = before(&seatings, &component(sitting).digest);
+            assert_eq!(found, expected.map(component).as_ref(), "{history:?}");
         }
     }
 

@@ -325,7 +325,7 @@ async fn roll_back(office: &Office, seats: &Seats, wanted: Rollback) -> Result<S
     let set = seats.now();
     let run = office.run.as_ref().map(|(run, _)| run.clone());
     let events = office.registry().read(|reader| reader.seatings()).await?;
-    let (seat, component) = target(&events, run.as_ref(), &wanted)?;
+    let (seat, component) = target(&set, &events, run.as_ref(), &wanted)?;
     let kind = PluginKind::by_name(&seat.kind)
         .ok_or_else(|| ServiceError::Internal(format!("`{seat}` is the seat of no kind of plugin")))?;
     let bytes = bytes(office.registry().blobs(), &component).await?;
@@ -348,7 +348,12 @@ async fn bytes(blobs: &BlobStore, component: &Component) -> Result<Vec<u8>, Serv
 }
 
 /// Which seat goes back to which component. Without a digest the run's own history says it.
-fn target(events: &[Event], run: Option<&RunId>, wanted: &Rollback) -> Result<(Seat, Component), ServiceError> {
+fn target(
+    set: &PluginSet,
+    events: &[Event],
+    run: Option<&RunId>,
+    wanted: &Rollback,
+) -> Result<(Seat, Component), ServiceError> {
     let all = || events.iter().filter_map(|event| Some((event, Seating::of(&event.body)?)));
     let of_run: Vec<Seating> =
         all().filter(|(event, _)| event.subject.run.as_ref() == run).map(|(_, seating)| seating).collect();
@@ -363,7 +368,8 @@ fn target(events: &[Event], run: Option<&RunId>, wanted: &Rollback) -> Result<(S
         None => {
             let history: Vec<Seating> = of_run.into_iter().filter(|seating| seating.seat == seat).collect();
             let nobody = || ServiceError::Usage(format!("nobody sat in `{seat}` before the one who sits there"));
-            history::before(&history).cloned().ok_or_else(nobody)?
+            let sitting = set.sitting(&seat).map(|seated| &seated.plugin.digest);
+            sitting.and_then(|sitting| history::before(&history, sitting)).cloned().ok_or_else(nobody)?
         }
         Some(prefix) => {
             let newest_first = all().map(|(_, seating)| seating).collect::<Vec<_>>().into_iter().rev();

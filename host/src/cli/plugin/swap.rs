@@ -102,7 +102,9 @@ fn text(changed: &SeatChanged, flags: &str, style: Style) -> String {
     let (seat, component) = (neutral::line(seat), style.bold(&named(component)));
     text.push_str(&format!("{} {seat} {component}{replaced}{whose}\n", style.green(verb)));
     text.push_str("attempts and decisions under way end with the component that they began with\n");
-    text.push_str(&format!("back: necro-host plugin rollback {}{flags}\n", open::quoted(&seat)));
+    if replaces.is_some() {
+        text.push_str(&format!("back: necro-host plugin rollback {}{flags}\n", open::quoted(&seat)));
+    }
     text
 }
 
