@@ -197,6 +197,8 @@ pub struct PluginSettings {
     pub routing: String,
     /// The scheduling policy.
     pub scheduling: String,
+    /// Spirits beside the built-in ones; each replaces the one of its role.
+    pub spirit: Option<Vec<String>>,
     /// The review heuristics; absent: all built-in ones.
     pub review: Option<Vec<String>>,
     /// `[plugins.settings.<name>]`: what a plugin is told, as JSON.
@@ -208,6 +210,7 @@ impl Default for PluginSettings {
         Self {
             routing: "least-busy".to_owned(),
             scheduling: "priority".to_owned(),
+            spirit: None,
             review: None,
             settings: BTreeMap::new(),
         }

@@ -58,6 +58,7 @@ pub(crate) use error::chain;
 pub use error::{ServiceError, Trouble};
 pub use land::{LandOptions, LandSummary, land};
 pub use necromancer::{EndedRun, Extent, Goal, RunOptions, RunSummary, TaskCounts, run};
+pub(crate) use plugins::quoted;
 pub use plugins::{PluginChoice, PluginSource};
 pub use progress::{Observer, Progress, Silent};
 pub use records::{Owner, Ownership, begun_state, existing_state, owner, ownership, root_of};

@@ -30,7 +30,8 @@ fn grant(world: &World, arguments: &[&str]) {
 fn a_spirit_that_nobody_decided_about_does_not_begin() {
     let (world, component, plugin) = world();
     let refused = world.run("version = 1\n", &["--spec", "list", "--plugin", &plugin]);
-    let command = format!("necro-host plugin grant {} --all", component.display());
+    let command =
+        format!("necro-host plugin grant {} --repo {} --all", component.display(), world.repository().display());
     assert_eq!(refused.code, Some(2));
     assert!(refused.stderr.contains(&command) && refused.stderr.contains("wants workspace"), "{}", refused.stderr);
     grant(&world, &["--all"]);

@@ -159,6 +159,12 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
             style.red("✗"),
             title = neutral::line(title),
         ),
+        Progress::Brought { plugin, digest, may } => {
+            let may = if may.is_empty() { "nothing".to_owned() } else { may.join(", ") };
+            let digest = digest.as_str().get(..12).unwrap_or_default();
+            let plugin = style.bold(&neutral::line(plugin));
+            format!("{} {plugin} ({digest}) may ask for: {}", style.dim("plugin"), neutral::line(&may))
+        }
         Progress::Compiling { plugin, size_bytes } => {
             let size = words::size(*size_bytes as u64);
             format!("{} `{}` ({size}), once", style.dim("compiling"), neutral::line(plugin))

@@ -8,6 +8,7 @@ use super::words;
 use crate::domain::id::{ExecutionId, SpecName, TaskId, TaskKey};
 use crate::registry::{ExecutionFilter, ExecutionKind, Reader, Run};
 pub(crate) use crate::service::blocking;
+pub(crate) use crate::service::quoted;
 use crate::service::{self, ServiceError, StateDir};
 use crate::store::BlobStore;
 use crate::workspace::without_credentials;
@@ -142,16 +143,6 @@ pub(crate) fn git(repository: &str) -> String {
     match repository {
         "." => "git".to_owned(),
         _ => format!("git -C {}", quoted(&without_credentials(repository))),
-    }
-}
-
-/// A word as a shell takes it.
-pub(crate) fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=~".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) async fn resume(args: ResumeArgs, style: Style, err: Style) -> Result
         llm: llm(args.llm.as_deref().or(asked.llm.as_deref()))?,
         base_url: args.base_url.or(asked.base_url),
         max_parallel: args.max_parallel.or(asked.max_parallel),
+        lock_root: None,
         plugins: args.plugin.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>()?,
         max_changed: args.max_changed,
         // It works from its own branch: what the checkout has meanwhile does not matter.
@@ -186,6 +187,7 @@ fn options(args: RunArgs, extent: Extent) -> Result<(RunOptions, Place), Service
         llm,
         base_url: args.base_url,
         max_parallel: args.max_parallel,
+        lock_root: None,
         plugins,
         max_changed: args.max_changed,
         allow_dirty: args.allow_dirty,
@@ -197,6 +199,8 @@ fn options(args: RunArgs, extent: Extent) -> Result<(RunOptions, Place), Service
         let made = demo::make(language)?;
         options.goal = Goal::Job(made.job);
         options.repository = made.repository.display().to_string();
+        // The repository is made for this run alone; what the operator decided stands where the command is typed.
+        options.lock_root = Some(service::root_of(Path::new("."), &options.cwd)?);
         options.llm.get_or_insert(LlmChoice::Scripted(made.replies));
         let place = Place::of(&options);
         return Ok((options, place));

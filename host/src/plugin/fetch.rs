@@ -70,7 +70,12 @@ pub async fn fetch(source: &str, wanted: &Digest) -> Result<Vec<u8>, FetchError>
             if attempt.previous().len() > MAX_REDIRECTS {
                 return attempt.error("too many redirects");
             }
-            if is_private_enough(attempt.url()) { attempt.follow() } else { attempt.error("a redirect leaves https") }
+            let as_before = attempt.previous().first().is_some_and(|first| first.scheme() == attempt.url().scheme());
+            if as_before && is_private_enough(attempt.url()) {
+                attempt.follow()
+            } else {
+                attempt.error("a redirect leaves https")
+            }
         }))
         .user_agent(concat!("necro-host/", env!("CARGO_PKG_VERSION")))
         .build()

@@ -189,6 +189,7 @@ impl Report {
             llm: options.llm.clone(),
             base_url: options.base_url.clone(),
             max_parallel: None,
+            lock_root: None,
             plugins: Vec::new(),
             max_changed: None,
             allow_dirty: false,

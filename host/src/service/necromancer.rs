@@ -74,6 +74,9 @@ pub struct RunOptions {
     pub base_url: Option<String>,
     /// Attempts at the same time; absent: by configuration.
     pub max_parallel: Option<u32>,
+    /// Where the lock file lies that says which plugins are installed and what they may do; absent: at the repository's
+    /// root.
+    pub lock_root: Option<PathBuf>,
     /// Plugins in place of those of the configuration.
     pub plugins: Vec<PluginChoice>,
     /// Before it begins, policies and heuristics among them are shown the newest recorded decisions, and refused when

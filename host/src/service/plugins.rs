@@ -13,7 +13,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::error::{ServiceError, chain};
-use crate::config::Config;
+use super::progress::Progress;
+use crate::config::{Config, FILE_NAME};
 use crate::domain::assignment::RoleInfo;
 use crate::domain::id::{Digest, Role};
 use crate::plugin::{Engine, Expectation, Plugin, PluginKind, builtin};
@@ -21,7 +22,7 @@ use crate::registry::{ExecutionKind, ExecutionRecord};
 use crate::store::{BlobError, BlobStore};
 pub(crate) use loading::Loading;
 use loading::{Introduced, Key};
-pub(crate) use seat::{Approvals, Granting, Seated, seat, seat_recorded};
+pub(crate) use seat::{Approvals, Granting, Seated, quoted, seat, seat_recorded};
 pub use shelf::Shelf;
 
 /// A plugin that the operator names: `routing=least-busy` or `routing=path.wasm`.
@@ -245,6 +246,34 @@ impl PluginSet {
         Self { spirits: BTreeMap::new(), routing, scheduling, reviews: Vec::new(), engine, approvals }
     }
 
+    /// The components that did not come with the host, and what they may do: nobody shall have to guess what takes
+    /// part, whoever chose it.
+    pub(crate) fn brought(&self) -> Vec<Progress> {
+        let strangers = self.all().filter(|seated| !builtin::has(&seated.plugin.digest));
+        let told = strangers.map(|seated| {
+            let may = seated.granted().words().into_iter().map(|(interface, within)| match within.as_str() {
+                "" => interface.name().to_owned(),
+                within => format!("{interface} ({within})"),
+            });
+            let plugin = format!("{}/{}", seated.plugin.kind, seated.plugin.name);
+            Progress::Brought { plugin, digest: seated.plugin.digest.clone(), may: may.collect() }
+        });
+        told.collect()
+    }
+
+    /// Settings and limits of the configuration that no plugin here has the name for: a slip, most likely.
+    pub(crate) fn unheard(&self, config: &Config) -> Vec<String> {
+        let known: BTreeSet<&str> = self.all().map(|seated| seated.plugin.name.as_str()).collect();
+        let known =
+            |name: &String| known.contains(name.as_str()) || builtin::ALL.iter().any(|entry| entry.name == name);
+        let settings = config.plugins.settings.keys().filter(|name| !known(name));
+        let settings = settings.map(|name| format!("[plugins.settings.{name}]"));
+        let limits = config.limits.keys().filter(|name| !known(name) && PluginKind::by_name(name).is_none());
+        let limits = limits.map(|name| format!("[limits.{name}]"));
+        let tables = settings.chain(limits);
+        tables.map(|table| format!("{table} in {FILE_NAME} has no effect: no plugin here has that name")).collect()
+    }
+
     fn all(&self) -> impl Iterator<Item = &Seated> {
         let spirits = self.spirits.values().map(|(seated, _)| seated);
         spirits.chain([&self.routing, &self.scheduling]).chain(&self.reviews)
@@ -281,6 +310,8 @@ fn wanted(config: &Config, choices: &[PluginChoice], root: &Path) -> Vec<Key> {
         wanted.retain(|(kind, _)| *kind != PluginKind::Review);
         wanted.extend(reviews.iter().map(|text| (PluginKind::Review, configured(text))));
     }
+    let spirits = config.plugins.spirit.iter().flatten();
+    wanted.extend(spirits.map(|text| (PluginKind::Spirit, configured(text))));
     // A spirit or heuristic from a file joins the set; it replaces the one of its role or name.
     let added = choices.iter().filter(|choice| matches!(choice.kind, PluginKind::Spirit | PluginKind::Review));
     wanted.extend(added.map(|choice| (choice.kind, choice.source.clone())));

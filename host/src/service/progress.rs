@@ -94,6 +94,15 @@ pub enum Progress {
         /// The component's size.
         size_bytes: usize,
     },
+    /// A component takes part that did not come with the host.
+    Brought {
+        /// Such as `routing/mine`.
+        plugin: String,
+        /// SHA-256 of the component.
+        digest: Digest,
+        /// What it may do, with its bounds; empty: nothing.
+        may: Vec<String>,
+    },
     /// Another component took a seat.
     Seated {
         /// Which, such as `routing`.

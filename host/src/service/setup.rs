@@ -153,8 +153,7 @@ async fn gather(
     stop: &watch::Sender<bool>,
 ) -> Result<Gathered, ServiceError> {
     let source = source(&options.repository, &options.cwd)?;
-    let shelf =
-        Shelf::open(root_of(&source, &options.cwd), &state_path(&source, &options.cwd, options.state.as_deref()))?;
+    let shelf = shelf_of(options, &source)?;
     let loading = Loading::begin(options.cache.clone(), shelf.clone(), &options.plugins, observer);
     // With the settings of the checkout, only to refuse early; those of the base commit count.
     let early = early_config(&source)?;
@@ -192,6 +191,7 @@ async fn gather(
     let mut plugins = PluginSet::load(loading, &config, &options.plugins, root_of(&source, &options.cwd)).await?;
     let (spec, goal, earlier) = resume::begin(options, &registry, &found.specs).await?;
     let mut warnings = found.warnings();
+    warnings.extend(plugins.unheard(&config));
     if let Some(run) = &earlier {
         warnings.extend(plugins.put_back(&run.plugins, &blobs, &config, &options.plugins).await?);
     }
@@ -218,6 +218,17 @@ async fn gather(
         earlier,
         warnings,
     })
+}
+
+/// What is installed and granted for a run.
+fn shelf_of(options: &RunOptions, source: &Source) -> Result<Shelf, ServiceError> {
+    match &options.lock_root {
+        Some(root) => Shelf::open(root, &root.join(DEFAULT_NAME)),
+        None => {
+            let state = state_path(source, &options.cwd, options.state.as_deref());
+            Shelf::open(root_of(source, &options.cwd), &state)
+        }
+    }
 }
 
 /// Makes a run of what [`gather`] gets. A stop that is asked for meanwhile, such as while a large
@@ -434,6 +445,9 @@ async fn announce(
         resumed: ready.earlier.is_some(),
         gate: shop.gate.commands.iter().map(|command| command.name.clone()).collect(),
     });
+    for plugin in set.brought() {
+        shop.tell(&plugin);
+    }
     if shop.gate.commands.is_empty() {
         shop.tell(&Progress::Warning { text: config::detect::NO_GATE.to_owned() });
     }

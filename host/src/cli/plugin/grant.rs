@@ -7,8 +7,9 @@ use super::place_of;
 use crate::cli::args::plugin::{DiffArgs, GrantArgs, RevokeArgs};
 use crate::cli::style::Style;
 use crate::cli::table::Table;
-use crate::cli::{neutral, out};
+use crate::cli::{neutral, open, out};
 use crate::domain::grant::{Interface, Scope};
+use crate::domain::limits::LimitSettings;
 use crate::plugin::Plugin;
 use crate::service::plugins::grants::{self, Asked, Decided, Decision, GrantDiff, GrantLine};
 use crate::service::{ServiceError, blocking};
@@ -44,7 +45,7 @@ pub(crate) async fn grant(args: GrantArgs, style: Style) -> Result<(), ServiceEr
 /// Shows what it asks for, and asks whether it shall have it, where somebody can answer.
 fn decide(plugin: &Plugin, named: &str, decision: &Decision, json: bool, style: Style) -> Result<(), ServiceError> {
     let asks = grants::asks(plugin);
-    if asks.is_empty() {
+    if asks.is_empty() && plugin.manifest.as_ref().is_none_or(|manifest| manifest.limits.is_empty()) {
         return Ok(());
     }
     // Bounds that do not fit are said before anybody answers.
@@ -54,7 +55,8 @@ fn decide(plugin: &Plugin, named: &str, decision: &Decision, json: bool, style: 
     if !there {
         out::tell(shown.trim_end());
         return Err(ServiceError::Usage(format!(
-            "nobody is here to answer: type `necro-host plugin grant {named} --all`, or name less with --allow"
+            "nobody is here to answer: type `necro-host plugin grant {} --all`, with the same bounds, or name less with --allow",
+            open::quoted(named)
         )));
     }
     out::print(&format!("{shown}Grant all of this? [y/N] "))?;
@@ -68,7 +70,8 @@ fn decide(plugin: &Plugin, named: &str, decision: &Decision, json: bool, style: 
 }
 
 fn asked(plugin: &Plugin, asks: &[Asked], style: Style) -> String {
-    let mut text = format!("{} {} ({}) asks for\n", plugin.kind, style.bold(&plugin.name), plugin.digest);
+    let mut text =
+        format!("{} {} ({}) asks for\n", plugin.kind, style.bold(&neutral::line(&plugin.name)), plugin.digest);
     for Asked { interface, gives, why, optional, scope } in asks {
         let optional = if *optional { " (works without)" } else { "" };
         text.push_str(&format!("  {}: {gives}{optional}\n", style.cyan(interface.name())));
@@ -86,7 +89,7 @@ fn asked(plugin: &Plugin, asks: &[Asked], style: Style) -> String {
 
 fn granted(decided: &Decided, style: Style) -> String {
     let Decided { plugin, digest, granted, limits, withheld } = decided;
-    let mut text = format!("{} {} ({digest})\n", style.green("granted to"), style.bold(plugin));
+    let mut text = format!("{} {} ({digest})\n", style.green("granted to"), style.bold(&neutral::line(plugin)));
     text.push_str(&interfaces(granted));
     if !limits.is_empty() {
         text.push_str(&format!("  limits: {limits}\n"));
@@ -121,7 +124,11 @@ pub(crate) async fn revoke(args: RevokeArgs, style: Style) -> Result<(), Service
     for Decided { plugin, digest, granted, limits: _, withheld } in &taken {
         let names: Vec<&str> = withheld.iter().map(|interface| interface.name()).collect();
         let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
-        text.push_str(&format!("{} {names} from {} ({digest}); left:\n", style.yellow("taken:"), style.bold(plugin)));
+        text.push_str(&format!(
+            "{} {names} from {} ({digest}); left:\n",
+            style.yellow("taken:"),
+            style.bold(&neutral::line(plugin))
+        ));
         text.push_str(&interfaces(granted));
     }
     out::print(&text)
@@ -137,10 +144,10 @@ pub(crate) async fn diff(args: DiffArgs, style: Style) -> Result<(), ServiceErro
 }
 
 fn differences(diff: &GrantDiff, named: &str, style: Style) -> String {
-    let GrantDiff { plugin, digest, decided, against, lines } = diff;
+    let GrantDiff { plugin, digest, decided, against, lines, limits_granted, limits_asked } = diff;
     let against =
         against.as_ref().map_or_else(|| "nothing was granted before".to_owned(), |old| format!("granted: {old}"));
-    let mut text = format!("{}: {digest}; {against}\n", style.bold(plugin));
+    let mut text = format!("{}: {digest}; {against}\n", style.bold(&neutral::line(plugin)));
     let mut table = Table::new(&["", "INTERFACE", "GRANTED", "ASKED FOR"]);
     for GrantLine { interface, granted, asked } in lines {
         let mark = match (granted, asked) {
@@ -160,6 +167,13 @@ fn differences(diff: &GrantDiff, named: &str, style: Style) -> String {
         text.push_str("it asks for nothing\n");
     } else {
         text.push_str(&table.render(style, out::columns()));
+    }
+    if limits_granted != limits_asked {
+        let words = |limits: &LimitSettings| match limits.is_empty() {
+            true => "none of its own".to_owned(),
+            false => limits.to_string(),
+        };
+        text.push_str(&format!("limits: granted {}; asked for {}\n", words(limits_granted), words(limits_asked)));
     }
     if !decided && !lines.is_empty() {
         text.push_str(&format!("this digest has no grant: `necro-host plugin grant {named}`\n"));

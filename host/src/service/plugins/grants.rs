@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::lock::{Granted, LockFile};
 use super::seat::{all_of, by_default};
-use super::shelf::{Shelf, from_builtin, from_file};
+use super::shelf::{Shelf, file_bytes, from_builtin, from_file};
 use super::{PluginSource, cut_off};
 use crate::config::Config;
 use crate::domain::grant::{Interface, Scope, Scopes};
@@ -18,6 +18,7 @@ use crate::domain::limits::LimitSettings;
 use crate::plugin::{Compiling, Engine, EngineOptions, Expectation, Limits, Plugin, PluginKind, builtin};
 use crate::service::error::ServiceError;
 use crate::service::setup;
+use crate::store::digest_of;
 
 /// Where plugins are asked about.
 #[derive(Debug, Clone)]
@@ -104,14 +105,14 @@ fn known(lock: &LockFile) -> impl Iterator<Item = (PluginKind, &str)> {
     built_in.chain(lock.plugins.iter().map(|plugin| (plugin.kind, plugin.name.as_str())))
 }
 
-/// A file, or the name `KIND/NAME`, which looks like a path.
+/// A file, or a name; `KIND/NAME` looks like a path and is none. A bare name is never a file: what stands in a
+/// folder must not be taken for what the host brings along.
 fn of_text(named: &str, cwd: &Path) -> PluginSource {
     let kind = named.split_once('/').and_then(|(kind, name)| PluginKind::by_name(kind).filter(|_| !name.contains('.')));
-    let path = cwd.join(named);
-    if named.ends_with(".wasm") || (kind.is_none() && named.contains('/')) || (kind.is_none() && path.is_file()) {
-        return PluginSource::File(path);
+    match PluginSource::parse(named) {
+        PluginSource::File(path) if kind.is_none() => PluginSource::File(cwd.join(path)),
+        _ => PluginSource::Named(named.to_owned()),
     }
-    PluginSource::Named(named.to_owned())
 }
 
 /// What a component asks for, has, and is stopped at.
@@ -157,7 +158,7 @@ impl Place {
         let not_asked = not_asked.filter(|interface| !asked.contains_key(interface));
         Ok(Standing {
             asks: asks(plugin),
-            decided: builtin::has(&plugin.digest) || shelf.lock().granted(&plugin.digest).is_some(),
+            decided: approvals.undecided(plugin).is_empty(),
             not_asked: not_asked.map(|interface| interface.name().to_owned()).collect(),
             granted: approvals.grant(plugin).words(),
             limits: super::seat::limits(&config, &approvals, plugin),
@@ -177,6 +178,45 @@ pub fn asks(plugin: &Plugin) -> Vec<Asked> {
         scope: scope.words(),
     });
     asked.collect()
+}
+
+/// Which digests a name means for whoever takes something away.
+struct Meant {
+    digests: BTreeSet<String>,
+    /// Whatever was granted under this name, too.
+    name: Option<String>,
+    /// First digits of a digest.
+    beginning: Option<String>,
+}
+
+impl Meant {
+    fn of(named: &str, cwd: &Path, lock: &LockFile) -> Result<Self, ServiceError> {
+        if let PluginSource::File(path) = of_text(named, cwd) {
+            let digests = BTreeSet::from([digest_of(&file_bytes(&path)?).to_string()]);
+            return Ok(Self { digests, name: None, beginning: None });
+        }
+        let (kind, name) = match named.split_once('/') {
+            Some((kind, name)) => (PluginKind::by_name(kind), name),
+            None => (None, named),
+        };
+        let fits = |of: PluginKind, called: &str| called == name && kind.is_none_or(|kind| kind == of);
+        let built_in = builtin::ALL.iter().filter(|entry| fits(entry.kind, entry.name));
+        let installed = lock.plugins.iter().filter(|plugin| fits(plugin.kind, &plugin.name));
+        let digests = built_in.map(|entry| entry.digest.to_owned());
+        let digests = digests.chain(installed.map(|plugin| plugin.digest.to_string())).collect();
+        let hexadecimal = named.len() >= 8 && named.bytes().all(|b| b.is_ascii_hexdigit());
+        let name = kind.is_none().then(|| name.to_owned());
+        Ok(Self { digests, name, beginning: hexadecimal.then(|| named.to_lowercase()) })
+    }
+
+    fn is(&self, digest: &str) -> bool {
+        let begins = self.beginning.as_ref().is_some_and(|beginning| digest.starts_with(beginning));
+        begins || self.digests.contains(digest)
+    }
+
+    fn is_granted(&self, granted: &Granted) -> bool {
+        self.is(granted.digest.as_str()) || self.name.as_ref() == Some(&granted.plugin)
+    }
 }
 
 /// A decision of an operator.
@@ -286,25 +326,18 @@ impl Place {
     /// # Errors
     /// When nothing is granted to it, or the file cannot be written.
     pub fn revoke(&self, named: &str, interfaces: &BTreeSet<Interface>) -> Result<Vec<Decided>, ServiceError> {
-        let root = self.look()?.root;
-        let built_in = builtin::ALL.iter().find(|entry| {
-            entry.name == named || format!("{}/{}", entry.kind, entry.name) == named || entry.digest == named
-        });
+        let Site { root, shelf, .. } = self.look()?;
+        let meant = Meant::of(named, &self.cwd, &shelf.lock())?;
         LockFile::edit(&root, |lock| {
-            if let Some(entry) = built_in {
+            for entry in builtin::ALL.iter().filter(|entry| meant.is(entry.digest)) {
                 let digest = Digest::new(entry.digest).map_err(|error| ServiceError::Internal(error.to_string()))?;
                 if lock.granted(&digest).is_none() {
                     let (plugin, interfaces) = (entry.name.to_owned(), by_default(entry.kind));
                     lock.grant(Granted { plugin, digest, limits: LimitSettings::default(), interfaces });
                 }
             }
-            let name = named.rsplit('/').next().unwrap_or(named);
             let mut taken = Vec::new();
-            for granted in &mut lock.grants {
-                let by_digest = named.len() >= 8 && granted.digest.as_str().starts_with(named);
-                if granted.plugin != name && !by_digest {
-                    continue;
-                }
+            for granted in lock.grants.iter_mut().filter(|granted| meant.is_granted(granted)) {
                 let mut withheld: Vec<Interface> = granted.interfaces.keys().copied().collect();
                 withheld.retain(|interface| interfaces.is_empty() || interfaces.contains(interface));
                 granted.interfaces.retain(|interface, _| !withheld.contains(interface));
@@ -312,7 +345,13 @@ impl Place {
                 taken.push(Decided { plugin, digest, granted: interfaces, limits, withheld });
             }
             if taken.is_empty() {
-                return Err(ServiceError::Usage(format!("nothing is granted to `{named}`")));
+                let names: BTreeSet<&str> = lock.grants.iter().map(|granted| granted.plugin.as_str()).collect();
+                let names = names.into_iter().collect::<Vec<_>>().join(", ");
+                let names =
+                    if names.is_empty() { "there are no grants".to_owned() } else { format!("grants: {names}") };
+                return Err(ServiceError::Usage(format!(
+                    "nothing is granted to `{named}`; {names}; a digest, or its first 8 digits, names one as well"
+                )));
             }
             Ok(taken)
         })
@@ -343,6 +382,8 @@ impl Place {
             decided: now.is_some() || builtin::has(&plugin.digest),
             against: now.or(earlier).map(|granted| granted.digest.clone()),
             lines: lines.collect(),
+            limits_granted: now.or(earlier).map(|granted| granted.limits).unwrap_or_default(),
+            limits_asked: plugin.manifest.as_ref().map(|manifest| manifest.limits).unwrap_or_default(),
         })
     }
 }
@@ -360,6 +401,10 @@ pub struct GrantDiff {
     pub against: Option<Digest>,
     /// One line for each interface of either.
     pub lines: Vec<GrantLine>,
+    /// Limits that were granted beyond the kind's own.
+    pub limits_granted: LimitSettings,
+    /// Limits that are asked for.
+    pub limits_asked: LimitSettings,
 }
 
 /// One interface; bounds in words, empty for none.

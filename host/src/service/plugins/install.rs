@@ -105,7 +105,7 @@ impl Place {
         };
         if !is_url(&new.source) && matches!(section::read(&bytes), Ok(None)) {
             let path = self.cwd.join(&new.source);
-            if shelf::manifest_beside(&path).is_some() {
+            if shelf::manifest_beside(&path)?.is_some() {
                 return Err(ServiceError::Usage(format!(
                     "the manifest of `{}` lies beside it, where its digest does not cover it: `necro-host plugin build` \
                      puts it inside",
@@ -290,7 +290,7 @@ impl Place {
             size_bytes: entry.bytes.len() as u64,
             digest: entry.digest.to_owned(),
             here: true,
-            decided: true,
+            decided: !entry.on_request() || shelf.lock().granted_to(entry.digest),
         });
         let folder = shelf::folder(&state);
         let lock = shelf.lock();

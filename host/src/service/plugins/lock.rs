@@ -2,12 +2,16 @@
 //! operator's file: read from where the command runs, never from what an attempt wrote.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{File, Permissions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+
+use super::shelf;
 
 use crate::domain::grant::Scopes;
 use crate::domain::id::Digest;
@@ -20,6 +24,8 @@ use crate::spec::replace::{self, EditError};
 pub const LOCK_FILE: &str = "necro.lock";
 /// A longer file is refused.
 const MAX_FILE_BYTES: usize = 1024 * 1024;
+/// Bytes of a name in a grant: that of a file, at most.
+const MAX_NAME_BYTES: usize = 255;
 /// The form that this host writes.
 const VERSION: u32 = 1;
 /// What stands at its top, for people.
@@ -163,6 +169,15 @@ impl LockFile {
             return Err(wrong(1, &format!("it has more than {MAX_FILE_BYTES} bytes")));
         }
         let text = std::str::from_utf8(bytes).map_err(|_| wrong(1, "it is not UTF-8"))?;
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        if let Some(line) = text.lines().position(|line| line.starts_with("<<<<<<< ")) {
+            return Err(wrong(
+                line + 1,
+                "two versions of it were merged and not settled: keep what shall hold of both",
+            ));
+        }
         let lock: Self = toml::from_str(text).map_err(|error| {
             let before = &text[..text.floor_char_boundary(error.span().map_or(0, |span| span.start))];
             wrong(before.matches('\n').count() + 1, error.message())
@@ -185,6 +200,9 @@ impl LockFile {
         }
         let mut digests = BTreeSet::new();
         for Granted { plugin, digest, interfaces, .. } in &self.grants {
+            if plugin.is_empty() || plugin.len() > MAX_NAME_BYTES || plugin.chars().any(char::is_control) {
+                return Err("a grant has no name, a long one, or one with control characters".to_owned());
+            }
             if !digests.insert(digest) {
                 return Err(format!("the digest {digest} is granted something twice"));
             }
@@ -219,6 +237,12 @@ impl LockFile {
         self.grants.iter().find(|grant| grant.digest == *digest)
     }
 
+    /// Whether anything was decided about the digest.
+    #[must_use]
+    pub fn granted_to(&self, digest: &str) -> bool {
+        self.grants.iter().any(|grant| grant.digest.as_str() == digest)
+    }
+
     /// Puts an entry in place of the one of its kind and name.
     pub fn install(&mut self, plugin: Installed) {
         self.plugins.retain(|other| (other.kind, &other.name) != (plugin.kind, &plugin.name));
@@ -241,35 +265,44 @@ impl LockFile {
         mut change: impl FnMut(&mut Self) -> Result<T, ServiceError>,
     ) -> Result<T, ServiceError> {
         let path = root.join(LOCK_FILE);
-        make_empty(&path).map_err(|source| ServiceError::Io { path: path.clone(), source })?;
+        let failed = |source: io::Error| ServiceError::Io { path: path.clone(), source };
+        let _alone = alone(root).map_err(failed)?;
+        if !path.try_exists().map_err(failed)? {
+            let mut lock = Self::default();
+            let given = change(&mut lock)?;
+            if lock != Self::default() {
+                shelf::store(&path, lock.text().as_bytes()).map_err(failed)?;
+                share(&path).map_err(failed)?;
+            }
+            return Ok(given);
+        }
         let mut given = None;
         let edited = replace::edit(&path, |bytes| {
-            let mut lock = if bytes.is_empty() { Self::default() } else { Self::parse(bytes)? };
+            let mut lock = Self::parse(bytes)?;
             let before = lock.clone();
             given = Some(change(&mut lock)?);
             Ok::<_, ServiceError>((lock != before).then(|| lock.text().into_bytes()))
         });
-        let result = match edited {
+        match edited {
             Ok(_) => given.ok_or_else(|| ServiceError::Internal("the lock file was not looked at".to_owned())),
             Err(EditError::Change(error)) => Err(error),
             Err(EditError::Io { path, source }) => Err(ServiceError::Io { path, source }),
             Err(error) => Err(ServiceError::Usage(error.to_string())),
-        };
-        // What was made for a change that did not come is taken away again.
-        if std::fs::metadata(&path).is_ok_and(|found| found.len() == 0) {
-            let _ = std::fs::remove_file(&path);
         }
-        result
     }
 }
 
-/// Makes the file where there is none.
-fn make_empty(path: &Path) -> io::Result<()> {
-    match std::fs::OpenOptions::new().write(true).create_new(true).open(path) {
-        Ok(mut file) => file.write_all(b""),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    }
+/// Held while the file below `root` is changed: of several who change it, each sees what the one before wrote. It is
+/// given up when it is dropped, or by the kernel; nobody holds it for longer than one small file takes.
+fn alone(root: &Path) -> io::Result<File> {
+    let folder = File::open(root)?;
+    flock(&folder, FlockOperation::LockExclusive)?;
+    Ok(folder)
+}
+
+/// The file belongs into git and is no secret.
+fn share(path: &Path) -> io::Result<()> {
+    std::fs::set_permissions(path, Permissions::from_mode(0o644))
 }
 
 /// Where an installed plugin's bytes lie below a state directory.
@@ -333,6 +366,30 @@ mod tests {
     }
 
     #[test]
+    fn however_many_change_it_at_once_nothing_that_was_answered_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for letter in "abcdef".chars() {
+                let root = folder.path();
+                scope.spawn(move || {
+                    for round in 0..5 {
+                        let plugin = format!("{letter}-{round}");
+                        let digest = Digest::new(format!("{round}{letter}").repeat(32)).unwrap();
+                        let (limits, interfaces) = (LimitSettings::default(), Scopes::new());
+                        let grant = Granted { plugin, digest, limits, interfaces };
+                        LockFile::edit(root, |lock| {
+                            lock.grant(grant.clone());
+                            Ok(())
+                        })
+                        .unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(LockFile::read(folder.path()).unwrap().grants.len(), 30);
+    }
+
+    #[test]
     fn a_decision_counts_at_once_and_a_slip_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let live = LiveLock::open(folder.path()).unwrap();
@@ -361,6 +418,9 @@ mod tests {
         let grant = example().grants.remove(0);
         changed(&|lock| lock.grant(grant.clone())).unwrap();
         assert_eq!(LockFile::read(folder.path()).unwrap(), example());
+        for empty in ["", " \n"] {
+            assert_eq!(LockFile::parse(empty.as_bytes()).unwrap(), LockFile::default());
+        }
         std::fs::write(folder.path().join(LOCK_FILE), "nonsense").unwrap();
         assert!(changed(&|lock| lock.grants.clear()).is_err());
         assert_eq!(std::fs::read_to_string(folder.path().join(LOCK_FILE)).unwrap(), "nonsense");

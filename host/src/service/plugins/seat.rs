@@ -108,6 +108,7 @@ impl Approvals {
         if missing.is_empty() {
             return Ok(());
         }
+        let named = format!("{}{}", quoted(named), self.shelf.flags());
         Err(ServiceError::Usage(format!(
             "the {} plugin `{}` ({}) wants {}, which nobody has granted to it: look at what it wants with `necro-host \
              plugin inspect {named}`, then type `necro-host plugin grant {named} --all`, or name less with --allow",
@@ -120,6 +121,15 @@ impl Approvals {
 
     fn limits(&self, plugin: &Plugin) -> LimitSettings {
         self.shelf.lock().granted(&plugin.digest).map_or_else(LimitSettings::default, |granted| granted.limits)
+    }
+}
+
+/// A word as a shell takes it.
+pub(crate) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=~".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 

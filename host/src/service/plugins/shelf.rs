@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lock::{self, Installed, LOCK_FILE, LiveLock, LockFile};
-use super::{Approvals, PluginSource, cut_off};
+use super::{Approvals, PluginSource, cut_off, quoted};
 use crate::domain::id::Digest;
 use crate::plugin::builtin::{self, Builtin};
 use crate::plugin::manifest::{self, MAX_MANIFEST_BYTES};
@@ -23,6 +23,7 @@ const FOLDER: &str = "plugins";
 #[derive(Debug, Clone)]
 pub struct Shelf {
     lock: Option<Arc<LiveLock>>,
+    root: PathBuf,
     folder: PathBuf,
 }
 
@@ -32,17 +33,23 @@ impl Shelf {
     /// # Errors
     /// When the lock file cannot be read.
     pub fn open(root: &Path, state: &Path) -> Result<Self, ServiceError> {
-        Ok(Self { lock: Some(Arc::new(LiveLock::open(root)?)), folder: folder(state) })
+        Ok(Self { lock: Some(Arc::new(LiveLock::open(root)?)), root: root.to_owned(), folder: folder(state) })
     }
 
     /// Nothing but the built-in set.
     pub(crate) fn empty() -> Self {
-        Self { lock: None, folder: PathBuf::new() }
+        Self { lock: None, root: PathBuf::new(), folder: PathBuf::new() }
     }
 
     /// The lock file as it stands now.
     pub(crate) fn lock(&self) -> Arc<LockFile> {
         self.lock.as_ref().map_or_else(Arc::default, |lock| lock.now())
+    }
+
+    /// What a command has to say that shall change this lock file and no other.
+    pub(crate) fn flags(&self) -> String {
+        let here = std::env::current_dir().is_ok_and(|here| here.starts_with(&self.root));
+        if here { String::new() } else { format!(" --repo {}", quoted(&self.root.display().to_string())) }
     }
 
     /// Who decides about grants: the lock file, and for components of earlier hosts what was noted of them.
@@ -156,7 +163,7 @@ pub(crate) async fn from_file(
     let path = path.to_owned();
     let read = tokio::task::spawn_blocking(move || {
         let bytes = file_bytes(&path)?;
-        Ok::<_, ServiceError>((manifest_beside(&path), bytes, name_of(&path)))
+        Ok::<_, ServiceError>((manifest_beside(&path)?, bytes, name_of(&path)))
     });
     let (beside, bytes, name) = read.await.map_err(cut_off)??;
     Ok(engine.load_beside(&name, bytes, beside.as_deref(), expectation).await?)
@@ -187,13 +194,24 @@ pub(crate) fn file_bytes(path: &Path) -> Result<Vec<u8>, ServiceError> {
     std::fs::read(path).map_err(fail)
 }
 
-/// The manifest that lies beside a component's file: `<name>.plugin.toml`, else `plugin.toml`.
-pub(crate) fn manifest_beside(path: &Path) -> Option<String> {
+/// The manifest that lies beside a component's file: `<name>.plugin.toml`, else `plugin.toml`. One that is there and
+/// cannot be read is an error: without it the component would ask for all that it imports.
+pub(crate) fn manifest_beside(path: &Path) -> Result<Option<String>, ServiceError> {
     let named = path.with_extension(manifest::FILE_NAME);
     let plain = path.with_file_name(manifest::FILE_NAME);
-    [named, plain].into_iter().find_map(|beside| {
-        let found = std::fs::metadata(&beside).ok()?;
-        let fits = found.is_file() && found.len() <= MAX_MANIFEST_BYTES as u64;
-        fits.then(|| std::fs::read_to_string(&beside).ok()).flatten()
-    })
+    for beside in [named, plain] {
+        let wrong = |why: &str| ServiceError::Usage(format!("the manifest `{}` {why}", beside.display()));
+        match std::fs::symlink_metadata(&beside) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(wrong(&format!("cannot be read: {error}"))),
+            Ok(_) => {}
+        }
+        let found = std::fs::metadata(&beside).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+        if !found.is_file() || found.len() > MAX_MANIFEST_BYTES as u64 {
+            return Err(wrong(&format!("is no regular file of at most {MAX_MANIFEST_BYTES} bytes")));
+        }
+        let text = std::fs::read_to_string(&beside);
+        return text.map(Some).map_err(|error| wrong(&format!("cannot be read: {error}")));
+    }
+    Ok(None)
 }
