@@ -110,6 +110,21 @@ fn names_of_the_built_in_set_are_not_taken_and_broken_files_change_nothing() {
 }
 
 #[test]
+fn only_what_needs_more_than_its_kind_has_asks() {
+    let place = place();
+    let decided = |name: &str| {
+        let listed = place.run("r", &["plugin", "ls", "--json"]).json();
+        let found = listed.as_array().unwrap().iter().find(|entry| entry["name"] == name);
+        found.map(|entry| entry["decided"].clone())
+    };
+    for (name, expected) in [("least-busy", true), ("licence-headers", true), ("llm-critic", false)] {
+        assert_eq!(decided(name), Some(json!(expected)), "{name}");
+    }
+    place.run("r", &["plugin", "grant", "llm-critic", "--all"]).done();
+    assert_eq!(decided("llm-critic"), Some(json!(true)));
+}
+
+#[test]
 fn without_a_terminal_the_exact_command_is_named_and_nothing_granted() {
     let place = place();
     let asked = place.run("r", &["plugin", "grant", &clerk()]);

@@ -11,6 +11,12 @@ const MAX_ROUNDS: usize = 200;
 /// Time between two rounds.
 #[cfg(target_os = "linux")]
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+/// Times that the processes are looked through once more because one of them was just starting, and
+/// the time before each. Linux shows an empty environment for some microseconds of an `execve`.
+#[cfg(target_os = "linux")]
+const STARTING_ROUNDS: usize = 3;
+#[cfg(target_os = "linux")]
+const STARTING_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
 /// Most of an environment that is read, in bytes: as much as the system passes on.
 #[cfg(target_os = "linux")]
 const MAX_ENVIRONMENT_BYTES: u64 = 8 * 1024 * 1024;
@@ -22,17 +28,24 @@ const MAX_ENVIRONMENT_BYTES: u64 = 8 * 1024 * 1024;
 #[cfg(target_os = "linux")]
 pub fn end_strays(scratch: &Path) -> usize {
     let markers = [marker("HOME", &scratch.join("home")), marker("TMPDIR", &scratch.join("tmp"))];
-    let mut ended = std::collections::BTreeSet::new();
+    let (mut ended, mut starting) = (std::collections::BTreeSet::new(), 0);
     for _ in 0..MAX_ROUNDS {
-        let found: Vec<_> = processes().filter(|pid| is_marked(*pid, &markers)).collect();
-        if found.is_empty() {
+        let looked: Vec<_> = processes().map(|pid| (pid, look(pid, &markers))).collect();
+        let found = looked.iter().filter(|(_, seen)| *seen == Seen::Marked);
+        let found: Vec<_> = found.map(|(pid, _)| *pid).collect();
+        let pause = if !found.is_empty() {
+            PAUSE
+        } else if starting < STARTING_ROUNDS && looked.iter().any(|(_, seen)| *seen == Seen::Starting) {
+            starting += 1;
+            STARTING_PAUSE
+        } else {
             return ended.len();
-        }
+        };
         for pid in found {
             kill(pid, &markers);
             ended.insert(pid.as_raw_nonzero());
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
     }
     tracing::warn!(scratch = %scratch.display(), "processes of a command could not be ended");
     ended.len()
@@ -58,14 +71,29 @@ fn processes() -> impl Iterator<Item = rustix::process::Pid> {
     pids.filter(move |pid| *pid != own)
 }
 
-/// Not so for a process that is dead already, or somebody else's.
+/// What a process looks like from its environment.
 #[cfg(target_os = "linux")]
-fn is_marked(pid: rustix::process::Pid, markers: &[Vec<u8>]) -> bool {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Started by a command.
+    Marked,
+    /// It has a program and shows no environment: it is just starting, or was given none.
+    Starting,
+    /// Dead, a part of the kernel, or somebody else's.
+    Other,
+}
+
+#[cfg(target_os = "linux")]
+fn look(pid: rustix::process::Pid, markers: &[Vec<u8>]) -> Seen {
     use std::io::Read;
     let mut environment = Vec::new();
-    let path = format!("/proc/{}/environ", pid.as_raw_nonzero());
-    let read = std::fs::File::open(path).and_then(|f| f.take(MAX_ENVIRONMENT_BYTES).read_to_end(&mut environment));
-    read.is_ok() && environment.split(|b| *b == 0).any(|variable| markers.iter().any(|m| m == variable))
+    let dir = Path::new("/proc").join(pid.as_raw_nonzero().to_string());
+    let file = std::fs::File::open(dir.join("environ"));
+    match file.and_then(|f| f.take(MAX_ENVIRONMENT_BYTES).read_to_end(&mut environment)) {
+        Ok(0) if std::fs::read_link(dir.join("exe")).is_ok() => Seen::Starting,
+        Ok(_) if environment.split(|b| *b == 0).any(|variable| markers.iter().any(|m| m == variable)) => Seen::Marked,
+        _ => Seen::Other,
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -74,7 +102,7 @@ fn kill(pid: rustix::process::Pid, markers: &[Vec<u8>]) {
     // Nothing to be done about one that can't be killed: the next round finds it again.
     let _ = match pidfd_open(pid, PidfdFlags::empty()) {
         // The number may have gone to another process by now; from here on it can't.
-        Ok(handle) if is_marked(pid, markers) => pidfd_send_signal(handle, Signal::KILL),
+        Ok(handle) if look(pid, markers) == Seen::Marked => pidfd_send_signal(handle, Signal::KILL),
         Err(rustix::io::Errno::NOSYS) => kill_process(pid, Signal::KILL),
         _ => Ok(()),
     };

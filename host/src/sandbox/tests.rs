@@ -271,6 +271,20 @@ async fn what_a_killed_host_left_behind_is_ended_and_nothing_else() {
     other.wait().unwrap();
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+#[expect(clippy::disallowed_methods, reason = "a process that no command started")]
+fn processes_without_an_environment_are_waited_for_only_so_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    let sleep = std::env::split_paths(&path).map(|dir| dir.join("sleep")).find(|path| path.is_file()).unwrap();
+    let mut bare = std::process::Command::new(sleep).arg("1000").env_clear().spawn().unwrap();
+    assert_eq!(end_strays(dir.path()), 0);
+    assert_eq!(bare.try_wait().unwrap(), None);
+    bare.kill().unwrap();
+    bare.wait().unwrap();
+}
+
 #[tokio::test]
 async fn a_private_folder_that_became_a_link_is_made_anew() {
     let fixture = Fixture::new();

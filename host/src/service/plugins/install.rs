@@ -9,9 +9,12 @@ use serde::Serialize;
 use super::cut_off;
 use super::grants::{Place, Site};
 use super::lock::{self, Installed, LockFile};
+use super::seat::by_default;
 use super::shelf::{self, file_bytes, name_of};
 use crate::domain::id::Digest;
+use crate::plugin::builtin::Builtin;
 use crate::plugin::fetch::{self, is_url};
+use crate::plugin::manifest::Manifest;
 use crate::plugin::{Expectation, Plugin, PluginKind, builtin, manifest, section};
 use crate::service::error::ServiceError;
 use crate::service::{StateDir, blocking};
@@ -290,7 +293,7 @@ impl Place {
             size_bytes: entry.bytes.len() as u64,
             digest: entry.digest.to_owned(),
             here: true,
-            decided: !entry.on_request() || shelf.lock().granted_to(entry.digest),
+            decided: is_trusted(entry) || shelf.lock().granted_to(entry.digest),
         });
         let folder = shelf::folder(&state);
         let lock = shelf.lock();
@@ -306,4 +309,12 @@ impl Place {
         });
         Ok(built_in.chain(installed).collect())
     }
+}
+
+/// Whether all that it needs is what its kind has by default.
+fn is_trusted(entry: &Builtin) -> bool {
+    let manifest = section::read(entry.bytes).ok().flatten().and_then(|text| Manifest::parse(text).ok());
+    let default = by_default(entry.kind);
+    let wants = manifest.iter().flat_map(|manifest| &manifest.wants);
+    wants.into_iter().all(|(interface, want)| want.optional || default.contains_key(interface))
 }
