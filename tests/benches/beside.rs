@@ -18,7 +18,6 @@ use necro_host::clock::{Clock, SystemClock};
 use necro_host::domain::grant::Grant;
 use necro_host::domain::id::{ExecutionId, Instance, Role};
 use necro_host::domain::policy::{Candidate, Issue};
-use necro_host::plugin::capability::{Capabilities, Unrecorded};
 use necro_host::plugin::{Engine, EngineOptions, ExecutionContext, Expectation, Limits, Plugin, PluginKind, builtin};
 use tokio::sync::watch;
 
@@ -142,13 +141,9 @@ async fn committed(commits: &std::sync::mpsc::Sender<Commit>) -> Result<()> {
 
 fn context(cancel: watch::Receiver<bool>) -> Result<ExecutionContext> {
     Ok(ExecutionContext {
-        id: ExecutionId::new("execution-1")?,
-        capabilities: Capabilities::default(),
         grant: Arc::new(Grant::everything()),
-        journal: Arc::new(Unrecorded),
-        limits: Limits::for_kind(PluginKind::Routing),
-        time: jiff::Timestamp::UNIX_EPOCH,
         cancel,
+        ..ExecutionContext::apart(ExecutionId::new("execution-1")?, Limits::for_kind(PluginKind::Routing))
     })
 }
 

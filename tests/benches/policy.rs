@@ -15,7 +15,6 @@ use necro_host::domain::grant::{Grant, Scopes};
 use necro_host::domain::id::{ExecutionId, Instance, Role};
 use necro_host::domain::policy::{Candidate, Issue};
 use necro_host::plugin::bare::BareRouting;
-use necro_host::plugin::capability::{Capabilities, Unrecorded};
 use necro_host::plugin::{Engine, EngineOptions, ExecutionContext, Expectation, Limits, Plugin, PluginKind, builtin};
 use necro_host::store::digest_of;
 use serde_json::json;
@@ -45,13 +44,9 @@ async fn measure() -> Result<ExitCode> {
     let bare = BareRouting::new(&plugin, &issue, &candidates).map_err(Error::msg)?.context("it is a routing policy")?;
     let (_cancel, cancel) = watch::channel(false);
     let context = ExecutionContext {
-        id: ExecutionId::new("execution-1")?,
-        capabilities: Capabilities::default(),
         grant: Arc::new(Grant::everything()),
-        journal: Arc::new(Unrecorded),
-        limits: Limits::for_kind(PluginKind::Routing),
-        time: jiff::Timestamp::UNIX_EPOCH,
         cancel,
+        ..ExecutionContext::apart(ExecutionId::new("execution-1")?, Limits::for_kind(PluginKind::Routing))
     };
     let picked = decide(&plugin, &context, &issue, &candidates).await?;
     ensure!(picked == bare.call().await.map_err(Error::msg)?, "both sides decide the same");

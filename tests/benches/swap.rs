@@ -14,7 +14,6 @@ use necro_host::clock::{Clock, SystemClock};
 use necro_host::domain::grant::Grant;
 use necro_host::domain::id::{ExecutionId, Instance, Role};
 use necro_host::domain::policy::{Candidate, Issue};
-use necro_host::plugin::capability::{Capabilities, Unrecorded};
 use necro_host::plugin::{Engine, EngineOptions, ExecutionContext, Expectation, Limits, Plugin, PluginKind, builtin};
 use necro_host::service::Exchange;
 use tokio::sync::watch;
@@ -108,13 +107,9 @@ async fn decide(seat: &Exchange<Plugin>, count: usize) -> Result<Latencies> {
     let (issue, candidates) = (issue(), candidates()?);
     let (_cancel, cancel) = watch::channel(false);
     let context = ExecutionContext {
-        id: ExecutionId::new("execution-1")?,
-        capabilities: Capabilities::default(),
         grant: Arc::new(Grant::everything()),
-        journal: Arc::new(Unrecorded),
-        limits: Limits::for_kind(PluginKind::Routing),
-        time: jiff::Timestamp::UNIX_EPOCH,
         cancel,
+        ..ExecutionContext::apart(ExecutionId::new("execution-1")?, Limits::for_kind(PluginKind::Routing))
     };
     let (clock, mut tick) = (SystemClock::default(), tokio::time::interval(PACE));
     let mut latencies = Latencies { whole: Vec::with_capacity(count), pointer: Vec::with_capacity(count) };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::args::{AuthorCommand, BuildArgs, CheckArgs, DevArgs, Kind, NewArgs, TestArgs};
+use super::plugin::{Lines, said};
 use super::report::WORK_FAILED;
 use super::style::Style;
 use super::{neutral, open, out, run, words};
@@ -102,23 +103,20 @@ async fn check(args: CheckArgs, style: Style) -> Result<ExitCode, ServiceError> 
 
 fn checked_text(checked: &Checked, style: Style) -> String {
     let Checked { component, problems, name, kind, world, version, size_bytes, digest, imports, asks, .. } = checked;
-    let mut text = String::new();
-    let mut line = |name: &str, value: &str| text.push_str(&format!("{} {value}\n", style.dim(&format!("{name:<8}"))));
-    line("file", &component.display().to_string());
+    let mut lines = Lines::new(style);
+    lines.one("file", &component.display().to_string());
     let version = version.as_deref().map(|version| format!(" {}", neutral::line(version))).unwrap_or_default();
-    line("name", &format!("{}{version}", style.bold(&neutral::line(name))));
+    lines.one("name", &format!("{}{version}", style.bold(&neutral::line(name))));
     if let (Some(kind), Some(world)) = (kind, world) {
-        line("kind", &format!("{kind} (world {world}, necro:plugin@{})", checked.contract.unwrap_or_default()));
+        lines.one("kind", &format!("{kind} (world {world}, necro:plugin@{})", checked.contract.unwrap_or_default()));
     }
-    line("size", &words::size(*size_bytes));
+    lines.one("size", &words::size(*size_bytes));
     if let Some(digest) = digest {
-        line("sha-256", digest.as_str());
+        lines.one("sha-256", digest.as_str());
     }
-    for (position, import) in imports.iter().enumerate() {
-        line(if position == 0 { "imports" } else { "" }, &neutral::line(import));
-    }
+    lines.all("imports", imports.iter().map(|import| neutral::line(import)));
     if kind.is_some() && asks.is_empty() {
-        line("asks", "for nothing");
+        lines.one("asks", "for nothing");
     }
     for (interface, ask) in asks {
         let mut words = format!("for {interface}");
@@ -128,12 +126,10 @@ fn checked_text(checked: &Checked, style: Style) -> String {
         }
         words.push_str(if ask.optional { ", if it may" } else { "" });
         words.push_str(&ask.why.as_deref().map(|why| format!(": {}", neutral::line(why))).unwrap_or_default());
-        line("asks", &words);
+        lines.one("asks", &words);
     }
-    for (key, value) in checked.says.as_object().into_iter().flatten() {
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        line("says", &format!("{key}: {}", neutral::line(&value)));
-    }
+    said(&checked.says).for_each(|said| lines.one("says", &said));
+    let mut text = lines.text;
     for problem in problems {
         text.push_str(&format!("{} {}\n", style.red("problem"), neutral::block(problem)));
     }

@@ -18,8 +18,8 @@ use super::style::Style;
 use super::table::Table;
 use super::{author, neutral, open, out, words};
 use crate::domain::id::Digest;
+use crate::plugin::Compiling;
 use crate::plugin::manifest::Setting;
-use crate::plugin::{Compiling, Plugin, PluginKind};
 use crate::service::plugins::grants::{self, Asked, Standing};
 use crate::service::plugins::install::Available;
 use crate::service::{ServiceError, blocking};
@@ -104,11 +104,10 @@ async fn inspect(args: InspectArgs, style: Style) -> Result<(), ServiceError> {
     let InspectArgs { plugin: named, place, json } = args;
     let place = place_of(place)?;
     let plugin = place.load(&named).await?;
-    let says = match plugin.kind {
-        PluginKind::Spirit => described(&plugin, plugin.describe_role().await.result)?,
-        PluginKind::Review => described(&plugin, plugin.describe_heuristic().await.result)?,
-        PluginKind::Routing | PluginKind::Scheduling => Value::Null,
-    };
+    let says =
+        plugin.describe().await.result.map_err(|error| {
+            ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name))
+        })?;
     let asked = Arc::clone(&plugin);
     let standing = blocking(move || place.standing(&asked)).await?;
     let manifest = plugin.manifest.as_ref();
@@ -129,12 +128,6 @@ async fn inspect(args: InspectArgs, style: Style) -> Result<(), ServiceError> {
     if json { out::json(&inspected) } else { out::print(&text(&inspected, style)) }
 }
 
-fn described<T: Serialize, E: std::error::Error>(plugin: &Plugin, says: Result<T, E>) -> Result<Value, ServiceError> {
-    let says = says
-        .map_err(|error| ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name)))?;
-    serde_json::to_value(says).map_err(|error| ServiceError::Internal(error.to_string()))
-}
-
 fn text(inspected: &Inspected, style: Style) -> String {
     let Inspected {
         name,
@@ -150,7 +143,7 @@ fn text(inspected: &Inspected, style: Style) -> String {
         says,
         ..
     } = inspected;
-    let mut lines = Lines { text: String::new(), style };
+    let mut lines = Lines::new(style);
     lines.one("name", &style.bold(&neutral::line(name)));
     lines.one("kind", &format!("{kind} (world {world})"));
     lines.all("version", version.iter().map(|text| neutral::line(text)));
@@ -179,29 +172,35 @@ fn text(inspected: &Inspected, style: Style) -> String {
     let limits = serde_json::to_value(limits).unwrap_or_default();
     lines.all("limits", limits.as_object().into_iter().flatten().map(|(limit, value)| format!("{limit} = {value}")));
     lines.all("settings", settings.iter().flatten().map(|(name, setting)| taken(name, setting)));
-    lines.all(
-        "says",
-        says.as_object().into_iter().flatten().map(|(key, value)| {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            format!("{key}: {}", neutral::line(&value))
-        }),
-    );
+    lines.all("says", said(says));
     lines.text
 }
 
+/// What a plugin says of itself, a line for each field.
+pub(super) fn said(says: &Value) -> impl Iterator<Item = String> {
+    says.as_object().into_iter().flatten().map(|(key, value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        format!("{key}: {}", neutral::line(&value))
+    })
+}
+
 /// Lines with their names in a column.
-struct Lines {
-    text: String,
+pub(super) struct Lines {
+    pub(super) text: String,
     style: Style,
 }
 
 impl Lines {
-    fn one(&mut self, name: &str, value: &str) {
+    pub(super) fn new(style: Style) -> Self {
+        Self { text: String::new(), style }
+    }
+
+    pub(super) fn one(&mut self, name: &str, value: &str) {
         self.text.push_str(&format!("{} {value}\n", self.style.dim(&format!("{name:<8}"))));
     }
 
     /// The name stands at the first of them.
-    fn all(&mut self, name: &str, values: impl Iterator<Item = String>) {
+    pub(super) fn all(&mut self, name: &str, values: impl Iterator<Item = String>) {
         for (position, value) in values.enumerate() {
             self.one(if position == 0 { name } else { "" }, &value);
         }

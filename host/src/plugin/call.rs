@@ -3,6 +3,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 
@@ -51,6 +53,23 @@ pub struct ExecutionContext {
     pub cancel: watch::Receiver<bool>,
 }
 
+impl ExecutionContext {
+    /// One in which nothing is granted, reached or recorded, at the beginning of time.
+    #[must_use]
+    pub fn apart(id: ExecutionId, limits: Limits) -> Self {
+        let (_, cancel) = watch::channel(false);
+        Self {
+            id,
+            capabilities: Capabilities::default(),
+            grant: Arc::default(),
+            journal: Arc::new(Unrecorded),
+            limits,
+            time: jiff::Timestamp::UNIX_EPOCH,
+            cancel,
+        }
+    }
+}
+
 /// How an execution ended.
 #[derive(Debug)]
 pub struct Ended<T> {
@@ -74,6 +93,20 @@ impl Plugin {
             texts(info.skills.iter().chain([&info.title]))?;
             convert::role_info(info)
         })
+    }
+
+    /// What a spirit or a heuristic says of itself; null of a policy, which says nothing.
+    pub async fn describe(&self) -> Ended<Value> {
+        fn in_json<T: Serialize>(Ended { result, usage }: Ended<T>) -> Ended<Value> {
+            Ended { result: result.map(|said| serde_json::to_value(said).unwrap_or_default()), usage }
+        }
+        match self.kind {
+            PluginKind::Spirit => in_json(self.describe_role().await),
+            PluginKind::Review => in_json(self.describe_heuristic().await),
+            PluginKind::Routing | PluginKind::Scheduling => {
+                Ended { result: Ok(Value::Null), usage: GuestUsage::default() }
+            }
+        }
     }
 
     /// Does an assignment.
@@ -226,16 +259,8 @@ enum End {
 impl<'a> Run<'a> {
     /// A context in which nothing is granted or recorded, and nothing is known but the plugin.
     fn ungranted(plugin: &Plugin) -> ExecutionContext {
-        let (_, cancel) = watch::channel(false);
-        ExecutionContext {
-            id: ExecutionId::new("describe").expect("a plain word is an id"),
-            capabilities: Capabilities::default(),
-            grant: Arc::default(),
-            journal: Arc::new(Unrecorded),
-            limits: Limits::for_kind(plugin.kind),
-            time: jiff::Timestamp::UNIX_EPOCH,
-            cancel,
-        }
+        let id = ExecutionId::new("describe").expect("a plain word is an id");
+        ExecutionContext::apart(id, Limits::for_kind(plugin.kind))
     }
 
     fn begin(plugin: &'a Plugin, context: ExecutionContext) -> (Self, Store<Guest>) {

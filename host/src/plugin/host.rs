@@ -104,13 +104,8 @@ impl Guest {
         }
     }
 
-    /// What `function` works with, if it is granted, offered here, and `within` its scope.
-    fn offered<C: Clone>(
-        &self,
-        function: Function,
-        offer: &Option<C>,
-        within: Result<(), String>,
-    ) -> Result<C, HostError> {
+    /// What `function` works with, if it is granted and offered here.
+    fn offered<C: Clone>(&self, function: Function, offer: &Option<C>) -> Result<C, HostError> {
         let name = function.name();
         if let Some(interface) = function.interface().filter(|interface| !self.grant.has(*interface)) {
             let plugin = &self.plugin;
@@ -118,14 +113,17 @@ impl Guest {
                 "`{name}` is not granted to `{plugin}`: `necro-host plugin grant {plugin} --allow {interface}` allows it"
             )));
         }
-        within.map_err(|reason| self.beyond(function, &reason))?;
         offer.clone().ok_or_else(|| HostError::Denied(format!("`{name}` is not to be had in this execution")))
     }
 
-    /// A call that is granted, but not so far.
-    fn beyond(&self, function: Function, reason: &str) -> HostError {
-        let (name, plugin) = (function.name(), &self.plugin);
-        HostError::Denied(format!("`{name}` of `{plugin}`: {reason} (`necro-host plugin grant` sets what it may do)"))
+    /// Refuses a call that is granted, but not so far. One that is not granted has no bounds to be `within`.
+    fn bounded(&self, function: Function, within: Result<(), String>) -> Result<(), HostError> {
+        within.map_err(|reason| {
+            let (name, plugin) = (function.name(), &self.plugin);
+            HostError::Denied(format!(
+                "`{name}` of `{plugin}`: {reason} (`necro-host plugin grant` sets what it may do)"
+            ))
+        })
     }
 
     /// Counts a call and what is recorded of it.
@@ -253,7 +251,7 @@ impl Guest {
             return result.map_err(CallError::Host);
         }
         let offered = self.capabilities.local.then_some(());
-        match self.offered(function, &offered, Ok(())).and(effect) {
+        match self.offered(function, &offered).and(effect) {
             Ok(effect) => {
                 let result = self.journal.local(call, effect).await.map_err(Stop::from)?;
                 self.weigh(&as_recorded(&result)?)?;

@@ -48,7 +48,11 @@ pub(crate) fn embed(component: &[u8], manifest: &str) -> Result<Vec<u8>, Broken>
     Ok(bytes)
 }
 
-fn without(component: &[u8]) -> Result<Cow<'_, [u8]>, Broken> {
+/// The component without its manifest.
+///
+/// # Errors
+/// [`Broken`].
+pub(crate) fn without(component: &[u8]) -> Result<Cow<'_, [u8]>, Broken> {
     let mut kept = Cow::Borrowed(component);
     let mut removed = 0;
     for section in Sections::of(component) {

@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::error::{ServiceError, chain};
-use super::plugins::Seated;
 use super::progress::Progress;
 use super::workshop::{SpiritCommand, Workshop};
 use crate::domain::assignment::{DependencyReport, SpecDocument};
@@ -22,6 +21,7 @@ use crate::domain::mask::Mask;
 use crate::domain::task::Task;
 use crate::domain::work::{Edit, Entry, FileStatus, FileText, LineRange, PlannedWrite, SearchHit, SearchQuery};
 use crate::llm::gateway::Session;
+use crate::plugin::Plugin;
 use crate::plugin::capability::{
     Artifacts, Capabilities, Command, CommandRun, Llm, Log, Registry as RegistryCapability, Workspace, WorkspaceEdit,
 };
@@ -133,13 +133,13 @@ impl Desk {
     }
 
     /// What a review heuristic may import: reads of the same work tree, and models, asked in its own name.
-    pub(crate) fn reading(self: &Arc<Self>, seated: &Seated) -> Capabilities {
+    pub(crate) fn reading(self: &Arc<Self>, plugin: &Plugin, grant: &Grant) -> Capabilities {
         let (shop, AttemptKey { key, attempt }) = (&self.shop, &self.attempt);
-        let role = Role::new(seated.plugin.name.replace('-', "_")).unwrap_or_else(|_| self.instance.role());
+        let role = Role::new(plugin.name.replace('-', "_")).unwrap_or_else(|_| self.instance.role());
         let session = shop.gateway.session(role, key.task.clone(), *attempt, vec![Arc::clone(&shop.budget)]);
         Capabilities {
             llm: Some(Arc::new(Critic(session))),
-            workspace: Some(self.files(&seated.granted())),
+            workspace: Some(self.files(grant)),
             log: Some(Arc::clone(self) as Arc<dyn Log>),
             ..Capabilities::default()
         }

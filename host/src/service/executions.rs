@@ -15,6 +15,7 @@ use super::plugins::Seated;
 use super::progress::Observer;
 use super::tape::Tape;
 use crate::config::Uncertain;
+use crate::domain::grant::Grant;
 use crate::domain::id::{AttemptKey, ExecutionId, Instance, RunId, SpecName};
 use crate::plugin::capability::{Capabilities, Journal};
 use crate::plugin::{Ended, Engine, ExecutionContext, ExecutionError};
@@ -53,6 +54,8 @@ pub(crate) struct Invocation<'a> {
     pub(crate) instance: Option<Instance>,
     /// What it is given, as recorded.
     pub(crate) input: Value,
+    /// What it may do, decided once: its bounds are those by which `capabilities` were made.
+    pub(crate) grant: Arc<Grant>,
     /// What it can reach.
     pub(crate) capabilities: Capabilities,
 }
@@ -143,8 +146,8 @@ fn context(
     invocation: Invocation<'_>,
     journal: Arc<dyn Journal>,
 ) -> ExecutionContext {
-    let (capabilities, limits) = (invocation.capabilities, invocation.seated.limits);
-    let grant = invocation.seated.granted();
+    let Invocation { seated, capabilities, grant, .. } = invocation;
+    let limits = seated.limits;
     ExecutionContext { id, capabilities, grant, journal, limits, time, cancel: scene.stop.clone() }
 }
 

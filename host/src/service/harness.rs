@@ -27,15 +27,13 @@ use super::setup::owned_registry;
 use super::state_dir::StateDir;
 use crate::clock::{Clock, ManualClock};
 use crate::config::Uncertain;
-use crate::domain::call::{Failure, Function};
+use crate::domain::call::Function;
 use crate::domain::grant::Grant;
 use crate::domain::id::{Digest, ExecutionId};
 use crate::plugin::capability::{Capabilities, Log};
-use crate::plugin::{
-    Ended, Engine, EngineOptions, ExecutionError, Expectation, GuestUsage, Limits, Plugin, PluginKind,
-};
+use crate::plugin::{Ended, Engine, EngineOptions, ExecutionError, Expectation, GuestUsage, Limits, Plugin};
 use crate::registry::{CallRecord, ExecutionKind, Registry};
-use input::Input;
+use input::{Input, Job, Question};
 pub use request::{Call, ExecRequest, FakeCommand, FakeOutcome, MAX_REQUEST_BYTES, Reply, ToolUse};
 use stage::{Cast, Stage};
 
@@ -143,8 +141,8 @@ pub async fn exec(request: ExecRequest, cache: Option<PathBuf>) -> Result<ExecAn
     let seated = seat(&request, plugin)?;
     match input {
         Input::Describe => Ok(described(&seated).await),
-        Input::Route { .. } | Input::Order { .. } => decided(&request, &seated, input).await,
-        Input::Review { .. } | Input::Perform { .. } => worked(&request, &seated, input).await,
+        Input::Decide(question) => decided(&request, &seated, question).await,
+        Input::Work(job) => worked(&request, &seated, job).await,
     }
 }
 
@@ -176,18 +174,14 @@ fn seat(request: &ExecRequest, plugin: Arc<Plugin>) -> Result<Seated, ServiceErr
 /// Asks a component what it is; nothing of that is recorded.
 async fn described(seated: &Seated) -> ExecAnswer {
     let plugin = &seated.plugin;
-    let (outcome, usage) = match plugin.kind {
-        PluginKind::Spirit => told(plugin.describe_role().await),
-        PluginKind::Review => told(plugin.describe_heuristic().await),
-        PluginKind::Routing | PluginKind::Scheduling => (json!({ "ok": null }), GuestUsage::default()),
-    };
+    let (outcome, usage) = told(plugin.describe().await);
     let facts = Facts::of(plugin);
     let (calls, log) = (Vec::new(), Vec::new());
     ExecAnswer { plugin: facts, call: Call::Describe, outcome, calls, log, usage, files: None, diff: None }
 }
 
 /// A policy decides: there is nothing around it but its record.
-async fn decided(request: &ExecRequest, seated: &Seated, input: Input) -> Result<ExecAnswer, ServiceError> {
+async fn decided(request: &ExecRequest, seated: &Seated, question: Question) -> Result<ExecAnswer, ServiceError> {
     let dir = tempfile::tempdir().map_err(|source| ServiceError::Io { path: std::env::temp_dir(), source })?;
     let state = StateDir::create(&dir.path().join("state"), None)?;
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(request.time.unwrap_or(BEGINNING)));
@@ -200,29 +194,28 @@ async fn decided(request: &ExecRequest, seated: &Seated, input: Input) -> Result
     let log = Arc::clone(&lines) as Arc<dyn Log>;
     let capabilities = Capabilities { log: Some(log), ..Capabilities::default() };
     let (settings, plugin) = (seated.settings.to_string(), &seated.plugin);
-    let (kind, recorded) = match &input {
-        Input::Order { ready, pools, state } => {
+    let (kind, input) = match &question {
+        Question::Order { ready, pools, state } => {
             (ExecutionKind::Scheduling, json!({ "ready": ready, "pools": pools, "state": state }))
         }
-        Input::Route { issue, candidates, state } => {
+        Question::Route { issue, candidates, state } => {
             (ExecutionKind::Routing, json!({ "issue": issue, "candidates": candidates, "state": state }))
         }
-        _ => (ExecutionKind::Describe, Value::Null),
     };
-    let invocation = Invocation { kind, seated, attempt: None, instance: None, input: recorded, capabilities };
+    let grant = seated.granted();
+    let invocation = Invocation { kind, seated, attempt: None, instance: None, input, grant, capabilities };
     let (begun, context) = begin(&scene, invocation).await?;
-    let (outcome, usage) = match &input {
-        Input::Order { ready, pools, state } => {
+    let (outcome, usage) = match &question {
+        Question::Order { ready, pools, state } => {
             let ended = plugin.order(context, ready, pools, &settings, state).await;
             begun.end(&ended, None).await?;
             told(ended)
         }
-        Input::Route { issue, candidates, state } => {
+        Question::Route { issue, candidates, state } => {
             let ended = plugin.route(context, issue, candidates, &settings, state).await;
             begun.end(&ended, None).await?;
             told(ended)
         }
-        _ => (Value::Null, GuestUsage::default()),
     };
     let calls = calls(&scene.registry, begun.id()).await?;
     let (plugin, log) = (Facts::of(plugin), lines.taken());
@@ -230,26 +223,26 @@ async fn decided(request: &ExecRequest, seated: &Seated, input: Input) -> Result
 }
 
 /// A spirit or a heuristic works, on a stage.
-async fn worked(request: &ExecRequest, seated: &Seated, input: Input) -> Result<ExecAnswer, ServiceError> {
-    let cast = match &input {
-        Input::Review { change, instance } => Cast {
+async fn worked(request: &ExecRequest, seated: &Seated, job: Job) -> Result<ExecAnswer, ServiceError> {
+    let cast = match &job {
+        Job::Review { change, instance } => Cast {
             spec: change.spec.clone(),
             task: change.task.clone(),
             title: change.title.clone(),
             instance: instance.clone(),
         },
-        Input::Perform { assignment, instance } => Cast {
+        Job::Perform { assignment, instance } => Cast {
             spec: assignment.spec.clone(),
             task: assignment.task.clone(),
             title: assignment.title.clone(),
             instance: instance.clone(),
         },
-        _ => return Err(ServiceError::Internal("a policy needs no stage".to_owned())),
     };
     let stage = Stage::make(request, &cast, seated).await?;
     let lines = Arc::new(Lines::default());
-    let capabilities = Capabilities { log: Some(Arc::clone(&lines) as Arc<dyn Log>), ..stage.capabilities(seated) };
-    let (settings, plugin) = (seated.settings.to_string(), &seated.plugin);
+    let (settings, plugin, grant) = (seated.settings.to_string(), &seated.plugin, seated.granted());
+    let log = Arc::clone(&lines) as Arc<dyn Log>;
+    let capabilities = Capabilities { log: Some(log), ..stage.capabilities(plugin, &grant) };
     let scene = stage.scene();
     let invocation = |kind, input| Invocation {
         kind,
@@ -257,10 +250,11 @@ async fn worked(request: &ExecRequest, seated: &Seated, input: Input) -> Result<
         attempt: Some(stage.attempt()),
         instance: Some(cast.instance.clone()),
         input,
+        grant: Arc::clone(&grant),
         capabilities: capabilities.clone(),
     };
-    let (begun, (outcome, usage)) = match input {
-        Input::Review { mut change, .. } => {
+    let (begun, (outcome, usage)) = match job {
+        Job::Review { mut change, .. } => {
             if !request.changes.is_empty() && change.files.is_empty() {
                 change.files = stage.diff().await?.files;
             }
@@ -270,14 +264,13 @@ async fn worked(request: &ExecRequest, seated: &Seated, input: Input) -> Result<
             begun.end(&ended, None).await?;
             (begun, told(ended))
         }
-        Input::Perform { assignment, .. } => {
+        Job::Perform { assignment, .. } => {
             let input = json!({ "assignment": assignment });
             let (begun, context) = begin(&scene, invocation(ExecutionKind::Spirit, input)).await?;
             let ended = plugin.perform(context, *assignment, &settings).await;
             begun.end(&ended, None).await?;
             (begun, told(ended))
         }
-        _ => return Err(ServiceError::Internal("a policy needs no stage".to_owned())),
     };
     let calls = calls(&scene.registry, begun.id()).await?;
     let (files, diff) = (stage.files().await?, stage.diff().await?.text);
@@ -289,13 +282,9 @@ async fn worked(request: &ExecRequest, seated: &Seated, input: Input) -> Result<
 fn told<T: Serialize>(ended: Ended<T>) -> (Value, GuestUsage) {
     let mut outcome = outcome_of(&ended.result);
     if let Err(ExecutionError::Failure { failure, .. }) = &ended.result {
-        outcome["failure"] = failure_of(failure);
+        outcome["failure"] = serde_json::to_value(failure).unwrap_or_default();
     }
     (outcome, ended.usage)
-}
-
-fn failure_of(failure: &Failure) -> Value {
-    serde_json::to_value(failure).unwrap_or_default()
 }
 
 async fn calls(registry: &Registry, execution: &ExecutionId) -> Result<Vec<CallMade>, ServiceError> {

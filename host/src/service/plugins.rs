@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::blocking::blocking;
 use super::error::{ServiceError, chain};
 use super::progress::Progress;
 use crate::config::{Config, FILE_NAME};
@@ -21,7 +22,7 @@ use crate::plugin::{Engine, Expectation, Plugin, PluginKind, builtin};
 use crate::registry::{ExecutionKind, ExecutionRecord};
 use crate::store::{BlobError, BlobStore};
 pub(crate) use loading::Loading;
-use loading::{Introduced, Key};
+use loading::{Introduced, Key, role_of};
 pub(crate) use seat::{Approvals, Granting, Seated, quoted, seat, seat_recorded};
 pub use shelf::Shelf;
 
@@ -51,6 +52,15 @@ impl PluginSource {
             Self::File(PathBuf::from(text))
         } else {
             Self::Named(text.to_owned())
+        }
+    }
+
+    /// The same, with a file looked for below `dir`.
+    #[must_use]
+    pub(crate) fn below(self, dir: &Path) -> Self {
+        match self {
+            Self::File(path) => Self::File(dir.join(path)),
+            named @ Self::Named(_) => named,
         }
     }
 }
@@ -191,18 +201,8 @@ impl PluginSet {
                 continue;
             }
             let seated = seat(config, &self.approvals, Arc::clone(&plugin))?;
-            match kind {
-                PluginKind::Spirit => {
-                    let info = plugin.describe_role().await.result.map_err(|error| describe(&plugin, &error))?;
-                    self.spirits.insert(info.role.clone(), (seated, info));
-                }
-                PluginKind::Routing => self.routing = seated,
-                PluginKind::Scheduling => self.scheduling = seated,
-                PluginKind::Review => {
-                    self.reviews.retain(|other| other.plugin.name != name);
-                    self.reviews.push(seated);
-                }
-            }
+            let role = role_of(&plugin).await?;
+            self.place(seated, role);
         }
         Ok(lost)
     }
@@ -232,9 +232,7 @@ impl PluginSet {
     /// When the store cannot be written.
     pub(crate) fn keep(&self, blobs: &BlobStore) -> Result<(), BlobError> {
         for Seated { plugin, .. } in self.all() {
-            if !blobs.renew(&plugin.digest) {
-                blobs.put(&plugin.bytes)?;
-            }
+            keep(plugin, blobs)?;
         }
         Ok(())
     }
@@ -291,10 +289,7 @@ impl PluginSet {
 
 /// The components of a run, in the order in which they are seated.
 fn wanted(config: &Config, choices: &[PluginChoice], root: &Path) -> Vec<Key> {
-    let configured = |text: &str| match PluginSource::parse(text) {
-        PluginSource::File(path) => PluginSource::File(root.join(path)),
-        built_in @ PluginSource::Named(_) => built_in,
-    };
+    let configured = |text: &str| PluginSource::parse(text).below(root);
     let mut wanted: Vec<Key> = builtin::ALL
         .iter()
         .filter(|entry| matches!(entry.kind, PluginKind::Spirit | PluginKind::Review) && !entry.on_request())
@@ -338,14 +333,25 @@ pub(crate) async fn load_recorded(
     Ok(engine.load(&execution.plugin, bytes, kind).await?)
 }
 
-async fn from_store(blobs: &BlobStore, digest: &Digest, plugin: &str) -> Result<Vec<u8>, ServiceError> {
+/// The bytes of a component that was put into the store.
+///
+/// # Errors
+/// When it has them no more, or damaged.
+pub(crate) async fn from_store(blobs: &BlobStore, digest: &Digest, plugin: &str) -> Result<Vec<u8>, ServiceError> {
     let (blobs, digest) = (blobs.clone(), digest.clone());
-    let bytes = tokio::task::spawn_blocking(move || blobs.get(&digest)).await.map_err(cut_off)?;
-    bytes.map_err(|source| ServiceError::Component { plugin: plugin.to_owned(), source })
+    let plugin = plugin.to_owned();
+    blocking(move || blobs.get(&digest).map_err(|source| ServiceError::Component { plugin, source })).await
 }
 
-fn describe(plugin: &Plugin, error: &dyn std::error::Error) -> ServiceError {
-    ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name))
+/// Puts a component into the store, or renews it there.
+///
+/// # Errors
+/// When the store cannot be written.
+pub(crate) fn keep(plugin: &Plugin, blobs: &BlobStore) -> Result<(), BlobError> {
+    if !blobs.renew(&plugin.digest) {
+        blobs.put(&plugin.bytes)?;
+    }
+    Ok(())
 }
 
 fn cut_off(error: tokio::task::JoinError) -> ServiceError {

@@ -109,7 +109,7 @@ fn decision(
 ) -> Invocation<'_> {
     let log: std::sync::Arc<dyn Log> = std::sync::Arc::new(PolicyLog(seated.plugin.name.clone()));
     let capabilities = Capabilities { log: Some(log), ..Capabilities::default() };
-    Invocation { kind, seated, attempt, instance: None, input, capabilities }
+    Invocation { kind, seated, attempt, instance: None, input, grant: seated.granted(), capabilities }
 }
 
 fn state_name(seated: &Seated) -> String {

@@ -19,9 +19,9 @@ use tokio::sync::OnceCell;
 
 use super::blocking::blocking;
 use super::error::{ServiceError, chain};
-use super::plugins::{Granting, Seated, Shelf, load_recorded, seat_recorded};
+use super::plugins::{Granting, Seated, load_recorded, seat_recorded};
 use super::records::existing_state;
-use super::setup;
+use super::state_dir::StateDir;
 use crate::domain::grant::Grant;
 use crate::domain::id::{AttemptKey, Digest, ExecutionId, RunId, TaskKey};
 use crate::plugin::{Engine, EngineOptions, Plugin};
@@ -106,12 +106,10 @@ impl Listed {
 /// The records of a state directory, and what repeats them.
 #[derive(Clone)]
 struct Archive {
-    root: PathBuf,
+    state: StateDir,
     blobs: BlobStore,
     records: Records,
     engine: Engine,
-    /// Plugins that are installed beside the records.
-    shelf: Shelf,
     components: Arc<Mutex<HashMap<Component, Loaded>>>,
 }
 
@@ -129,53 +127,19 @@ enum Records {
     Live(Registry),
 }
 
-impl Archive {
-    /// Of the registry that this process owns, in the engine that its components run in.
-    fn live(registry: &Registry, engine: Engine, shelf: Shelf) -> Self {
-        let blobs = registry.blobs().clone();
-        let records = Records::Live(registry.clone());
-        Self { root: blobs.root().to_owned(), blobs, records, engine, shelf, components: Arc::default() }
-    }
-
-    async fn open(options: &ReplayOptions) -> Result<Self, ServiceError> {
-        let options = options.clone();
-        blocking(move || {
-            let state = existing_state(&options.repository, &options.cwd, options.state.as_deref())?;
-            let blobs = BlobStore::open(state.blobs())?;
-            let reader = Reader::open(&state.registry(), blobs.clone())?;
-            let records = Records::Copy(Arc::new(Mutex::new(reader)));
-            let engine = Engine::new(EngineOptions { cache_dir: options.cache, ..EngineOptions::default() })?;
-            let source = setup::source(&options.repository, &options.cwd)?;
-            let shelf = Shelf::open(setup::root_of(&source, &options.cwd), state.root())?;
-            let root = state.root().to_owned();
-            Ok(Self { root, blobs, records, engine, shelf, components: Arc::default() })
-        })
-        .await
-    }
-
+impl Records {
     /// Asks a reader, where it may block.
     async fn read<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Reader) -> Result<T, RegistryError> + Send + 'static,
     ) -> Result<T, ServiceError> {
-        match &self.records {
-            Records::Copy(reader) => {
+        match self {
+            Self::Copy(reader) => {
                 let reader = Arc::clone(reader);
                 blocking(move || Ok(ask(&reader.lock().unwrap_or_else(PoisonError::into_inner))?)).await
             }
-            Records::Live(registry) => Ok(registry.read(ask).await?),
+            Self::Live(registry) => Ok(registry.read(ask).await?),
         }
-    }
-
-    /// The run that is named, or the newest.
-    async fn run(&self, named: Option<&RunId>) -> Result<Run, ServiceError> {
-        let runs = self.read(Reader::runs).await?;
-        let nothing = || ServiceError::Usage(format!("nothing was run yet in {}", self.root.display()));
-        let Some(named) = named else { return runs.into_iter().next_back().ok_or_else(nothing) };
-        let newest = runs.last().map(|run| run.id.clone()).ok_or_else(nothing)?;
-        runs.into_iter()
-            .find(|run| run.id == *named)
-            .ok_or_else(|| ServiceError::Usage(format!("there is no run {named} here; the newest is {newest}")))
     }
 
     /// All executions of a run, or those of one kind, in the order of their beginning.
@@ -194,6 +158,41 @@ impl Archive {
         .await
     }
 
+    /// What is to be said of an execution, as far as it can be read.
+    async fn named(&self, id: &ExecutionId, reason: String) -> Named {
+        let wanted = id.clone();
+        match self.read(move |reader| reader.execution(&wanted)).await {
+            Ok(Some(execution)) => named(&execution, reason),
+            _ => Named { execution: id.clone(), kind: None, plugin: None, attempt: None, reason },
+        }
+    }
+}
+
+impl Archive {
+    async fn open(options: &ReplayOptions) -> Result<Self, ServiceError> {
+        let options = options.clone();
+        blocking(move || {
+            let state = existing_state(&options.repository, &options.cwd, options.state.as_deref())?;
+            let blobs = BlobStore::open(state.blobs())?;
+            let reader = Reader::open(&state.registry(), blobs.clone())?;
+            let records = Records::Copy(Arc::new(Mutex::new(reader)));
+            let engine = Engine::new(EngineOptions { cache_dir: options.cache, ..EngineOptions::default() })?;
+            Ok(Self { state, blobs, records, engine, components: Arc::default() })
+        })
+        .await
+    }
+
+    /// The run that is named, or the newest.
+    async fn run(&self, named: Option<&RunId>) -> Result<Run, ServiceError> {
+        let runs = self.records.read(Reader::runs).await?;
+        let nothing = || ServiceError::Usage(format!("nothing was run yet in {}", self.state.root().display()));
+        let Some(named) = named else { return runs.into_iter().next_back().ok_or_else(nothing) };
+        let newest = runs.last().map(|run| run.id.clone()).ok_or_else(nothing)?;
+        runs.into_iter()
+            .find(|run| run.id == *named)
+            .ok_or_else(|| ServiceError::Usage(format!("there is no run {named} here; the newest is {newest}")))
+    }
+
     /// The component of an execution with its settings and limits; loaded once. An error is in words.
     async fn seated(&self, execution: &ExecutionRecord) -> Result<Seated, String> {
         let key = (execution.component.clone(), execution.plugin.clone(), execution.kind);
@@ -206,15 +205,6 @@ impl Archive {
         });
         let plugin = Arc::clone(loaded.await.as_ref().map_err(Clone::clone)?);
         seat_recorded(plugin, execution, Granting::Fixed(Arc::new(Grant::everything()))).map_err(|error| chain(&error))
-    }
-
-    /// What is to be said of an execution, as far as it can be read.
-    async fn named(&self, id: &ExecutionId, reason: String) -> Named {
-        let wanted = id.clone();
-        match self.read(move |reader| reader.execution(&wanted)).await {
-            Ok(Some(execution)) => named(&execution, reason),
-            _ => Named { execution: id.clone(), kind: None, plugin: None, attempt: None, reason },
-        }
     }
 }
 

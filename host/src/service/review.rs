@@ -59,13 +59,15 @@ async fn one(
             return Ok(Some((vec![said], None)));
         }
     };
+    let grant = seated.granted();
     let invocation = Invocation {
         kind: ExecutionKind::Review,
         seated,
         attempt: Some(attempt.clone()),
         instance: None,
         input: json!({ "change": change }),
-        capabilities: desk.reading(seated),
+        capabilities: desk.reading(&seated.plugin, &grant),
+        grant,
     };
     let (begun, context) = begin(&scene, invocation).await?;
     let ended = seated.plugin.review(context, change, &seated.settings.to_string()).await;

@@ -310,13 +310,15 @@ async fn again(
 }
 
 fn invocation<'a>(work: &Work, desk: &Arc<Desk>, seated: &'a Seated) -> Invocation<'a> {
+    let grant = seated.granted();
     Invocation {
         kind: ExecutionKind::Spirit,
         seated,
         attempt: Some(work.attempt.clone()),
         instance: Some(work.instance.clone()),
         input: json!({ "assignment": work.assignment }),
-        capabilities: desk.capabilities(&seated.granted()),
+        capabilities: desk.capabilities(&grant),
+        grant,
     }
 }
 

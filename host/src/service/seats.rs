@@ -107,22 +107,27 @@ impl PluginSet {
             engine: self.engine.clone(),
             approvals,
         };
+        next.place(seated, role);
+        next
+    }
+
+    /// Puts a component into its place; a heuristic that has none yet joins.
+    pub(crate) fn place(&mut self, seated: Seated, role: Option<RoleInfo>) {
         match (seated.plugin.kind, role) {
-            (PluginKind::Routing, _) => next.routing = seated,
-            (PluginKind::Scheduling, _) => next.scheduling = seated,
+            (PluginKind::Routing, _) => self.routing = seated,
+            (PluginKind::Scheduling, _) => self.scheduling = seated,
             (PluginKind::Spirit, Some(info)) => {
-                next.spirits.insert(info.role.clone(), (seated, info));
+                self.spirits.insert(info.role.clone(), (seated, info));
             }
             // Without a role it plays none.
             (PluginKind::Spirit, None) => {}
             (PluginKind::Review, _) => {
-                match next.reviews.iter_mut().find(|other| other.plugin.name == seated.plugin.name) {
+                match self.reviews.iter_mut().find(|other| other.plugin.name == seated.plugin.name) {
                     Some(place) => *place = seated,
-                    None => next.reviews.push(seated),
+                    None => self.reviews.push(seated),
                 }
             }
         }
-        next
     }
 }
 

@@ -196,7 +196,7 @@ async fn gather(
         warnings.extend(plugins.put_back(&run.plugins, &blobs, &config, &options.plugins).await?);
     }
     seen.check_branch_free(&protocol::spec_branch(&spec))?;
-    let tried = swap::before_start(&registry, &plugins, &shelf, &options.plugins, options.max_changed).await?;
+    let tried = swap::before_start(&registry, &plugins, &options.plugins, options.max_changed).await?;
     let plugins = Seats::new(plugins);
     Ok(Gathered {
         source,

@@ -14,7 +14,8 @@ use super::blocking::blocking;
 use super::control::{self, Answer, Command, ControlError};
 use super::error::ServiceError;
 use super::office::Office;
-use super::plugins::{PluginSet, PluginSource, Seated, Shelf, seat, shelf};
+use super::plugins::shelf::{self, PluginFile};
+use super::plugins::{PluginSet, PluginSource, Seated, Shelf, from_store, keep, seat};
 use super::progress::Progress;
 use super::replay::{SHADOWED, Shadow, shadow};
 use super::seats::{Seats, component_of, seat_of};
@@ -197,11 +198,7 @@ async fn swap(office: &Office, seats: &Seats, wanted: Swap) -> Result<SeatChange
     let sitting = free_for(&set, &candidate)?;
     let shadow = match wanted.kind {
         PluginKind::Spirit => None,
-        _ => {
-            let (engine, shelf) = (set.engine.clone(), candidate.shelf.clone());
-            let last = wanted.last.unwrap_or(SHADOWED);
-            Some(shadow(office.registry(), engine, shelf, &candidate.seated, last).await?)
-        }
+        _ => Some(shadow(office.registry(), &candidate.seated, wanted.last.unwrap_or(SHADOWED)).await?),
     };
     let refused = shadow.as_ref().and_then(|shadow| too_many(shadow, wanted.max_changed));
     let changed = changed(office, &candidate, sitting, SeatedBy::Swap, shadow);
@@ -227,13 +224,12 @@ async fn load(set: &PluginSet, shelf: &Shelf, wanted: &Swap) -> Result<(Arc<Plug
         }
         SwapSource::File { path, digest } => {
             let named = path.display().to_string();
-            let other = || ServiceError::Usage(format!("`{named}` is another file by now: type the command again"));
-            let read = path.clone();
-            if blocking(move || file_digest(&read)).await? != *digest {
-                return Err(other());
+            let file = PluginFile::read(path).await?;
+            if digest_of(&file.bytes) != *digest {
+                let text = format!("`{named}` is another file by now: type the command again");
+                return Err(ServiceError::Usage(text));
             }
-            let plugin = shelf.load(&set.engine, wanted.kind, &PluginSource::File(path.clone())).await?;
-            if plugin.digest == *digest { Ok((plugin, named)) } else { Err(other()) }
+            Ok((file.load(&set.engine, Expectation::Kind(wanted.kind)).await?, named))
         }
     }
 }
@@ -291,7 +287,7 @@ async fn take(
     changed: SeatChanged,
 ) -> Result<SeatChanged, ServiceError> {
     let (blobs, plugin) = (office.registry().blobs().clone(), Arc::clone(&candidate.seated.plugin));
-    blocking(move || Ok(keep(&blobs, &plugin)?)).await?;
+    blocking(move || Ok(keep(&plugin, &blobs)?)).await?;
     let body = Body::PluginSeated {
         kind: changed.kind.as_str().to_owned(),
         name: changed.component.name.clone(),
@@ -314,13 +310,6 @@ async fn take(
     Ok(changed)
 }
 
-fn keep(blobs: &BlobStore, plugin: &Plugin) -> Result<(), crate::store::BlobError> {
-    if !blobs.renew(&plugin.digest) {
-        blobs.put(&plugin.bytes)?;
-    }
-    Ok(())
-}
-
 async fn roll_back(office: &Office, seats: &Seats, wanted: Rollback) -> Result<SeatChanged, ServiceError> {
     let set = seats.now();
     let run = office.run.as_ref().map(|(run, _)| run.clone());
@@ -339,12 +328,10 @@ async fn roll_back(office: &Office, seats: &Seats, wanted: Rollback) -> Result<S
 
 /// The bytes of a component that has been seated once, or comes with the host.
 async fn bytes(blobs: &BlobStore, component: &Component) -> Result<Vec<u8>, ServiceError> {
-    let Component { name, digest } = component.clone();
-    if let Some(entry) = builtin::ALL.iter().find(|entry| entry.digest == digest.as_str()) {
-        return Ok(entry.bytes.to_vec());
+    match builtin::ALL.iter().find(|entry| entry.digest == component.digest.as_str()) {
+        Some(entry) => Ok(entry.bytes.to_vec()),
+        None => from_store(blobs, &component.digest, &component.name).await,
     }
-    let blobs = blobs.clone();
-    blocking(move || blobs.get(&digest).map_err(|source| ServiceError::Component { plugin: name, source })).await
 }
 
 /// Which seat goes back to which component. Without a digest the run's own history says it.

@@ -20,7 +20,8 @@ impl wit::llm::Host for Guest {
         let request = convert::llm_request(request);
         let arguments = to_json(&request);
         let within = self.grant.check_llm(&request.model, self.llm_tokens);
-        let llm = self.offered(Function::LlmComplete, &self.capabilities.llm, within);
+        let within = self.bounded(Function::LlmComplete, within);
+        let llm = within.and_then(|()| self.offered(Function::LlmComplete, &self.capabilities.llm));
         let effect = llm.as_ref().ok().map(|llm| json!({ "worst": llm.worst(&request) }));
         let run = llm.map(|llm| async move {
             llm.complete(request).await.map(|(value, cost)| Done { value, cost, effect: None })
@@ -42,14 +43,14 @@ impl wit::workspace::Host for Guest {
     ) -> Result<wit::workspace::FileText, CallError> {
         let lines = lines.map(convert::line_range);
         let arguments = json!({ "path": path, "lines": lines });
-        let workspace = self.offered(Function::WorkspaceRead, &self.capabilities.workspace, Ok(()));
+        let workspace = self.offered(Function::WorkspaceRead, &self.capabilities.workspace);
         let run = workspace.map(|w| async move { w.read(path, lines).await });
         self.observe(Function::WorkspaceRead, arguments, run).await.map(convert::file_text)
     }
 
     async fn list(&mut self, path: String, recursive: bool) -> Result<Vec<wit::workspace::Entry>, CallError> {
         let arguments = json!({ "path": path, "recursive": recursive });
-        let workspace = self.offered(Function::WorkspaceList, &self.capabilities.workspace, Ok(()));
+        let workspace = self.offered(Function::WorkspaceList, &self.capabilities.workspace);
         let run = workspace.map(|w| async move { w.list(path, recursive).await });
         let entries = self.observe(Function::WorkspaceList, arguments, run).await?;
         Ok(entries.into_iter().map(convert::entry).collect())
@@ -61,21 +62,21 @@ impl wit::workspace::Host for Guest {
     ) -> Result<Vec<wit::workspace::SearchHit>, CallError> {
         let query = convert::search_query(query);
         let arguments = to_json(&query);
-        let workspace = self.offered(Function::WorkspaceSearch, &self.capabilities.workspace, Ok(()));
+        let workspace = self.offered(Function::WorkspaceSearch, &self.capabilities.workspace);
         let run = workspace.map(|w| async move { w.search(query).await });
         let hits = self.observe(Function::WorkspaceSearch, arguments, run).await?;
         Ok(hits.into_iter().map(convert::search_hit).collect())
     }
 
     async fn status(&mut self) -> Result<Vec<wit::workspace::FileStatus>, CallError> {
-        let workspace = self.offered(Function::WorkspaceStatus, &self.capabilities.workspace, Ok(()));
+        let workspace = self.offered(Function::WorkspaceStatus, &self.capabilities.workspace);
         let run = workspace.map(|w| async move { w.status().await });
         let files = self.observe(Function::WorkspaceStatus, json!({}), run).await?;
         Ok(files.into_iter().map(convert::file_status).collect())
     }
 
     async fn diff(&mut self) -> Result<String, CallError> {
-        let workspace = self.offered(Function::WorkspaceDiff, &self.capabilities.workspace, Ok(()));
+        let workspace = self.offered(Function::WorkspaceDiff, &self.capabilities.workspace);
         let run = workspace.map(|w| async move { w.diff().await });
         self.observe(Function::WorkspaceDiff, json!({}), run).await
     }
@@ -84,7 +85,7 @@ impl wit::workspace::Host for Guest {
 impl wit::workspace_edit::Host for Guest {
     async fn write(&mut self, path: String, text: String) -> Result<(), CallError> {
         let arguments = json!({ "path": path, "text": inline(&text) });
-        let edit = self.offered(Function::WorkspaceWrite, &self.capabilities.workspace_edit, Ok(()));
+        let edit = self.offered(Function::WorkspaceWrite, &self.capabilities.workspace_edit);
         let change = edit.map(|edit| async move {
             let planned = edit.plan_write(path, text).await;
             planned.map(|writes| Change { edit, writes })
@@ -98,7 +99,7 @@ impl wit::workspace_edit::Host for Guest {
             .iter()
             .map(|e| json!({ "path": e.path, "old_text": inline(&e.old_text), "new_text": inline(&e.new_text) }))
             .collect();
-        let edit = self.offered(Function::WorkspaceApply, &self.capabilities.workspace_edit, Ok(()));
+        let edit = self.offered(Function::WorkspaceApply, &self.capabilities.workspace_edit);
         let change = edit.map(|edit| async move {
             let planned = edit.plan_apply(edits).await;
             planned.map(|writes| Change { edit, writes })
@@ -109,16 +110,13 @@ impl wit::workspace_edit::Host for Guest {
     async fn remove(&mut self, path: String) -> Result<(), CallError> {
         let call =
             CallRequest { function: Function::WorkspaceRemove, arguments: json!({ "path": path }), effect: None };
-        let edit = self.offered(call.function, &self.capabilities.workspace_edit, Ok(()));
+        let edit = self.offered(call.function, &self.capabilities.workspace_edit);
         let run = edit.map(|edit| async move { edit.remove(path).await });
         self.count(&call.arguments)?;
         match self.recall(&call).await? {
             Recall::Answered { result, redo: Some(_) } => {
-                let removed = match run {
-                    Ok(run) => run.await,
-                    Err(error) => Err(error),
-                };
-                removed.map_err(|error| self.not_restored(&error))?;
+                let removed = async { run?.await };
+                removed.await.map_err(|error| self.not_restored(&error))?;
                 result.map_err(CallError::Host)
             }
             Recall::Answered { result, redo: None } => result.map_err(CallError::Host),
@@ -157,26 +155,19 @@ impl Guest {
     where
         F: Future<Output = Result<Change, HostError>>,
     {
+        let change = async { change?.await };
         let mut call = CallRequest { function, arguments, effect: None };
         self.count(&call.arguments)?;
         let begun = match self.recall(&call).await? {
             Recall::Answered { result, redo } => {
                 if let Some(effect) = redo {
-                    let change = match change {
-                        Ok(change) => change.await,
-                        Err(error) => Err(error),
-                    };
-                    self.redo(&effect, change).await?;
+                    self.redo(&effect, change.await).await?;
                 }
                 return result.map_err(CallError::Host);
             }
             Recall::Open(begun) => begun,
         };
-        let change = match change {
-            Ok(change) => change.await,
-            Err(error) => Err(error),
-        };
-        let Change { edit, writes } = match change {
+        let Change { edit, writes } = match change.await {
             Ok(change) => {
                 call.effect = Some(change.effect());
                 change
@@ -205,8 +196,8 @@ impl Guest {
 impl wit::command::Host for Guest {
     async fn run(&mut self, name: String, args: Vec<String>) -> Result<wit::command::Outcome, CallError> {
         let arguments = json!({ "name": name, "args": args });
-        let within = self.grant.check_command(&name);
-        let command = self.offered(Function::CommandRun, &self.capabilities.command, within);
+        let within = self.bounded(Function::CommandRun, self.grant.check_command(&name));
+        let command = within.and_then(|()| self.offered(Function::CommandRun, &self.capabilities.command));
         let run = command.map(|command| async move {
             let CommandRun { outcome, tree } = command.run(name, args).await?;
             Ok::<_, HostError>(Done { effect: Some(json!({ "tree": tree })), ..Done::free(outcome) })
@@ -220,7 +211,7 @@ impl wit::command::Host for Guest {
 impl wit::registry::Host for Guest {
     async fn task(&mut self, id: String) -> Result<wit::registry::TaskInfo, CallError> {
         let arguments = json!({ "id": id });
-        let registry = self.offered(Function::RegistryTask, &self.capabilities.registry, Ok(()));
+        let registry = self.offered(Function::RegistryTask, &self.capabilities.registry);
         let run = registry.map(|r| async move { r.task(id).await });
         self.observe(Function::RegistryTask, arguments, run).await.map(convert::task_info)
     }
@@ -228,13 +219,13 @@ impl wit::registry::Host for Guest {
     async fn spec_document(&mut self, kind: wit::registry::DocumentKind) -> Result<String, CallError> {
         let kind = convert::document_kind(kind);
         let arguments = json!({ "kind": kind });
-        let registry = self.offered(Function::RegistrySpecDocument, &self.capabilities.registry, Ok(()));
+        let registry = self.offered(Function::RegistrySpecDocument, &self.capabilities.registry);
         let run = registry.map(|r| async move { r.spec_document(kind).await });
         self.observe(Function::RegistrySpecDocument, arguments, run).await
     }
 
     async fn dependency_reports(&mut self) -> Result<Vec<wit::registry::DependencyReport>, CallError> {
-        let registry = self.offered(Function::RegistryDependencyReports, &self.capabilities.registry, Ok(()));
+        let registry = self.offered(Function::RegistryDependencyReports, &self.capabilities.registry);
         let run = registry.map(|r| async move { r.dependency_reports().await });
         let reports = self.observe(Function::RegistryDependencyReports, json!({}), run).await?;
         Ok(reports.into_iter().map(convert::dependency_report).collect())
@@ -242,7 +233,7 @@ impl wit::registry::Host for Guest {
 
     async fn events(&mut self, after: u64, limit: u32) -> Result<Vec<wit::registry::Event>, CallError> {
         let arguments = json!({ "after": after, "limit": limit });
-        let registry = self.offered(Function::RegistryEvents, &self.capabilities.registry, Ok(()));
+        let registry = self.offered(Function::RegistryEvents, &self.capabilities.registry);
         let run = registry.map(|r| async move { r.events(after, limit).await });
         let events = self.observe(Function::RegistryEvents, arguments, run).await?;
         Ok(events.into_iter().map(convert::event).collect())
@@ -277,8 +268,7 @@ impl wit::lock::Host for Guest {
     async fn acquire(&mut self, name: String, ttl_ms: u64, wait_ms: u64) -> Result<Resource<Lease>, CallError> {
         let arguments = json!({ "name": name, "ttl_ms": ttl_ms, "wait_ms": wait_ms });
         let effect = LocalEffect::Acquire { name: name.clone(), ttl_ms, wait_ms };
-        let within = self.grant.check_lock(&name);
-        let effect = within.map_err(|reason| self.beyond(Function::LockAcquire, &reason)).map(|()| effect);
+        let effect = self.bounded(Function::LockAcquire, self.grant.check_lock(&name)).map(|()| effect);
         match self.local(Function::LockAcquire, arguments, effect).await? {
             LocalAnswer::Lease(id) => {
                 let full = |_| CallError::Host(HostError::Other("too many leases are held".to_owned()));
@@ -308,7 +298,7 @@ impl wit::lock::HostLease for Guest {
 impl wit::artifact::Host for Guest {
     async fn get(&mut self, uri: String) -> Result<Vec<u8>, CallError> {
         let arguments = json!({ "uri": uri });
-        let artifacts = self.offered(Function::ArtifactGet, &self.capabilities.artifacts, Ok(()));
+        let artifacts = self.offered(Function::ArtifactGet, &self.capabilities.artifacts);
         let run = artifacts.map(|a| async move { a.get(uri).await.map(Bytes::Read) });
         match self.observe(Function::ArtifactGet, arguments, run).await? {
             Bytes::Read(bytes) => Ok(bytes),
@@ -324,9 +314,8 @@ impl wit::artifact::Host for Guest {
         bytes: Vec<u8>,
     ) -> Result<String, CallError> {
         let arguments = json!({ "kind": kind, "name": name, "media_type": media_type, "bytes": digest_of(&bytes) });
-        let within = self.grant.check_artifact(&kind);
-        let effect = LocalEffect::Put { kind, name, media_type, bytes };
-        let effect = within.map_err(|reason| self.beyond(Function::ArtifactPut, &reason)).map(|()| effect);
+        let within = self.bounded(Function::ArtifactPut, self.grant.check_artifact(&kind));
+        let effect = within.map(|()| LocalEffect::Put { kind, name, media_type, bytes });
         match self.local(Function::ArtifactPut, arguments, effect).await? {
             LocalAnswer::Uri(uri) => Ok(uri),
             other => Err(unexpected(Function::ArtifactPut, &other)),
@@ -347,7 +336,7 @@ impl wit::log::Host for Guest {
         };
         let level = convert::log_level(level);
         let arguments = json!({ "level": level, "message": message, "fields": fields });
-        let log = self.offered(Function::LogEmit, &self.capabilities.log, Ok(()));
+        let log = self.offered(Function::LogEmit, &self.capabilities.log);
         let run = log.map(|log| async move {
             log.emit(level, &message, &fields);
             Ok(())

@@ -14,6 +14,7 @@ use crate::domain::id::Digest;
 use crate::plugin::section;
 use crate::service::blocking::blocking;
 use crate::service::error::ServiceError;
+use crate::service::plugins::shelf;
 use crate::store::digest_of;
 
 /// What Rust is built for.
@@ -110,9 +111,7 @@ pub(super) async fn build_project(project: &Project) -> Result<Built, ServiceErr
         let folder = out.parent().unwrap_or(&out);
         std::fs::create_dir_all(folder).map_err(fail(folder))?;
         // Whoever loads the file meanwhile has the old one or the new one.
-        let new = out.with_extension("wasm.new");
-        std::fs::write(&new, &bytes).map_err(fail(&new))?;
-        std::fs::rename(&new, &out).map_err(fail(&out))?;
+        shelf::store(&out, &bytes).map_err(fail(&out))?;
         Ok((digest_of(&bytes), bytes.len() as u64))
     })
     .await?;

@@ -11,7 +11,7 @@ use super::{AuthorError, Project};
 use crate::domain::grant::{Interface, Scope};
 use crate::domain::id::Digest;
 use crate::plugin::manifest::{Manifest, Setting};
-use crate::plugin::{CONTRACT, Engine, EngineOptions, Expectation, Limits, LoadError, Plugin, PluginKind, section};
+use crate::plugin::{CONTRACT, Engine, EngineOptions, Expectation, Limits, LoadError, Plugin, section};
 use crate::service::error::{ServiceError, chain};
 use crate::service::plugins::seat::within;
 use crate::service::plugins::shelf::{file_bytes, name_of};
@@ -115,35 +115,23 @@ fn manifest(bytes: &[u8], problems: &mut Vec<String>) -> Option<Manifest> {
     Manifest::parse(text).map_err(|error| problems.push(format!("its manifest cannot be used: {error}"))).ok()
 }
 
-/// Loads the component; a manifest that cannot be used is put aside for that, so that the rest is seen as well.
+/// Loads the component; a manifest that cannot be used is left out for that, so that the rest is seen as well.
 async fn loaded(engine: &Engine, name: &str, bytes: Vec<u8>, problems: &mut Vec<String>) -> Option<Arc<Plugin>> {
-    let mut bytes = bytes;
-    for kind in PluginKind::ALL.into_iter().map(Some).chain([None]) {
-        match engine.load(name, bytes.clone(), Expectation::Any).await {
-            Ok(plugin) => return Some(plugin),
-            Err(LoadError::Manifest { .. }) => {}
-            Err(LoadError::ManifestLies { said, found, .. }) => {
-                let lie = format!("plugin.toml says that it is a {said} plugin, but the component is a {found} plugin");
-                // That of a stand-in is no lie of the plugin's.
-                if section::read(&bytes).ok().flatten().is_some_and(|text| !text.starts_with(STAND_IN)) {
-                    problems.push(lie);
-                }
-            }
-            Err(error) => {
-                problems.push(chain(&error));
-                return None;
-            }
+    match engine.load(name, bytes.clone(), Expectation::Any).await {
+        Ok(plugin) => return Some(plugin),
+        // What is wrong with it was said when it was read.
+        Err(LoadError::Manifest { .. }) => {}
+        Err(LoadError::ManifestLies { said, found, .. }) => {
+            let lie = format!("plugin.toml says that it is a {said} plugin, but the component is a {found} plugin");
+            problems.push(lie);
         }
-        bytes = section::embed(&bytes, &stand_in(kind?)).ok()?;
+        Err(error) => {
+            problems.push(chain(&error));
+            return None;
+        }
     }
-    None
-}
-
-/// The first line of a manifest that says nothing but a kind.
-const STAND_IN: &str = "# stand-in\n";
-
-fn stand_in(kind: PluginKind) -> String {
-    format!("{STAND_IN}[plugin]\nname = \"stand-in\"\nversion = \"0.0.0\"\nkind = \"{kind}\"\n")
+    let bare = section::without(&bytes).ok()?.into_owned();
+    engine.load(name, bare, Expectation::Any).await.map_err(|error| problems.push(chain(&error))).ok()
 }
 
 /// What a component that can be loaded is, and where it contradicts its manifest.
@@ -183,13 +171,8 @@ async fn look(checked: &mut Checked, plugin: &Plugin, manifest: Option<&Manifest
             }
         }
     }
-    let said = match plugin.kind {
-        PluginKind::Spirit => plugin.describe_role().await.result.map(serde_json::to_value),
-        PluginKind::Review => plugin.describe_heuristic().await.result.map(serde_json::to_value),
-        PluginKind::Routing | PluginKind::Scheduling => return,
-    };
-    match said {
-        Ok(says) => checked.says = says.unwrap_or_default(),
+    match plugin.describe().await.result {
+        Ok(says) => checked.says = says,
         Err(error) => checked.problems.push(format!("it cannot say what it is: {}", chain(&error))),
     }
 }

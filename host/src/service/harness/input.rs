@@ -14,11 +14,23 @@ use crate::service::error::ServiceError;
 /// What a component is given.
 #[derive(Debug, Clone)]
 pub(super) enum Input {
+    Describe,
+    Decide(Question),
+    Work(Job),
+}
+
+/// What a policy decides.
+#[derive(Debug, Clone)]
+pub(super) enum Question {
     Route { issue: Issue, candidates: Vec<Candidate>, state: String },
     Order { ready: Vec<ReadyTask>, pools: Vec<Pool>, state: String },
-    Review { change: Change, instance: Instance },
+}
+
+/// What is done in a work tree.
+#[derive(Debug, Clone)]
+pub(super) enum Job {
+    Review { change: Box<Change>, instance: Instance },
     Perform { assignment: Box<Assignment>, instance: Instance },
-    Describe,
 }
 
 /// The input of a request, whole.
@@ -45,26 +57,26 @@ fn filled(request: &ExecRequest) -> Result<Input, String> {
     }
     let state = || typed(given.get("state").unwrap_or(&json!("")), "input.state");
     Ok(match request.call {
-        Call::Route => Input::Route {
+        Call::Route => Input::Decide(Question::Route {
             issue: typed(&merged(issue(), &given["issue"], "input.issue")?, "input.issue")?,
             candidates: each(&given["candidates"], "input.candidates", candidate)?,
             state: state()?,
-        },
-        Call::Order => Input::Order {
+        }),
+        Call::Order => Input::Decide(Question::Order {
             ready: each(&given["ready"], "input.ready", ready)?,
             pools: match &given["pools"] {
                 Value::Null => vec![typed(&pool(&Value::Null, 0), "input.pools")?],
                 given => each(given, "input.pools", pool)?,
             },
             state: state()?,
-        },
+        }),
         Call::Review => {
             let mut change = merged(change(), &given["change"], "input.change")?;
             change["files"] = each_value(&change["files"], "input.change.files", changed_file)?;
             change["checks"] = each_value(&change["checks"], "input.change.checks", check)?;
             let change: Change = typed(&change, "input.change")?;
             let instance = Instance::new(&change.instance).map_err(|error| error.to_string())?;
-            Input::Review { change, instance }
+            Input::Work(Job::Review { change: Box::new(change), instance })
         }
         Call::Perform => {
             let mut assignment = merged(assignment(request), &given["assignment"], "input.assignment")?;
@@ -73,7 +85,7 @@ fn filled(request: &ExecRequest) -> Result<Input, String> {
             }
             let assignment: Assignment = typed(&assignment, "input.assignment")?;
             let instance = Instance::new(&assignment.envelope.agent_instance).map_err(|error| error.to_string())?;
-            Input::Perform { assignment: Box::new(assignment), instance }
+            Input::Work(Job::Perform { assignment: Box::new(assignment), instance })
         }
         Call::Describe => Input::Describe,
     })
@@ -198,22 +210,22 @@ mod tests {
     #[test]
     fn what_is_left_out_has_a_default() {
         let input = read(r#"{"call": "route", "input": {"candidates": [{"instance": "qa_spirit_4"}, {"load": 2}]}}"#);
-        let Ok(Input::Route { issue, candidates, state }) = input else { panic!("{input:?}") };
+        let Ok(Input::Decide(Question::Route { issue, candidates, state })) = input else { panic!("{input:?}") };
         assert_eq!((issue.id.as_str(), state.as_str()), ("1", ""));
         assert_eq!((candidates[0].role.as_str(), candidates[0].skills[0].as_str()), ("qa", "qa"));
         assert_eq!((candidates[1].instance.as_str(), candidates[1].load), ("backend_spirit_2", 2));
         let input = read(r#"{"call": "order", "input": {"ready": [{}, {"priority": 5}]}}"#);
-        let Ok(Input::Order { ready, pools, .. }) = input else { panic!("{input:?}") };
+        let Ok(Input::Decide(Question::Order { ready, pools, .. })) = input else { panic!("{input:?}") };
         assert_eq!((ready[1].task.as_str(), ready[1].priority, pools[0].capacity), ("2", 5, 1));
         let input = read(r#"{"call": "perform", "commands": {"test": {"run": ["true"]}}}"#);
-        let Ok(Input::Perform { assignment, instance }) = input else { panic!("{input:?}") };
+        let Ok(Input::Work(Job::Perform { assignment, instance })) = input else { panic!("{input:?}") };
         assert_eq!((assignment.commands[0].name.as_str(), instance.as_str()), ("test", "backend_spirit_1"));
     }
 
     #[test]
     fn a_new_file_of_a_change_may_be_given_by_its_text() {
         let input = read(r#"{"call": "review", "input": {"change": {"files": [{"path": "a.rs", "text": "x\ny\n"}]}}}"#);
-        let Ok(Input::Review { change, .. }) = input else { panic!("{input:?}") };
+        let Ok(Input::Work(Job::Review { change, .. })) = input else { panic!("{input:?}") };
         let hunk = &change.files[0].hunks[0];
         assert_eq!((hunk.new_start, hunk.lines.len(), hunk.lines[1].text.as_str()), (1, 2, "y"));
     }

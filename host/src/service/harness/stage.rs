@@ -22,8 +22,8 @@ use crate::domain::id::{AttemptKey, Instance, Role, RunId, SpecName, TaskId, Tas
 use crate::domain::mask::Mask;
 use crate::domain::task::{Assigned, TaskDefinition};
 use crate::llm::config::{LlmChoice, LlmOptions};
-use crate::plugin::PluginKind;
 use crate::plugin::capability::{Capabilities, Command, CommandRun};
+use crate::plugin::{Plugin, PluginKind};
 use crate::registry::{Boxes, Claim, SpecContent};
 use crate::sandbox::{Confinement, HostEnv, Sandbox};
 use crate::service::breakers::Breakers;
@@ -146,13 +146,13 @@ impl Stage {
     }
 
     /// Everything that this place offers to a component of its kind.
-    pub(super) fn capabilities(&self, seated: &Seated) -> Capabilities {
-        if seated.plugin.kind == PluginKind::Review {
-            return self.desk.reading(seated);
+    pub(super) fn capabilities(&self, plugin: &Plugin, grant: &Grant) -> Capabilities {
+        if plugin.kind == PluginKind::Review {
+            return self.desk.reading(plugin, grant);
         }
         let real = Arc::clone(&self.desk) as Arc<dyn Command>;
         let commands = Arc::new(Commands { real, answers: Arc::clone(&self.answers) });
-        Capabilities { command: Some(commands), ..self.desk.capabilities(&seated.granted()) }
+        Capabilities { command: Some(commands), ..self.desk.capabilities(grant) }
     }
 
     /// How the work tree differs from the commit.

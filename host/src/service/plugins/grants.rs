@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::PluginSource;
 use super::lock::{Granted, LockFile};
 use super::seat::{all_of, by_default};
-use super::shelf::{Shelf, file_bytes, from_builtin, from_file};
-use super::{PluginSource, cut_off};
+use super::shelf::{Shelf, file_bytes, from_file};
 use crate::config::Config;
 use crate::domain::grant::{Interface, Scope, Scopes};
 use crate::domain::id::Digest;
 use crate::domain::limits::LimitSettings;
 use crate::plugin::{Compiling, Engine, EngineOptions, Expectation, Limits, Plugin, PluginKind, builtin};
 use crate::service::error::ServiceError;
-use crate::service::setup;
+use crate::service::{blocking, setup};
 use crate::store::digest_of;
 
 /// Where plugins are asked about.
@@ -65,7 +65,7 @@ impl Place {
     /// When there is none, or several; when it is no plugin.
     pub async fn load(&self, named: &str) -> Result<Arc<Plugin>, ServiceError> {
         let place = self.clone();
-        let site = tokio::task::spawn_blocking(move || place.look()).await.map_err(cut_off)??;
+        let site = blocking(move || place.look()).await?;
         let engine = self.engine().await?;
         load(&engine, &site.shelf, &self.cwd, named).await
     }
@@ -73,7 +73,7 @@ impl Place {
     pub(crate) async fn engine(&self) -> Result<Engine, ServiceError> {
         let (cache_dir, compiling) = (self.cache.clone(), self.compiling.clone());
         let options = EngineOptions { cache_dir, compiling, ..EngineOptions::default() };
-        Ok(tokio::task::spawn_blocking(move || Engine::new(options)).await.map_err(cut_off)??)
+        blocking(move || Ok(Engine::new(options)?)).await
     }
 }
 
@@ -82,13 +82,9 @@ async fn load(engine: &Engine, shelf: &Shelf, cwd: &Path, named: &str) -> Result
         return from_file(engine, &path, Expectation::Any).await;
     }
     let lock = shelf.lock();
-    let found = known(&lock).filter(|(kind, name)| *name == named || format!("{kind}/{name}") == named);
-    let found: Vec<(PluginKind, String)> = found.map(|(kind, name)| (kind, name.to_owned())).collect();
-    match &found[..] {
-        [(kind, name)] => match builtin::find(*kind, name) {
-            Some(entry) => Ok(from_builtin(engine, entry).await?),
-            None => shelf.load(engine, *kind, &PluginSource::Named(name.clone())).await,
-        },
+    let found: Vec<(PluginKind, &str)> = known(&lock).filter(|(kind, name)| is_meant(named, *kind, name)).collect();
+    match found[..] {
+        [(kind, name)] => shelf.load(engine, kind, &PluginSource::Named(name.to_owned())).await,
         [] => {
             let names: Vec<String> = known(&lock).map(|(kind, name)| format!("{kind}/{name}")).collect();
             Err(ServiceError::Usage(format!(
@@ -96,8 +92,18 @@ async fn load(engine: &Engine, shelf: &Shelf, cwd: &Path, named: &str) -> Result
                 names.join(", ")
             )))
         }
-        _ => Err(ServiceError::Usage(format!("several kinds have a plugin `{named}`: write KIND/{named}"))),
+        _ => Err(several(named)),
     }
+}
+
+/// Whether `named` means the plugin: by its name, or as `KIND/NAME`.
+pub(super) fn is_meant(named: &str, kind: PluginKind, name: &str) -> bool {
+    named == name || named.split_once('/') == Some((kind.as_str(), name))
+}
+
+/// A name alone does not say which one.
+pub(super) fn several(named: &str) -> ServiceError {
+    ServiceError::Usage(format!("several kinds have a plugin `{named}`: write KIND/{named}"))
 }
 
 fn known(lock: &LockFile) -> impl Iterator<Item = (PluginKind, &str)> {
@@ -109,9 +115,9 @@ fn known(lock: &LockFile) -> impl Iterator<Item = (PluginKind, &str)> {
 /// folder must not be taken for what the host brings along.
 fn of_text(named: &str, cwd: &Path) -> PluginSource {
     let kind = named.split_once('/').and_then(|(kind, name)| PluginKind::by_name(kind).filter(|_| !name.contains('.')));
-    match PluginSource::parse(named) {
-        PluginSource::File(path) if kind.is_none() => PluginSource::File(cwd.join(path)),
-        _ => PluginSource::Named(named.to_owned()),
+    match kind {
+        Some(_) => PluginSource::Named(named.to_owned()),
+        None => PluginSource::parse(named).below(cwd),
     }
 }
 
@@ -195,17 +201,12 @@ impl Meant {
             let digests = BTreeSet::from([digest_of(&file_bytes(&path)?).to_string()]);
             return Ok(Self { digests, name: None, beginning: None });
         }
-        let (kind, name) = match named.split_once('/') {
-            Some((kind, name)) => (PluginKind::by_name(kind), name),
-            None => (None, named),
-        };
-        let fits = |of: PluginKind, called: &str| called == name && kind.is_none_or(|kind| kind == of);
-        let built_in = builtin::ALL.iter().filter(|entry| fits(entry.kind, entry.name));
-        let installed = lock.plugins.iter().filter(|plugin| fits(plugin.kind, &plugin.name));
+        let built_in = builtin::ALL.iter().filter(|entry| is_meant(named, entry.kind, entry.name));
+        let installed = lock.plugins.iter().filter(|plugin| is_meant(named, plugin.kind, &plugin.name));
         let digests = built_in.map(|entry| entry.digest.to_owned());
         let digests = digests.chain(installed.map(|plugin| plugin.digest.to_string())).collect();
         let hexadecimal = named.len() >= 8 && named.bytes().all(|b| b.is_ascii_hexdigit());
-        let name = kind.is_none().then(|| name.to_owned());
+        let name = (!named.contains('/')).then(|| named.to_owned());
         Ok(Self { digests, name, beginning: hexadecimal.then(|| named.to_lowercase()) })
     }
 

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::cut_off;
-use super::grants::{Place, Site};
+use super::grants::{Place, Site, is_meant, several};
 use super::lock::{self, Installed, LockFile};
 use super::seat::by_default;
 use super::shelf::{self, file_bytes, name_of};
@@ -62,11 +61,17 @@ impl Place {
     pub async fn install(&self, new: NewPlugin) -> Result<Installation, ServiceError> {
         let site = self.site().await?;
         let bytes = self.bytes_of(&new.source, &self.cwd, new.digest.as_ref()).await?;
-        self.put(site, new, bytes).await
+        self.put(site, new, bytes, Expectation::Any).await
     }
 
-    async fn put(&self, site: Site, new: NewPlugin, bytes: Vec<u8>) -> Result<Installation, ServiceError> {
-        let plugin = self.tried(&new, bytes).await?;
+    async fn put(
+        &self,
+        site: Site,
+        new: NewPlugin,
+        bytes: Vec<u8>,
+        expectation: Expectation,
+    ) -> Result<Installation, ServiceError> {
+        let plugin = self.tried(&new, bytes, expectation).await?;
         let name = new.name.unwrap_or_else(|| plugin.name.clone());
         manifest::check_name(&name).map_err(|reason| ServiceError::Usage(format!("{reason}: choose one by --name")))?;
         if builtin::find(plugin.kind, &name).is_some() {
@@ -98,11 +103,16 @@ impl Place {
     }
 
     /// Loads the bytes on trial.
-    async fn tried(&self, new: &NewPlugin, bytes: Vec<u8>) -> Result<Arc<Plugin>, ServiceError> {
+    async fn tried(
+        &self,
+        new: &NewPlugin,
+        bytes: Vec<u8>,
+        expectation: Expectation,
+    ) -> Result<Arc<Plugin>, ServiceError> {
         let named = match (&new.name, section::read(&bytes)) {
             (Some(name), _) => name.clone(),
             (None, Ok(Some(text))) => {
-                manifest::Manifest::parse(text).map_or_else(|_| file_name(&new.source), |m| m.name)
+                Manifest::parse(text).map_or_else(|_| file_name(&new.source), |manifest| manifest.name)
             }
             (None, _) => file_name(&new.source),
         };
@@ -116,7 +126,7 @@ impl Place {
                 )));
             }
         }
-        Ok(self.engine().await?.load(&named, bytes, Expectation::Any).await?)
+        Ok(self.engine().await?.load(&named, bytes, expectation).await?)
     }
 
     /// Fetches what the lock file names and is not here, or is damaged.
@@ -159,10 +169,8 @@ impl Place {
         let bytes = self.bytes_of(&source, &from, digest.as_ref()).await?;
         let source = if is_url(&source) { source } else { from.join(source).display().to_string() };
         let new = NewPlugin { source, name: Some(installed.name.clone()), digest };
-        let engine = self.engine().await?;
         // Another kind would leave the old one where it is.
-        engine.load(&installed.name, bytes.clone(), Expectation::Kind(installed.kind)).await?;
-        self.put(site, new, bytes).await
+        self.put(site, new, bytes, Expectation::Kind(installed.kind)).await
     }
 
     /// Takes a plugin out of the lock file, with its grant and its bytes.
@@ -203,7 +211,7 @@ impl Place {
             return fetch::fetch(source, wanted).await.map_err(|error| ServiceError::Usage(error.to_string()));
         }
         let path = from.join(source);
-        let bytes = tokio::task::spawn_blocking(move || file_bytes(&path)).await.map_err(cut_off)??;
+        let bytes = blocking(move || file_bytes(&path)).await?;
         let found = digest_of(&bytes);
         match wanted {
             Some(wanted) if found != *wanted => Err(ServiceError::Usage(format!(
@@ -216,8 +224,8 @@ impl Place {
 
 /// The one plugin of this name, or `KIND/NAME`.
 fn installed<'a>(lock: &'a LockFile, named: &str) -> Result<&'a Installed, ServiceError> {
-    let fits = |plugin: &&Installed| plugin.name == named || format!("{}/{}", plugin.kind, plugin.name) == named;
-    let found: Vec<&Installed> = lock.plugins.iter().filter(fits).collect();
+    let found: Vec<&Installed> =
+        lock.plugins.iter().filter(|plugin| is_meant(named, plugin.kind, &plugin.name)).collect();
     match found[..] {
         [plugin] => Ok(plugin),
         [] => {
@@ -225,7 +233,7 @@ fn installed<'a>(lock: &'a LockFile, named: &str) -> Result<&'a Installed, Servi
             let names = if names.is_empty() { "nothing is".to_owned() } else { names.join(", ") };
             Err(ServiceError::Usage(format!("no plugin `{named}` is installed; installed: {names}")))
         }
-        _ => Err(ServiceError::Usage(format!("several kinds have a plugin `{named}`: write KIND/{named}"))),
+        _ => Err(several(named)),
     }
 }
 

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 use super::shelf::Shelf;
-use super::{PluginChoice, PluginSource, cut_off, describe};
+use super::{PluginChoice, PluginSource, cut_off};
 use crate::domain::assignment::RoleInfo;
 use crate::plugin::{Compiling, Engine, EngineOptions, Plugin, PluginKind, builtin};
+use crate::service::blocking;
 use crate::service::error::ServiceError;
 use crate::service::progress::{Observer, Progress};
 
@@ -54,7 +55,7 @@ impl Loading {
         let compiling = compiling(observer);
         let options = EngineOptions { cache_dir: cache, compiling, ..EngineOptions::default() };
         Self::Begun(tokio::spawn(async move {
-            let engine = tokio::task::spawn_blocking(move || Engine::new(options)).await.map_err(cut_off)??;
+            let engine = blocking(move || Ok(Engine::new(options)?)).await?;
             let mut loaded = Loaded { engine, shelf, plugins: BTreeMap::new() };
             loaded.load(wanted).await?;
             Ok(loaded)
@@ -125,12 +126,17 @@ pub(crate) async fn introduce(
     source: &PluginSource,
 ) -> Result<Introduced, ServiceError> {
     let plugin = shelf.load(engine, kind, source).await?;
-    let role = match kind {
-        PluginKind::Spirit => {
-            let described = plugin.describe_role().await.result;
-            Some(described.map_err(|error| describe(&plugin, &error))?)
-        }
-        PluginKind::Scheduling | PluginKind::Routing | PluginKind::Review => None,
-    };
+    let role = role_of(&plugin).await?;
     Ok(Introduced { plugin, role })
+}
+
+/// Asks a spirit who it is.
+pub(super) async fn role_of(plugin: &Plugin) -> Result<Option<RoleInfo>, ServiceError> {
+    if plugin.kind != PluginKind::Spirit {
+        return Ok(None);
+    }
+    let described = plugin.describe_role().await.result;
+    described
+        .map(Some)
+        .map_err(|error| ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name)))
 }

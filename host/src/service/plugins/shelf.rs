@@ -1,16 +1,19 @@
 //! Where components come from: the built-in set, what is installed, and files. Their bytes are checked against
 //! the digest that is locked before anything is made of them.
 
+use std::fs::Permissions;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::lock::{self, Installed, LOCK_FILE, LiveLock, LockFile};
-use super::{Approvals, PluginSource, cut_off, quoted};
+use super::{Approvals, PluginSource, quoted};
 use crate::domain::id::Digest;
-use crate::plugin::builtin::{self, Builtin};
+use crate::plugin::builtin;
 use crate::plugin::manifest::{self, MAX_MANIFEST_BYTES};
 use crate::plugin::{Engine, Expectation, MAX_COMPONENT_BYTES, Plugin, PluginKind};
+use crate::service::blocking;
 use crate::service::error::ServiceError;
 use crate::store::digest_of;
 
@@ -89,7 +92,7 @@ impl Shelf {
         match source {
             PluginSource::File(path) => from_file(engine, path, expectation).await,
             PluginSource::Named(name) => match (builtin::find(kind, name), self.lock().plugin(kind, name).cloned()) {
-                (Some(entry), _) => Ok(from_builtin(engine, entry).await?),
+                (Some(entry), _) => Ok(engine.load(name, entry.bytes, expectation).await?),
                 (None, Some(installed)) => {
                     let bytes = self.bytes(&installed).await?;
                     Ok(engine.load(name, bytes, expectation).await?)
@@ -103,7 +106,7 @@ impl Shelf {
     async fn bytes(&self, installed: &Installed) -> Result<Vec<u8>, ServiceError> {
         let path = lock::stored(&self.folder, &installed.digest);
         let Installed { name, digest, .. } = installed.clone();
-        let read = tokio::task::spawn_blocking(move || stored_bytes(&path, &digest)).await.map_err(cut_off)?;
+        let read = blocking(move || Ok(stored_bytes(&path, &digest))).await?;
         read.map_err(|reason| {
             ServiceError::Usage(format!(
                 "the plugin `{name}` stands in {LOCK_FILE}, but {reason}: type `necro-host plugin install`"
@@ -129,9 +132,10 @@ pub(crate) fn folder(state: &Path) -> PathBuf {
     state.join(FOLDER)
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file whole or not at all, with the rights of any new file. Several may write the same one.
 pub(crate) fn store(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    let rights = Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().permissions(rights).tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
     file.write_all(bytes)?;
     file.as_file().sync_data()?;
     file.persist(path)?;
@@ -150,23 +154,32 @@ pub(crate) fn stored_bytes(path: &Path, digest: &Digest) -> Result<Vec<u8>, Stri
     Ok(bytes)
 }
 
-pub(crate) async fn from_builtin(engine: &Engine, entry: &Builtin) -> Result<Arc<Plugin>, crate::plugin::LoadError> {
-    engine.load(entry.name, entry.bytes, Expectation::Kind(entry.kind)).await
+/// A component's file, with what belongs to it.
+pub(crate) struct PluginFile {
+    pub(crate) bytes: Vec<u8>,
+    name: String,
+    beside: Option<String>,
 }
 
-/// A name that leads to no file is a slip, not a fault of the machine.
+impl PluginFile {
+    /// Reads it. A name that leads to no file is a slip, not a fault of the machine.
+    pub(crate) async fn read(path: &Path) -> Result<Self, ServiceError> {
+        let path = path.to_owned();
+        blocking(move || Ok(Self { bytes: file_bytes(&path)?, name: name_of(&path), beside: manifest_beside(&path)? }))
+            .await
+    }
+
+    pub(crate) async fn load(self, engine: &Engine, expectation: Expectation) -> Result<Arc<Plugin>, ServiceError> {
+        Ok(engine.load_beside(&self.name, self.bytes, self.beside.as_deref(), expectation).await?)
+    }
+}
+
 pub(crate) async fn from_file(
     engine: &Engine,
     path: &Path,
     expectation: Expectation,
 ) -> Result<Arc<Plugin>, ServiceError> {
-    let path = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || {
-        let bytes = file_bytes(&path)?;
-        Ok::<_, ServiceError>((manifest_beside(&path)?, bytes, name_of(&path)))
-    });
-    let (beside, bytes, name) = read.await.map_err(cut_off)??;
-    Ok(engine.load_beside(&name, bytes, beside.as_deref(), expectation).await?)
+    PluginFile::read(path).await?.load(engine, expectation).await
 }
 
 /// The name that a component's file gives it.

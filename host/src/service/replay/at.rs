@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::again::again;
 use super::watched::Watched;
-use super::{Archive, ReplayOptions, blocking, existing_state};
+use super::{Archive, ReplayOptions, blocking};
 use crate::domain::call::{Function, HostError};
 use crate::domain::event::Body;
 use crate::domain::id::{AttemptKey, CommitId, ExecutionId, SpecName, TaskId, TaskKey};
@@ -101,6 +101,7 @@ pub async fn at(options: ReplayOptions, moment: Moment) -> Result<Written, Servi
     let (key, id) = find(&archive, moment.attempt).await?;
     let (wanted, of) = (id.clone(), key.clone());
     let (record, base) = archive
+        .records
         .read(move |reader| Ok((reader.record(&wanted)?, base_of(&reader.events(&started(&of))?, &wanted))))
         .await?;
     let Record { execution, calls } =
@@ -117,8 +118,7 @@ pub async fn at(options: ReplayOptions, moment: Moment) -> Result<Written, Servi
     let record = Record { execution, calls };
 
     let place = blocking(move || Place::make(into)).await?;
-    let state = existing_state(&options.repository, &options.cwd, options.state.as_deref())?;
-    let trees = KeptTrees::below(&state.repositories());
+    let trees = KeptTrees::below(&archive.state.repositories());
     let (tree_after_call, tree) = match newest_tree(&record.calls) {
         Ok(Some((sequence, tree))) => (sequence, TreeId::new(tree)?),
         Err(sequence) => {
@@ -182,7 +182,7 @@ async fn find(archive: &Archive, name: AttemptName) -> Result<(AttemptKey, Execu
         task: Some(task.clone()),
         ..ExecutionFilter::default()
     };
-    let executions = archive.read(move |reader| reader.executions(&filter)).await?;
+    let executions = archive.records.read(move |reader| reader.executions(&filter)).await?;
     let there: Vec<String> = executions.iter().filter_map(|found| found.attempt).map(|n| format!("#{n}")).collect();
     let found = executions.into_iter().rfind(|found| found.attempt == Some(attempt));
     let key = AttemptKey { key: TaskKey { spec, task }, attempt };

@@ -7,19 +7,20 @@
 mod decide;
 mod review;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Archive, Listed, Named, ReplayOptions};
+use super::{Archive, Listed, Named, Records, ReplayOptions};
 use crate::domain::id::{Digest, ExecutionId, RunId, SpecName};
 use crate::domain::review::Finding;
-use crate::plugin::capability::{Capabilities, Unrecorded};
-use crate::plugin::{Engine, ExecutionContext, Limits, Plugin, PluginKind};
+use crate::plugin::{ExecutionContext, Limits, Plugin, PluginKind};
 use crate::registry::{ExecutionKind, ExecutionRecord, Registry, Run};
 use crate::service::error::ServiceError;
-use crate::service::plugins::{self, PluginChoice, Seated, Shelf};
+use crate::service::plugins::{PluginChoice, Seated, Shelf};
+use crate::service::{blocking, setup};
 
 /// At most this many decisions that would change are listed; the rest is counted.
 const MAX_CHANGED: usize = 10_000;
@@ -187,22 +188,20 @@ pub async fn compare(options: ReplayOptions, with: Vec<PluginChoice>) -> Result<
     refuse(&with)?;
     let archive = Archive::open(&options).await?;
     let run = archive.run(options.run.as_ref()).await?;
+    let (records, shelf) = (&archive.records, shelf(&options, archive.state.root()).await?);
     let mut comparison = Comparison::new(Some(&run));
     for choice in &with {
-        let source = match &choice.source {
-            plugins::PluginSource::File(path) => plugins::PluginSource::File(options.cwd.join(path)),
-            named @ plugins::PluginSource::Named(_) => named.clone(),
-        };
-        let plugin = archive.shelf.load(&archive.engine, choice.kind, &source).await?;
+        let source = choice.source.clone().below(&options.cwd);
+        let plugin = shelf.load(&archive.engine, choice.kind, &source).await?;
         let mut candidate = Candidate::new(plugin, None);
         match choice.kind {
             PluginKind::Review => {
-                let reviews = review::reviews(&archive, &run).await?;
-                review::over(&archive, reviews, &mut candidate, &mut comparison).await?;
+                let reviews = review::reviews(records, &run).await?;
+                review::over(records, reviews, &mut candidate, &mut comparison).await?;
             }
             kind => {
-                let decisions = archive.executions(&run.id, Some(execution_kind(kind))).await?;
-                decide::over(&archive, decisions, &mut candidate, &mut comparison).await?;
+                let decisions = records.executions(&run.id, Some(execution_kind(kind))).await?;
+                decide::over(records, decisions, &mut candidate, &mut comparison).await?;
             }
         }
         comparison.tried.push(candidate.tried);
@@ -211,32 +210,32 @@ pub async fn compare(options: ReplayOptions, with: Vec<PluginChoice>) -> Result<
     Ok(comparison)
 }
 
+/// The plugins that are installed beside the records in `state`.
+async fn shelf(options: &ReplayOptions, state: &Path) -> Result<Shelf, ServiceError> {
+    let (repository, cwd, state) = (options.repository.clone(), options.cwd.clone(), state.to_owned());
+    blocking(move || Shelf::open(setup::root_of(&setup::source(&repository, &cwd)?, &cwd), &state)).await
+}
+
 /// What a component would change of the newest `last` decisions of its kind that `registry` has, those of all
 /// runs, with the settings and limits that it would have. It runs in the engine that it was loaded in, beside
 /// whatever else this process does.
 ///
 /// # Errors
 /// When the records cannot be read. A single one that cannot be is in the answer.
-pub(crate) async fn shadow(
-    registry: &Registry,
-    engine: Engine,
-    shelf: Shelf,
-    seated: &Seated,
-    last: u32,
-) -> Result<Shadow, ServiceError> {
-    let archive = Archive::live(registry, engine, shelf);
+pub(crate) async fn shadow(registry: &Registry, seated: &Seated, last: u32) -> Result<Shadow, ServiceError> {
+    let records = Records::Live(registry.clone());
     let (kind, last) = (seated.plugin.kind, last.min(MAX_SHADOWED));
     let mut comparison = Comparison::new(None);
     let mut candidate = Candidate::new(Arc::clone(&seated.plugin), Some(seated.clone()));
     match kind {
         PluginKind::Spirit => return Err(ServiceError::Internal("a spirit has no decisions".to_owned())),
         PluginKind::Review => {
-            let reviews = archive.read(move |reader| reader.newest_events("ReviewReported", last)).await?;
-            review::over(&archive, reviews, &mut candidate, &mut comparison).await?;
+            let reviews = records.read(move |reader| reader.newest_events("ReviewReported", last)).await?;
+            review::over(&records, reviews, &mut candidate, &mut comparison).await?;
         }
         PluginKind::Routing | PluginKind::Scheduling => {
-            let newest = archive.read(move |reader| reader.newest_executions(execution_kind(kind), last)).await?;
-            decide::over(&archive, newest, &mut candidate, &mut comparison).await?;
+            let newest = records.read(move |reader| reader.newest_executions(execution_kind(kind), last)).await?;
+            decide::over(&records, newest, &mut candidate, &mut comparison).await?;
         }
     }
     comparison.tried.push(candidate.tried);
@@ -319,16 +318,8 @@ impl Candidate {
 
     /// What it runs with over one recorded input: nothing is granted, nothing is recorded.
     fn context(&self, execution: &ExecutionRecord) -> ExecutionContext {
-        let (_, cancel) = tokio::sync::watch::channel(false);
-        ExecutionContext {
-            id: execution.id.clone(),
-            capabilities: Capabilities::default(),
-            grant: Arc::default(),
-            journal: Arc::new(Unrecorded),
-            limits: self.seated.as_ref().map_or_else(|| Limits::for_kind(self.plugin.kind), |seated| seated.limits),
-            time: execution.started_at,
-            cancel,
-        }
+        let limits = self.seated.as_ref().map_or_else(|| Limits::for_kind(self.plugin.kind), |seated| seated.limits);
+        ExecutionContext { time: execution.started_at, ..ExecutionContext::apart(execution.id.clone(), limits) }
     }
 
     /// Settings: its own, or those on record when the plugin of this name had some, else none.
@@ -341,7 +332,7 @@ impl Candidate {
 }
 
 /// The kind of execution that a plugin's decisions are.
-const fn execution_kind(kind: PluginKind) -> ExecutionKind {
+pub(super) const fn execution_kind(kind: PluginKind) -> ExecutionKind {
     match kind {
         PluginKind::Spirit => ExecutionKind::Spirit,
         PluginKind::Scheduling => ExecutionKind::Scheduling,

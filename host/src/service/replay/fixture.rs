@@ -9,12 +9,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::counterfactual::execution_kind;
 use super::strict::{Difference, Found, Repetition, repeat_with};
 use super::{Archive, ReplayOptions};
 use crate::domain::call::{CallRequest, Cost, Function};
 use crate::domain::grant::Grant;
 use crate::domain::id::{Digest, ExecutionId};
-use crate::plugin::PluginKind;
+use crate::plugin::{Plugin, PluginKind};
 use crate::registry::{CallRecord, ExecutionKind, ExecutionRecord, Record, request_digest};
 use crate::service::blocking::blocking;
 use crate::service::error::{ServiceError, chain};
@@ -163,18 +164,11 @@ impl Fixture {
     }
 
     /// As it was recorded. The fuel counts only for the same component.
-    fn record(&self, component: &Digest) -> Record {
-        let kind = match self.call {
-            Call::Perform => ExecutionKind::Spirit,
-            Call::Order => ExecutionKind::Scheduling,
-            Call::Route => ExecutionKind::Routing,
-            Call::Review => ExecutionKind::Review,
-            Call::Describe => ExecutionKind::Describe,
-        };
+    fn record(&self, plugin: &Plugin) -> Record {
         let execution = ExecutionRecord {
             id: self.execution.clone(),
             run: None,
-            kind,
+            kind: execution_kind(plugin.kind),
             spec: None,
             task: None,
             attempt: None,
@@ -187,7 +181,7 @@ impl Fixture {
             started_at: self.started_at,
             ended_at: Some(self.started_at),
             outcome: Some(self.outcome.clone()),
-            usage: (*component == self.component).then(|| self.usage.clone()),
+            usage: (plugin.digest == self.component).then(|| self.usage.clone()),
             pruned_at: None,
         };
         let calls = (1..).zip(&self.calls).map(|(sequence, call)| {
@@ -254,7 +248,7 @@ pub async fn replay_fixture(
     for text in fixture.artifacts.values() {
         blobs.put(text.as_bytes())?;
     }
-    let record = fixture.record(&plugin.digest);
+    let record = fixture.record(&plugin);
     let seated: Seated = seat_recorded(plugin, &record.execution, Granting::Fixed(Arc::new(Grant::everything())))?;
     let calls = record.calls.clone();
     let Repetition { found, played, outcome, fuel } = repeat_with(&seated, record, &blobs).await;
@@ -301,10 +295,12 @@ pub fn prepare_fixtures(folder: &Path) -> Result<(), ServiceError> {
 pub async fn write_fixtures(options: ReplayOptions, folder: PathBuf) -> Result<Fixtures, ServiceError> {
     let archive = Archive::open(&options).await?;
     let run = archive.run(options.run.as_ref()).await?;
-    let mut fixtures = Fixtures { folder: folder.clone(), ..Fixtures::default() };
-    for (number, id) in (1..).zip(archive.executions(&run.id, None).await?) {
+    let ids = archive.records.executions(&run.id, None).await?;
+    let left_out = ids.len().saturating_sub(MAX_FIXTURES) as u64;
+    let mut fixtures = Fixtures { folder: folder.clone(), left_out, ..Fixtures::default() };
+    for (number, id) in (1..).zip(ids).take(MAX_FIXTURES) {
         let wanted = id.clone();
-        let record = match archive.read(move |reader| reader.record(&wanted)).await {
+        let record = match archive.records.read(move |reader| reader.record(&wanted)).await {
             Ok(record) => record,
             Err(error) => {
                 tracing::warn!(execution = %id, "no fixture: {}", chain(&error));
@@ -313,7 +309,7 @@ pub async fn write_fixtures(options: ReplayOptions, folder: PathBuf) -> Result<F
         };
         let (blobs, folder) = (archive.blobs.clone(), folder.clone());
         let written = blocking(move || {
-            let Some(record) = record.filter(|_| number <= MAX_FIXTURES) else { return Ok(false) };
+            let Some(record) = record else { return Ok(false) };
             let task = record.execution.task.as_ref().map(ToString::to_string);
             let Some(fixture) = Fixture::of(record, &blobs) else { return Ok(false) };
             let text = serde_json::to_string_pretty(&fixture).unwrap_or_default();

@@ -118,7 +118,7 @@ pub(super) enum Found {
 pub async fn strict(options: ReplayOptions) -> Result<StrictReport, ServiceError> {
     let archive = Archive::open(&options).await?;
     let run = archive.run(options.run.as_ref()).await?;
-    let ids = archive.executions(&run.id, None).await?;
+    let ids = archive.records.executions(&run.id, None).await?;
     let mut report = StrictReport {
         run: run.id,
         spec: run.spec,
@@ -180,10 +180,10 @@ impl StrictReport {
 /// Repeats one execution. Gives how many of its calls were repeated, too.
 async fn one(archive: &Archive, id: &ExecutionId) -> (Found, u64) {
     let wanted = id.clone();
-    let record = match archive.read(move |reader| reader.record(&wanted)).await {
+    let record = match archive.records.read(move |reader| reader.record(&wanted)).await {
         Ok(Some(record)) => record,
-        Ok(None) => return (Found::NotRepeatable(archive.named(id, NO_RECORD.to_owned()).await), 0),
-        Err(error) => return (Found::NotRepeatable(archive.named(id, chain(&error)).await), 0),
+        Ok(None) => return (Found::NotRepeatable(archive.records.named(id, NO_RECORD.to_owned()).await), 0),
+        Err(error) => return (Found::NotRepeatable(archive.records.named(id, chain(&error)).await), 0),
     };
     repeat(archive, record).await
 }
@@ -278,7 +278,7 @@ async fn compare(execution: &ExecutionRecord, end: RecordedEnd, journal: &Watche
     if let RecordedEnd::Open(why) = end {
         return Found::Partly(named(execution, why));
     }
-    if comparable(now.outcome.clone()) != comparable(recorded.clone()) {
+    if now.outcome != recorded && comparable(now.outcome.clone()) != comparable(recorded.clone()) {
         return differs(None, Side::End(recorded), Side::End(now.outcome));
     }
     let fuel = execution.usage.as_ref().and_then(|usage| usage.get("fuel")?.as_u64());

@@ -1,13 +1,10 @@
 //! What a component has to do before it gets a seat: a spirit or heuristic says what it is, a policy decides
 //! something small in a way that can be followed.
 
-use jiff::Timestamp;
-
 use crate::domain::assignment::RoleInfo;
 use crate::domain::dispatch;
 use crate::domain::id::{ExecutionId, Instance, InvalidId, Role, SpecName, TaskId};
 use crate::domain::policy::{Candidate, Issue, Pool, ReadyTask};
-use crate::plugin::capability::{Capabilities, Unrecorded};
 use crate::plugin::{ExecutionContext, PluginKind};
 use crate::service::error::{ServiceError, chain};
 use crate::service::plugins::Seated;
@@ -57,16 +54,8 @@ pub(super) async fn pass(seated: &Seated) -> Result<Option<RoleInfo>, ServiceErr
 
 /// Nothing is reached and nothing recorded, under the limits that it will have.
 fn context(seated: &Seated) -> Result<ExecutionContext, InvalidId> {
-    let (_, cancel) = tokio::sync::watch::channel(false);
-    Ok(ExecutionContext {
-        id: ExecutionId::new("self-test")?,
-        capabilities: Capabilities::default(),
-        grant: seated.granted(),
-        journal: std::sync::Arc::new(Unrecorded),
-        limits: seated.limits,
-        time: Timestamp::UNIX_EPOCH,
-        cancel,
-    })
+    let id = ExecutionId::new("self-test")?;
+    Ok(ExecutionContext { grant: seated.granted(), ..ExecutionContext::apart(id, seated.limits) })
 }
 
 fn issue() -> Issue {

@@ -11,7 +11,7 @@ use crate::plugin::builtin::{self, Builtin};
 use crate::plugin::{Plugin, PluginKind};
 use crate::registry::Registry;
 use crate::service::error::ServiceError;
-use crate::service::plugins::{PluginChoice, PluginSet, Shelf};
+use crate::service::plugins::{PluginChoice, PluginSet};
 use crate::service::replay::{SHADOWED, shadow};
 use crate::service::seats::component_of;
 
@@ -26,7 +26,6 @@ pub(crate) type Tried = BTreeMap<Digest, ShadowCounts>;
 pub(crate) async fn before_start(
     registry: &Registry,
     set: &PluginSet,
-    shelf: &Shelf,
     choices: &[PluginChoice],
     max_changed: Option<u64>,
 ) -> Result<Tried, ServiceError> {
@@ -45,7 +44,7 @@ pub(crate) async fn before_start(
         if !is_tried {
             continue;
         }
-        let found = shadow(registry, set.engine.clone(), shelf.clone(), seated, SHADOWED).await?;
+        let found = shadow(registry, seated, SHADOWED).await?;
         if let Some(reason) = too_many(&found, max_changed) {
             let (kind, name) = (plugin.kind, &plugin.name);
             return Err(ServiceError::Usage(format!(

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::again::part;
-use super::super::{Archive, attempt_of, named};
+use super::super::{Records, attempt_of, named};
 use super::{Candidate, Changed, Comparison};
 use crate::domain::dispatch;
 use crate::domain::id::ExecutionId;
@@ -22,7 +22,7 @@ struct Choice {
 
 /// Tries the candidate over decisions of its kind, in their order.
 pub(super) async fn over(
-    archive: &Archive,
+    records: &Records,
     decisions: Vec<ExecutionId>,
     candidate: &mut Candidate,
     comparison: &mut Comparison,
@@ -31,11 +31,11 @@ pub(super) async fn over(
     let mut state = String::new();
     for id in decisions {
         let wanted = id.clone();
-        let execution = match archive.read(move |reader| reader.record(&wanted)).await {
+        let execution = match records.read(move |reader| reader.record(&wanted)).await {
             Ok(Some(record)) => record.execution,
             Ok(None) => continue,
             Err(error) => {
-                comparison.skip(archive.named(&id, chain(&error)).await);
+                comparison.skip(records.named(&id, chain(&error)).await);
                 continue;
             }
         };

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::super::again::part;
-use super::super::{Archive, named};
+use super::super::{Records, named};
 use super::{Candidate, Changed, Comparison, ReviewChange};
 use crate::domain::event::{Body, Event};
 use crate::domain::id::ExecutionId;
@@ -15,23 +15,23 @@ use crate::service::error::{ServiceError, chain};
 
 /// Tries the candidate over changes that were reviewed.
 pub(super) async fn over(
-    archive: &Archive,
+    records: &Records,
     reviews: Vec<Event>,
     candidate: &mut Candidate,
     comparison: &mut Comparison,
 ) -> Result<(), ServiceError> {
     for event in reviews {
         let Body::ReviewReported { findings, executions } = event.body else { continue };
-        let mut records = Vec::with_capacity(executions.len());
+        let mut reviewed = Vec::with_capacity(executions.len());
         for id in executions {
-            match record(archive, &id).await {
-                Ok(Some(found)) => records.push(found),
+            match record(records, &id).await {
+                Ok(Some(found)) => reviewed.push(found),
                 Ok(None) => {}
-                Err(error) => comparison.skip(archive.named(&id, chain(&error)).await),
+                Err(error) => comparison.skip(records.named(&id, chain(&error)).await),
             }
         }
         // Without any heuristic nobody wrote down what the change was.
-        let Some(any) = records.first() else { continue };
+        let Some(any) = reviewed.first() else { continue };
         let change: Change = match part(&any.input, "change") {
             Ok(change) => change,
             Err(reason) => {
@@ -40,13 +40,13 @@ pub(super) async fn over(
             }
         };
         candidate.tried.decisions += 1;
-        let replaced = records.iter().find(|record| record.plugin == candidate.plugin.name);
+        let replaced = reviewed.iter().find(|record| record.plugin == candidate.plugin.name);
         let now = look(candidate, replaced.unwrap_or(any), &change).await;
         candidate.tried.failed += u64::from(now.is_err());
         let failed = now.is_err();
         let now = now.unwrap_or_else(|reason| vec![about(&candidate.plugin.name, reason)]);
         let before = replaced.map_or_else(Vec::new, found);
-        let severities = severities(&records, &findings);
+        let severities = severities(&reviewed, &findings);
         let review = judge(&change, &findings, &before, now, &severities);
         if review.added.is_empty() && review.removed.is_empty() && !failed {
             continue;
@@ -69,22 +69,22 @@ pub(super) async fn over(
 }
 
 /// What the reviews of a run reported, page by page.
-pub(super) async fn reviews(archive: &Archive, run: &Run) -> Result<Vec<Event>, ServiceError> {
+pub(super) async fn reviews(records: &Records, run: &Run) -> Result<Vec<Event>, ServiceError> {
     let mut filter =
         EventFilter { run: Some(run.id.clone()), kinds: vec!["ReviewReported".to_owned()], ..EventFilter::default() };
     let mut all: Vec<Event> = Vec::new();
     loop {
         let page = filter.clone();
-        let next = archive.read(move |reader| reader.events(&page)).await?;
+        let next = records.read(move |reader| reader.events(&page)).await?;
         let Some(last) = next.last() else { return Ok(all) };
         filter.after = last.sequence;
         all.extend(next);
     }
 }
 
-async fn record(archive: &Archive, id: &ExecutionId) -> Result<Option<ExecutionRecord>, ServiceError> {
+async fn record(records: &Records, id: &ExecutionId) -> Result<Option<ExecutionRecord>, ServiceError> {
     let wanted = id.clone();
-    Ok(archive.read(move |reader| reader.record(&wanted)).await?.map(|record| record.execution))
+    Ok(records.read(move |reader| reader.record(&wanted)).await?.map(|record| record.execution))
 }
 
 async fn look(candidate: &Candidate, execution: &ExecutionRecord, change: &Change) -> Result<Vec<Finding>, String> {
