@@ -14,7 +14,7 @@ pub use crate::bindings::review_heuristic::exports::necro::plugin::review::{
 };
 use crate::{Failure, Settings};
 pub use conventions::{ending, file_name, has_test_mark, is_code_line, is_lock_file, is_source, is_test_file};
-pub use glob::matches_glob;
+pub use glob::{matches_any, matches_glob};
 pub use unified::{change_of, read_diff, write_diff};
 
 /// More findings than this help nobody; [`bounded`] keeps the first ones.

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use crate::bindings::scheduling_policy::exports::necro::plugin::scheduling::Guest;
 pub use crate::bindings::scheduling_policy::exports::necro::plugin::scheduling::{Placement, Plan, Pool, ReadyTask};
 use crate::{Failure, Settings};
-pub use rooms::{Rooms, compare_tasks, is_for, ordered, takes_all};
+pub use rooms::{Rooms, compare_tasks, filled, has_starved, is_for, ordered, takes_all, urgency};
 
 /// Orders ready tasks and names a pool for each. The same input must give the same plan.
 pub trait SchedulingPolicy {

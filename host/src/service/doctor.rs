@@ -116,7 +116,7 @@ impl Report {
 
     async fn git(&mut self) -> Option<(Git, tempfile::TempDir)> {
         let located = async {
-            let home = tempfile::tempdir().map_err(|source| ServiceError::Io { path: std::env::temp_dir(), source })?;
+            let home = setup::temporary_dir()?;
             Ok::<_, ServiceError>((Git::locate(home.path()).await?, home))
         };
         match located.await {

@@ -24,6 +24,7 @@ use super::plugins::shelf::from_file;
 use super::plugins::{Granting, Seated};
 use super::progress::Silent;
 use super::setup::owned_registry;
+use super::setup::temporary_dir;
 use super::state_dir::StateDir;
 use crate::clock::{Clock, ManualClock};
 use crate::config::Uncertain;
@@ -182,7 +183,7 @@ async fn described(seated: &Seated) -> ExecAnswer {
 
 /// A policy decides: there is nothing around it but its record.
 async fn decided(request: &ExecRequest, seated: &Seated, question: Question) -> Result<ExecAnswer, ServiceError> {
-    let dir = tempfile::tempdir().map_err(|source| ServiceError::Io { path: std::env::temp_dir(), source })?;
+    let dir = temporary_dir()?;
     let state = StateDir::create(&dir.path().join("state"), None)?;
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(request.time.unwrap_or(BEGINNING)));
     let breakers = Breakers::new(Arc::clone(&clock));

@@ -67,6 +67,11 @@ pub(crate) fn work_tree(source: &Source) -> Option<&Path> {
     }
 }
 
+/// A folder of its own that is gone with its handle.
+pub(crate) fn temporary_dir() -> Result<tempfile::TempDir, ServiceError> {
+    tempfile::tempdir().map_err(|source| ServiceError::Io { path: std::env::temp_dir(), source })
+}
+
 /// What the state directory and paths of the configuration are relative to.
 pub(crate) fn root_of<'a>(source: &'a Source, cwd: &'a Path) -> &'a Path {
     work_tree(source).unwrap_or(cwd)
@@ -87,7 +92,7 @@ pub(crate) fn source(text: &str, cwd: &Path) -> Result<Source, ServiceError> {
 
 /// Finds git and looks at the repository without writing anything.
 async fn look(source: &Source, base: Option<&str>) -> Result<(Git, Inspection), ServiceError> {
-    let scratch = tempfile::tempdir().map_err(|source| ServiceError::Io { path: std::env::temp_dir(), source })?;
+    let scratch = temporary_dir()?;
     let git = Git::locate(scratch.path()).await?;
     let seen = inspect(&git, source, base).await?;
     Ok((git, seen))

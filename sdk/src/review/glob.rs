@@ -27,6 +27,12 @@ pub fn matches_glob(glob: &str, path: &str) -> bool {
     )
 }
 
+/// Whether a path matches one of the globs.
+#[must_use]
+pub fn matches_any(globs: &[String], path: &str) -> bool {
+    globs.iter().any(|glob| matches_glob(glob, path))
+}
+
 /// Whether a row of patterns matches a row of items: `is_any` ones stand for any number of items. Goes back
 /// only to the last of these, so that no glob takes exponential time.
 fn sequence<T>(patterns: &[T], items: &[T], is_any: impl Fn(&T) -> bool, fits: impl Fn(&T, &T) -> bool) -> bool {

@@ -2,7 +2,7 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use super::{Placement, Pool, ReadyTask, compare_task_ids, free_room};
+use super::{Placement, Plan, Pool, ReadyTask, compare_task_ids, free_room};
 
 /// The pools of one round with the room that is left in each.
 #[derive(Debug, Clone)]
@@ -54,6 +54,26 @@ pub fn ordered<K: Ord>(ready: &[ReadyTask], rank: impl Fn(&ReadyTask) -> K) -> V
     let mut tasks: Vec<&ReadyTask> = ready.iter().collect();
     tasks.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| compare_tasks(a, b)));
     tasks
+}
+
+/// A plan without a state that gives room to `tasks` in their order, as far as there is some.
+#[must_use]
+pub fn filled(tasks: Vec<&ReadyTask>, pools: &[Pool]) -> Plan {
+    let mut rooms = Rooms::new(pools);
+    Plan { placements: tasks.into_iter().filter_map(|task| rooms.place(task)).collect(), state: String::new() }
+}
+
+/// A rank for [`ordered`]: the higher priority first, then the longest path of work behind a task, then the most
+/// tasks that wait for it.
+#[must_use]
+pub fn urgency(task: &ReadyTask) -> impl Ord + use<> {
+    Reverse((task.priority, task.remaining_path, task.dependents))
+}
+
+/// Whether a task has waited for `after_ms` milliseconds or longer; with 0 none ever has.
+#[must_use]
+pub fn has_starved(task: &ReadyTask, after_ms: u64) -> bool {
+    after_ms > 0 && task.waiting_ms >= after_ms
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ use crate::service::plugins::{PluginSet, Seated};
 use crate::service::progress::Silent;
 use crate::service::seats::Seats;
 use crate::service::setup::owned_registry;
+use crate::service::setup::temporary_dir;
 use crate::service::state_dir::StateDir;
 use crate::service::steering::SteeringSet;
 use crate::service::workshop::{SpiritCommand, Workshop};
@@ -78,7 +79,7 @@ impl Stage {
     /// # Errors
     /// When git is missing, or something of the request cannot be put in place.
     pub(super) async fn make(request: &ExecRequest, cast: &Cast, seated: &Seated) -> Result<Self, ServiceError> {
-        let dir = tempfile::tempdir().map_err(|source| ServiceError::Io { path: std::env::temp_dir(), source })?;
+        let dir = temporary_dir()?;
         let time = request.time.unwrap_or(BEGINNING);
         let origin = dir.path().join("origin");
         seed(&origin, request, time)?;

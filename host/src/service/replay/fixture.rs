@@ -21,6 +21,7 @@ use crate::service::blocking::blocking;
 use crate::service::error::{ServiceError, chain};
 use crate::service::harness::{self, Call, CallMade, Facts};
 use crate::service::plugins::{Granting, Seated, seat_recorded};
+use crate::service::setup::temporary_dir;
 use crate::store::BlobStore;
 
 /// The version of the format.
@@ -243,7 +244,7 @@ pub async fn replay_fixture(
             fixture.call.as_str()
         )));
     }
-    let dir = tempfile::tempdir().map_err(|source| ServiceError::Io { path: std::env::temp_dir(), source })?;
+    let dir = temporary_dir()?;
     let blobs = BlobStore::own(dir.path().join("blobs"))?;
     for text in fixture.artifacts.values() {
         blobs.put(text.as_bytes())?;

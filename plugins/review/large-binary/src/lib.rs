@@ -4,7 +4,7 @@
 
 use necro_sdk::review::{
     Change, ChangedFile, FileChange, Finding, HeuristicInfo, Severity, added_lines, ending, file_name, finding,
-    is_lock_file, matches_glob, rule,
+    is_lock_file, matches_any, rule,
 };
 use necro_sdk::{Failure, ReviewHeuristic, Settings};
 use serde::Deserialize;
@@ -75,7 +75,7 @@ impl ReviewHeuristic for LargeBinary {
 
     fn review(change: &Change, settings: &Settings) -> Result<Vec<Finding>, Failure> {
         let options: Options = settings.read()?;
-        let is_ignored = |path: &str| options.ignore.iter().any(|glob| matches_glob(glob, path));
+        let is_ignored = |path: &str| matches_any(&options.ignore, path);
         let files = change.files.iter().filter(|file| file.change != FileChange::Deleted && !is_ignored(&file.path));
         Ok(files.flat_map(|file| judge(file, &options)).collect())
     }

@@ -7,7 +7,7 @@ mod marks;
 use std::collections::BTreeSet;
 
 use necro_sdk::review::{
-    Change, ChangedFile, Finding, HeuristicInfo, Severity, added_lines, ending, finding, is_test_file, matches_glob,
+    Change, ChangedFile, Finding, HeuristicInfo, Severity, added_lines, ending, finding, is_test_file, matches_any,
     removed_lines, rule,
 };
 use necro_sdk::{Failure, ReviewHeuristic, Settings};
@@ -50,7 +50,7 @@ impl ReviewHeuristic for Leftovers {
 
     fn review(change: &Change, settings: &Settings) -> Result<Vec<Finding>, Failure> {
         let options: Options = settings.read()?;
-        let is_ignored = |path: &str| options.ignore.iter().any(|glob| matches_glob(glob, path));
+        let is_ignored = |path: &str| matches_any(&options.ignore, path);
         Ok(change.files.iter().filter(|file| !file.binary && !is_ignored(&file.path)).flat_map(in_file).collect())
     }
 }

@@ -5,7 +5,7 @@
 mod paths;
 
 use necro_sdk::review::{
-    Change, Finding, Grade, HeuristicInfo, Severity, finding, is_lock_file, is_test_file, matches_glob, rule,
+    Change, Finding, Grade, HeuristicInfo, Severity, finding, is_lock_file, is_test_file, matches_any, rule,
 };
 use necro_sdk::{Failure, ReviewHeuristic, Settings};
 use serde::Deserialize;
@@ -49,7 +49,7 @@ impl ReviewHeuristic for Scope {
     fn review(change: &Change, settings: &Settings) -> Result<Vec<Finding>, Failure> {
         let options: Options = settings.read()?;
         let named = named_paths(&format!("{}\n{}", change.title, change.text));
-        let is_allowed = |path: &str| options.allowed.iter().any(|glob| matches_glob(glob, path));
+        let is_allowed = |path: &str| matches_any(&options.allowed, path);
         let paths = change.files.iter().map(|file| file.path.as_str()).filter(|path| !is_allowed(path));
         Ok(paths.filter_map(|path| judge(change, path, &named, &options)).collect())
     }

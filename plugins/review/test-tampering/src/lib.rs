@@ -107,18 +107,15 @@ fn fewer(files: &[&ChangedFile], severity: Severity) -> Vec<Finding> {
     let tested = |file: &&&ChangedFile| is_test_file(&file.path) || ending(&file.path) == "rs";
     let tested: Vec<&ChangedFile> = files.iter().filter(tested).copied().collect();
     let lost = |counts: &dyn Fn(&str) -> bool, rule: &str, what: &str| {
-        let balance = |file: &&ChangedFile| {
+        let balances = tested.iter().map(|file| {
             let removed = removed_lines(file).filter(|line| counts(line)).count();
             let added = added_lines(file).filter(|(_, line)| counts(line)).count();
-            (removed, added)
-        };
-        let (removed, added) = tested.iter().map(balance).fold((0, 0), |(r, a), (x, y)| (r + x, a + y));
-        let kept = tested.iter().filter(|file| file.change != FileChange::Deleted);
-        let worst = kept.max_by_key(|file| {
-            let (removed, added) = balance(file);
-            removed.saturating_sub(added)
-        })?;
-        let (here, there) = balance(worst);
+            (file, removed, added)
+        });
+        let balances: Vec<_> = balances.collect();
+        let (removed, added) = balances.iter().fold((0, 0), |(r, a), (_, removed, added)| (r + removed, a + added));
+        let kept = balances.iter().filter(|(file, ..)| file.change != FileChange::Deleted);
+        let (worst, here, there) = kept.max_by_key(|(_, removed, added)| removed.saturating_sub(*added))?;
         let message = format!("{removed} {what} were removed and {added} added: keep what they made sure of");
         (removed > added && here > there).then(|| finding(rule, severity, Some(&worst.path), None, message))
     };

@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 
-use necro_sdk::scheduling::{Plan, Pool, ReadyTask, Rooms, ordered};
+use necro_sdk::scheduling::{Plan, Pool, ReadyTask, filled, has_starved, ordered};
 use necro_sdk::{Failure, SchedulingPolicy, Settings};
 use serde::Deserialize;
 
@@ -30,11 +30,10 @@ impl SchedulingPolicy for CriticalPath {
     fn order(ready: &[ReadyTask], pools: &[Pool], settings: &Settings, _: &str) -> Result<Plan, Failure> {
         let options: Options = settings.read()?;
         let tasks = ordered(ready, |task| {
-            let starved = options.starvation_ms > 0 && task.waiting_ms >= options.starvation_ms;
+            let starved = has_starved(task, options.starvation_ms);
             Reverse((starved, task.remaining_path, task.dependents, task.priority))
         });
-        let mut rooms = Rooms::new(pools);
-        Ok(Plan { placements: tasks.into_iter().filter_map(|task| rooms.place(task)).collect(), state: String::new() })
+        Ok(filled(tasks, pools))
     }
 }
 

@@ -2,10 +2,9 @@
 //! served next. What each has had is the state that goes from round to round, as the lead over the last one.
 #![forbid(unsafe_code)]
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use necro_sdk::scheduling::{Placement, Plan, Pool, ReadyTask, Rooms, ordered};
+use necro_sdk::scheduling::{Placement, Plan, Pool, ReadyTask, Rooms, ordered, urgency};
 use necro_sdk::{Failure, SchedulingPolicy, Settings};
 use serde::Deserialize;
 
@@ -39,8 +38,7 @@ impl SchedulingPolicy for FairShare {
         let options: Options = settings.read()?;
         let mut leads = read(state)?;
         let mut waiting: BTreeMap<&str, Vec<&ReadyTask>> = BTreeMap::new();
-        let rank = |task: &ReadyTask| Reverse((task.priority, task.remaining_path, task.dependents));
-        for task in ordered(ready, rank) {
+        for task in ordered(ready, urgency) {
             waiting.entry(&task.spec).or_default().push(task);
         }
         // Who is new begins level with those that have had the least.

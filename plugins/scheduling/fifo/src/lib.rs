@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use necro_sdk::scheduling::{Plan, Pool, ReadyTask, Rooms, ordered};
+use necro_sdk::scheduling::{Plan, Pool, ReadyTask, filled, ordered};
 use necro_sdk::{Failure, SchedulingPolicy, Settings};
 use serde::Deserialize;
 
@@ -30,8 +30,7 @@ impl SchedulingPolicy for Fifo {
     fn order(ready: &[ReadyTask], pools: &[Pool], settings: &Settings, _: &str) -> Result<Plan, Failure> {
         let options: Options = settings.read()?;
         let tasks = ordered(ready, |task| Reverse(task.waiting_ms / options.same_ms.max(1)));
-        let mut rooms = Rooms::new(pools);
-        Ok(Plan { placements: tasks.into_iter().filter_map(|task| rooms.place(task)).collect(), state: String::new() })
+        Ok(filled(tasks, pools))
     }
 }
 

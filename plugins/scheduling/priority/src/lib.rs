@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use necro_sdk::scheduling::{Plan, Pool, ReadyTask, Rooms, ordered};
+use necro_sdk::scheduling::{Plan, Pool, ReadyTask, filled, has_starved, ordered, urgency};
 use necro_sdk::{Failure, SchedulingPolicy, Settings};
 use serde::Deserialize;
 
@@ -30,12 +30,8 @@ pub struct Priority;
 impl SchedulingPolicy for Priority {
     fn order(ready: &[ReadyTask], pools: &[Pool], settings: &Settings, _: &str) -> Result<Plan, Failure> {
         let options: Options = settings.read()?;
-        let tasks = ordered(ready, |task| {
-            let starved = options.starvation_ms > 0 && task.waiting_ms >= options.starvation_ms;
-            Reverse((starved, task.priority, task.remaining_path, task.dependents))
-        });
-        let mut rooms = Rooms::new(pools);
-        Ok(Plan { placements: tasks.into_iter().filter_map(|task| rooms.place(task)).collect(), state: String::new() })
+        let tasks = ordered(ready, |task| (Reverse(has_starved(task, options.starvation_ms)), urgency(task)));
+        Ok(filled(tasks, pools))
     }
 }
 

@@ -2,9 +2,7 @@
 //! rather waits for it than take room that others could use. Among tasks, urgency decides.
 #![forbid(unsafe_code)]
 
-use std::cmp::Reverse;
-
-use necro_sdk::scheduling::{Placement, Plan, Pool, ReadyTask, Rooms, is_for, ordered, takes_all};
+use necro_sdk::scheduling::{Placement, Plan, Pool, ReadyTask, Rooms, is_for, ordered, takes_all, urgency};
 use necro_sdk::{Failure, SchedulingPolicy, Settings};
 use serde::Deserialize;
 
@@ -31,9 +29,8 @@ pub struct SkillBased;
 impl SchedulingPolicy for SkillBased {
     fn order(ready: &[ReadyTask], pools: &[Pool], settings: &Settings, _: &str) -> Result<Plan, Failure> {
         let options: Options = settings.read()?;
-        let rank = |task: &ReadyTask| Reverse((task.priority, task.remaining_path, task.dependents));
         let mut rooms = Rooms::new(pools);
-        let tasks = ordered(ready, rank);
+        let tasks = ordered(ready, urgency);
         let placements = tasks.into_iter().filter_map(|task| place(task, pools, &mut rooms, &options)).collect();
         Ok(Plan { placements, state: String::new() })
     }
