@@ -337,7 +337,9 @@ impl<'d, 'b> Reader<'d, 'b> {
         let deeper = columns == 0 || indent(text.as_bytes()) >= columns;
         let item = self.file.items.last_mut().and_then(|item| item.criteria.last_mut());
         if let Some(criterion) = item.filter(|_| deeper) {
-            criterion.text.push(' ');
+            if !criterion.text.is_empty() {
+                criterion.text.push(' ');
+            }
             criterion.text.push_str(text.trim());
         } else {
             self.last = None;
@@ -346,6 +348,13 @@ impl<'d, 'b> Reader<'d, 'b> {
 
     fn finish(mut self) -> Requirements {
         self.settle();
+        // The sentence may begin on the line after its number; here it never did.
+        for item in &mut self.file.items {
+            for Criterion { id, line, .. } in item.criteria.extract_if(.., |criterion| criterion.text.is_empty()) {
+                let message = format!("criterion {id} has no sentence");
+                self.found.warning(line, "requirements/empty-criterion", message);
+            }
+        }
         let mut seen: HashSet<&str> = HashSet::new();
         for item in self.file.items.iter().filter(|item| !item.title.is_empty()) {
             if !seen.insert(&item.id) {

@@ -156,6 +156,15 @@ fn a_number_that_stands_twice_is_reported() {
     assert_eq!(codes, ["requirements/duplicate-criterion", "requirements/duplicate-requirement"]);
 }
 
+#[test]
+fn a_sentence_may_begin_below_its_number_and_a_number_alone_is_no_criterion() {
+    let text = "### Requirement 1: T\n1.1\nWHEN a THE SYSTEM SHALL b\n\n1.2\n### Requirement 2: U\n2.1 c SHALL\n";
+    assert_eq!(ids(text), pairs(&[("1.1", "WHEN a THE SYSTEM SHALL b"), ("2.1", "c SHALL")]));
+    let read = Requirements::read(text.as_bytes());
+    let found: Vec<(&str, u32)> = read.diagnostics.iter().map(|d| (d.code.as_str(), d.line)).collect();
+    assert_eq!(found, [("requirements/empty-criterion", 5)]);
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_without_panic(
