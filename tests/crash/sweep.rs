@@ -32,26 +32,21 @@ fn play_all(cases: &[Vec<Point>], left: &Left) -> Vec<Played> {
     played.into_iter().map(|(_, played)| played).collect()
 }
 
-/// Prints a table of the cases and fails when one of them did.
+/// Prints a table of the cases, those that failed first, and fails when one of them did.
 fn tell(played: &[Played]) {
-    let mut failed = 0;
-    for case in played {
-        let met = if case.met == case.points.len() { "" } else { " (not met)" };
-        match &case.kept {
-            None => println!("ok      {}{met}", case.name()),
-            Some(folder) => {
-                failed += 1;
-                println!("FAILED  {}{met}\n{}", case.name(), case.problems.join("\n"));
-                println!(
-                    "        kept in {}; again: NECRO_CRASH='{}' cargo test -p necro-host --test crash",
-                    folder.display(),
-                    case.name()
-                );
-            }
-        }
+    let (failed, well): (Vec<_>, Vec<_>) = played.iter().partition(|case| case.kept.is_some());
+    println!("{} cases, {} failed", played.len(), failed.len());
+    let met = |case: &Played| if case.met == case.points.len() { "" } else { " (not met)" };
+    for case in &failed {
+        let (name, problems) = (case.name(), case.problems.join("\n"));
+        println!("FAILED  {name}{}\n{problems}", met(case));
+        let folder = case.kept.iter().map(|folder| folder.display().to_string()).collect::<String>();
+        println!("        kept in {folder}; again: NECRO_CRASH='{name}' cargo test -p necro-host --test crash");
     }
-    println!("{} cases, {failed} failed", played.len());
-    assert_eq!(failed, 0, "cases failed");
+    for case in well {
+        println!("ok      {}{}", case.name(), met(case));
+    }
+    assert!(failed.is_empty(), "cases failed");
 }
 
 /// The one case that is asked for, if one is.
@@ -72,10 +67,11 @@ fn each_alone(points: Vec<Point>) -> Vec<Vec<Point>> {
 #[test]
 fn a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened() {
     let (left, census) = undisturbed();
+    let played = play_all(&asked_for().unwrap_or_else(|| each_alone(census.kills(all()))), &left);
+    tell(&played);
     for (site, passed) in census.sites() {
         println!("{:>6} {site}{}", passed.hits, if passed.is_write { " (write)" } else { "" });
     }
-    tell(&play_all(&asked_for().unwrap_or_else(|| each_alone(census.kills(all()))), &left));
 }
 
 /// Kills from which a run goes on in different ways: planning, a claim, a spirit, a command, a gate, a review,

@@ -154,7 +154,7 @@ impl Mirror {
                 fs::write(&note, whose).map_err(WorkspaceError::io(&note))
             })?;
             drop_stale_locks(&made)?;
-            drop_half_packs(&made)?;
+            drop_half_objects(&made)?;
             for folder in [made.clone(), made.join("info")].into_iter().chain(hosts) {
                 drop_begun(&folder)?;
             }
@@ -376,11 +376,18 @@ fn drop_stale_locks(mirror: &Path) -> Result<(), WorkspaceError> {
     Ok(())
 }
 
-/// Removes what a killed fetch had received so far. Only the owner of the state directory may do so.
-fn drop_half_packs(mirror: &Path) -> Result<(), WorkspaceError> {
-    let dir = mirror.join("objects/pack");
-    for entry in fs::read_dir(&dir).map_err(WorkspaceError::io(&dir))?.flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(b"tmp_") {
+/// Removes what a killed process had written so far of an object (libgit2 begins it in `objects`, git in the
+/// folder it goes to) or of a pack. Only the owner of the state directory may do so.
+fn drop_half_objects(mirror: &Path) -> Result<(), WorkspaceError> {
+    let objects = mirror.join("objects");
+    let entries = |dir: &Path| fs::read_dir(dir).map(Iterator::flatten).map_err(WorkspaceError::io(dir));
+    let folders = entries(&objects)?.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    for dir in folders.map(|entry| entry.path()).chain([objects.clone()]) {
+        let begun = |entry: &fs::DirEntry| {
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            is_file && entry.file_name().as_encoded_bytes().starts_with(b"tmp_")
+        };
+        for entry in entries(&dir)?.filter(begun) {
             fs::remove_file(entry.path()).map_err(WorkspaceError::io(&entry.path()))?;
         }
     }

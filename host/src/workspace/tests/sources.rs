@@ -133,10 +133,16 @@ async fn a_mirror_follows_its_source_and_outlives_what_is_deleted_there() {
     repository.branch("side/branch", &head, false).unwrap();
     // What a killed git left must not stop the next one.
     fs::write(mirror.path().join("refs/remotes/origin/main.lock"), "").unwrap();
-    let half = mirror.path().join("objects/pack/tmp_pack_x1Y2z3");
-    fs::write(&half, "PACK").unwrap();
+    let begun = ["pack/tmp_pack_x1Y2z3", "tmp_object_git2_2b517c13ea74383c", "a7/tmp_obj_k3J9a1"];
+    let begun = begun.map(|name| mirror.path().join("objects").join(name));
+    for half in &begun {
+        fs::create_dir_all(half.parent().unwrap()).unwrap();
+        fs::write(half, "half").unwrap();
+    }
     let mirror = fixture.mirror().await;
-    assert!(!half.exists(), "half a pack takes space for ever");
+    for half in begun {
+        assert!(!half.exists(), "{} takes space for ever", half.display());
+    }
     assert_eq!(mirror.branch_tip("main").await.unwrap(), Some(second));
     assert!(mirror.branch_tip("side/branch").await.unwrap().is_some());
     repository.find_branch("side/branch", git2::BranchType::Local).unwrap().delete().unwrap();
