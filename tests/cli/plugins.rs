@@ -117,8 +117,20 @@ fn only_what_needs_more_than_its_kind_has_asks() {
         let found = listed.as_array().unwrap().iter().find(|entry| entry["name"] == name);
         found.map(|entry| entry["decided"].clone())
     };
-    for (name, expected) in [("least-busy", true), ("licence-headers", true), ("llm-critic", false)] {
+    for name in ["last-candidate", "clerk"] {
+        place.run("r", &["plugin", "install", &guest(name).display().to_string(), "--name", name]).done();
+    }
+    let table = [
+        ("least-busy", true),
+        ("licence-headers", true),
+        ("llm-critic", false),
+        ("last-candidate", true),
+        ("clerk", false),
+    ];
+    for (name, expected) in table {
         assert_eq!(decided(name), Some(json!(expected)), "{name}");
+        assert_eq!(place.run("r", &["plugin", "diff", name, "--json"]).json()["decided"], json!(expected), "{name}");
+        assert_eq!(place.run("r", &["plugin", "inspect", name, "--json"]).json()["decided"], json!(expected), "{name}");
     }
     place.run("r", &["plugin", "grant", "llm-critic", "--all"]).done();
     assert_eq!(decided("llm-critic"), Some(json!(true)));

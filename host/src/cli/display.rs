@@ -147,7 +147,7 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
         }
         Progress::Seated { seat, name, digest, replaces } => {
             let replaced = replaces.as_ref().map_or_else(String::new, |name| format!(" in place of {name}"));
-            let (name, digest) = (neutral::line(name), words::short_digest(digest));
+            let (name, digest) = (neutral::line(name), digest.short());
             format!("{} {seat}: {name} ({digest}){}", style.cyan("⇄"), neutral::line(&replaced))
         }
         Progress::Merged { task, title, commit, done, total } => {
@@ -161,7 +161,7 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
         ),
         Progress::Brought { plugin, digest, may } => {
             let may = if may.is_empty() { "nothing".to_owned() } else { may.join(", ") };
-            let digest = digest.as_str().get(..12).unwrap_or_default();
+            let digest = digest.short();
             let plugin = style.bold(&neutral::line(plugin));
             format!("{} {plugin} ({digest}) may ask for: {}", style.dim("plugin"), neutral::line(&may))
         }

@@ -150,16 +150,16 @@ fn what(body: &Body) -> String {
         Body::PluginSeated { kind, name, digest, role, replaces, by, shadow } => {
             let role = role.as_ref().map_or_else(String::new, |role| format!(" for {role}"));
             let replaced = replaces.as_ref().map_or_else(String::new, |replaced| {
-                format!(" in place of {} ({})", replaced.name, words::short_digest(&replaced.digest))
+                format!(" in place of {} ({})", replaced.name, replaced.digest.short())
             });
             let shadow = shadow.map_or_else(String::new, |shadow| {
                 format!("; {} of {} recorded decisions would change", shadow.changed, shadow.decisions)
             });
             let by = by.as_str();
-            format!("{by}: {kind} {name} ({}){role}{replaced}{shadow}", words::short_digest(digest))
+            format!("{by}: {kind} {name} ({}){role}{replaced}{shadow}", digest.short())
         }
         Body::RunFinished { outcome, commit, reason, .. } => {
-            let at = commit.as_ref().map_or_else(String::new, |commit| format!(" at {}", words::short(commit)));
+            let at = commit.as_ref().map_or_else(String::new, |commit| format!(" at {}", commit.short()));
             format!("{outcome}{at}{}", reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}")))
         }
         Body::TaskCreated { facts, state } => format!("{state}: {}", facts.title),
@@ -170,7 +170,7 @@ fn what(body: &Body) -> String {
         }
         Body::TaskBlocked { from, reason } | Body::TaskReopened { from, reason } => format!("was {from}: {reason}"),
         Body::TaskAssigned { instance, branch, reason, .. } => format!("{instance} on {branch}: {reason}"),
-        Body::RunnerStarted { instance, slot, base, .. } => format!("{instance} in {slot} from {}", words::short(base)),
+        Body::RunnerStarted { instance, slot, base, .. } => format!("{instance} in {slot} from {}", base.short()),
         Body::RunnerFinished { outcome, reason, cost, duration_ms, .. } => {
             let (how, _) = words::outcome(Some(*outcome));
             let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
@@ -178,13 +178,13 @@ fn what(body: &Body) -> String {
         }
         Body::ReviewReported { findings, .. } => words::count(findings.len(), "finding"),
         Body::TaskCompleted { commit, reason } => match commit {
-            Some(commit) => format!("{reason} as {}", words::short(commit)),
+            Some(commit) => format!("{reason} as {}", commit.short()),
             None => reason.clone(),
         },
         Body::TaskFailed { reason } | Body::TaskCancelled { reason } => reason.clone(),
         Body::SlotAllocated { slot, holder } | Body::SlotReleased { slot, holder } => format!("{slot} for {holder}"),
         Body::PROpened { url } => url.clone(),
-        Body::PRMerged { url, commit } => format!("{url} as {}", words::short(commit)),
+        Body::PRMerged { url, commit } => format!("{url} as {}", commit.short()),
         Body::SpecSynced { place, .. } => format!("in step with {place}"),
         Body::IssueAdded { issue, title, priority, .. } => format!("{issue} ({priority}): {title}"),
         Body::IssueRouted { issue, instance, reason, .. } => format!("{issue} to {instance}: {reason}"),

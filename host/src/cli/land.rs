@@ -2,7 +2,7 @@
 
 use super::args::LandArgs;
 use super::style::Style;
-use super::{neutral, open, out, words};
+use super::{neutral, open, out};
 use crate::domain::id::SpecName;
 use crate::service::{self, LandOptions, LandSummary, ServiceError};
 
@@ -29,9 +29,9 @@ fn text(summary: &LandSummary, repository: &str, style: Style) -> String {
     let LandSummary { branch, commit, from, unchanged } = summary;
     let branch = neutral::line(branch);
     let what = match from {
-        _ if *unchanged => format!("{branch} was there already, at {}", words::short(commit)),
-        Some(from) => format!("{branch} went from {} to {}", words::short(from), words::short(commit)),
-        None => format!("{branch} is new, at {}", words::short(commit)),
+        _ if *unchanged => format!("{branch} was there already, at {}", commit.short()),
+        Some(from) => format!("{branch} went from {} to {}", from.short(), commit.short()),
+        None => format!("{branch} is new, at {}", commit.short()),
     };
     let git = open::git(repository);
     format!(

@@ -57,7 +57,7 @@ pub(crate) fn place_of(place: Place) -> Result<grants::Place, ServiceError> {
 async fn ls(args: LsArgs, style: Style) -> Result<(), ServiceError> {
     let LsArgs { place, json } = args;
     let place = place_of(place)?;
-    let available = blocking(move || place.available()).await?;
+    let available = place.available().await?;
     if json {
         return out::json(&available);
     }
@@ -223,7 +223,10 @@ fn taken(name: &str, setting: &Setting) -> String {
         .into_iter()
         .flatten()
         .filter(|(fact, value)| *fact != "required" || **value == true)
-        .map(|(fact, value)| format!("{fact} {value}"))
+        .map(|(fact, value)| match value.as_f64() {
+            Some(number) => format!("{fact} {number}"),
+            None => format!("{fact} {value}"),
+        })
         .collect();
     let about = about.and_then(|about| about.as_str().map(|text| format!(" — {text}"))).unwrap_or_default();
     neutral::line(&format!("{name}: {}{about}", facts.join(", ")))

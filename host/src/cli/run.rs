@@ -305,7 +305,7 @@ fn words(summary: &RunSummary, place: &Place, style: Style) -> String {
     text.push_str(&format!(
         "branch: {} at {}, kept in {}\n",
         summary.branch,
-        common::short(&summary.commit),
+        summary.commit.short(),
         summary.state.display()
     ));
     let flags = &place.flags;

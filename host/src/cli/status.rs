@@ -167,7 +167,7 @@ fn text(status: &Status, now: jiff::Timestamp, style: Style) -> String {
         line("job", &neutral::line(&run.title));
         line("run", &how_it_goes(run, *going_on, now, style));
         line("model", &neutral::line(&run.llm));
-        let at = run.commit.as_ref().map_or_else(String::new, |commit| format!(" at {}", words::short(commit)));
+        let at = run.commit.as_ref().map_or_else(String::new, |commit| format!(" at {}", commit.short()));
         line("branch", &format!("{}{at}, from {}", neutral::line(&run.branch), neutral::line(&run.base_branch)));
     }
     line("tasks", &tasks.words(style));

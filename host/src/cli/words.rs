@@ -6,7 +6,6 @@ use super::style::Style;
 use super::table::Paint;
 use crate::domain::call::Cost;
 use crate::domain::event::Outcome;
-use crate::domain::id::{CommitId, Digest};
 use crate::domain::task::TaskState;
 
 /// At most this many names are listed in an error.
@@ -63,16 +62,6 @@ pub(crate) fn size(bytes: u64) -> String {
         _ => (1_u64 << 30, "GiB"),
     };
     format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit)
-}
-
-/// The first ten digits.
-pub(crate) fn short(commit: &CommitId) -> String {
-    commit.as_str().chars().take(10).collect()
-}
-
-/// The first ten digits of a digest, as with commits.
-pub(crate) fn short_digest(digest: &Digest) -> String {
-    digest.as_str().chars().take(10).collect()
 }
 
 /// `1 task`, `2 tasks`.

@@ -297,6 +297,25 @@ impl PartialOrd for IssueId {
     }
 }
 
+/// Digits of a hash that people are shown.
+const SHORT_DIGITS: usize = 10;
+
+impl CommitId {
+    /// The first digits, enough for people.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.0.get(..SHORT_DIGITS).unwrap_or(&self.0)
+    }
+}
+
+impl Digest {
+    /// The first digits, enough for people.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.0.get(..SHORT_DIGITS).unwrap_or(&self.0)
+    }
+}
+
 impl Instance {
     /// The `number`-th spirit of `role`, from 1.
     #[must_use]

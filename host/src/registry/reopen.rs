@@ -7,7 +7,7 @@ use rusqlite::OptionalExtension;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::domain::call::Cost;
+use crate::domain::call::{Cost, Function};
 use crate::domain::id::{ExecutionId, RunId};
 use crate::failpoint;
 
@@ -119,9 +119,11 @@ fn charge(tx: &Tx<'_>, run: &RunId, at: &str) -> Result<usize, RegistryError> {
         .conn
         .prepare_cached(
             "SELECT c.execution, c.seq, c.tries, c.effect FROM calls c JOIN executions e ON e.number = c.execution
-             WHERE e.run = ?1 AND c.answer IS NULL AND c.function = 'llm.complete'",
+             WHERE e.run = ?1 AND c.answer IS NULL AND c.function = ?2",
         )?
-        .query_map([run.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .query_map((run.as_str(), Function::LlmComplete.name()), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?
         .collect::<Result<_, _>>()?;
     let mut charged = 0;
     for (execution, sequence, tries, effect) in waiting {

@@ -72,6 +72,15 @@ pub(crate) fn temporary_dir() -> Result<tempfile::TempDir, ServiceError> {
     tempfile::tempdir().map_err(|source| ServiceError::Io { path: std::env::temp_dir(), source })
 }
 
+/// Writes a file, and makes its folder.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<(), ServiceError> {
+    let fail = |source| ServiceError::Io { path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(fail)?;
+    }
+    std::fs::write(path, text).map_err(fail)
+}
+
 /// What the state directory and paths of the configuration are relative to.
 pub(crate) fn root_of<'a>(source: &'a Source, cwd: &'a Path) -> &'a Path {
     work_tree(source).unwrap_or(cwd)

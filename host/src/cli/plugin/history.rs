@@ -71,7 +71,7 @@ fn table(lines: &[Line]) -> Table {
             Cell::painted(&words::when(*time), Style::dim),
             seat.as_str().into(),
             component.name.as_str().into(),
-            words::short_digest(&component.digest).into(),
+            component.digest.short().into(),
             by.as_str().into(),
             replaces.as_ref().map_or("-", |replaced| replaced.name.as_str()).into(),
             shadow.into(),

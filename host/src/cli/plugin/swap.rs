@@ -109,7 +109,7 @@ fn text(changed: &SeatChanged, flags: &str, style: Style) -> String {
 }
 
 fn named(component: &Component) -> String {
-    format!("{} ({})", neutral::line(&component.name), words::short_digest(&component.digest))
+    format!("{} ({})", neutral::line(&component.name), component.digest.short())
 }
 
 /// What would have been decided otherwise.

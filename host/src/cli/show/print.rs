@@ -105,7 +105,7 @@ impl Page {
         if let Some(commit) = &attempt.commit {
             let branch = attempt.branch.as_deref().filter(|branch| !branch.is_empty());
             let branch = branch.map_or_else(String::new, |branch| format!(" on {}", neutral::line(branch)));
-            self.line("commit", &format!("{}{branch}", words::short(commit)));
+            self.line("commit", &format!("{}{branch}", commit.short()));
         }
         if !attempt.files.is_empty() {
             let more = if attempt.more_files > 0 { format!(" and {} more", attempt.more_files) } else { String::new() };

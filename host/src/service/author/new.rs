@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{AuthorError, Language};
 use crate::plugin::{PluginKind, manifest};
 use crate::service::error::ServiceError;
+use crate::service::setup::write_file;
 
 include!(concat!(env!("OUT_DIR"), "/vendored.rs"));
 
@@ -136,7 +137,7 @@ pub fn new(project: &NewProject) -> Result<Made, ServiceError> {
         (Language::Python, _) => files.extend(copied(WIT, "wit")),
     }
     for (path, text) in &files {
-        write(&folder.join(path), text)?;
+        write_file(&folder.join(path), text)?;
     }
     let mut files: Vec<String> = files.into_iter().map(|(path, _)| path).collect();
     files.sort();
@@ -219,14 +220,6 @@ fn sdk_at(path: &Path) -> Result<PathBuf, AuthorError> {
     let real = path.canonicalize().map_err(|_| no())?;
     let manifest = std::fs::read_to_string(real.join("Cargo.toml")).map_err(|_| no())?;
     if manifest.contains("name = \"necro-sdk\"") { Ok(real) } else { Err(no()) }
-}
-
-fn write(path: &Path, text: &str) -> Result<(), ServiceError> {
-    let fail = |source| ServiceError::Io { path: path.to_owned(), source };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(fail)?;
-    }
-    std::fs::write(path, text).map_err(fail)
 }
 
 /// What stands in for `{{…}}`.

@@ -34,8 +34,7 @@ use crate::service::gate::{Gate, GateCommand};
 use crate::service::plugins::{PluginSet, Seated};
 use crate::service::progress::Silent;
 use crate::service::seats::Seats;
-use crate::service::setup::owned_registry;
-use crate::service::setup::temporary_dir;
+use crate::service::setup::{owned_registry, temporary_dir, write_file};
 use crate::service::state_dir::StateDir;
 use crate::service::steering::SteeringSet;
 use crate::service::workshop::{SpiritCommand, Workshop};
@@ -101,7 +100,7 @@ impl Stage {
         change(slot.work_dir(), request)?;
 
         let replies = dir.path().join("replies.toml");
-        write(&replies, &request.script(&asker(seated, cast), &cast.task)?)?;
+        write_file(&replies, &request.script(&asker(seated, cast), &cast.task)?)?;
         let (stop, stopped) = watch::channel(false);
         let (answers, commands) = commands(request);
         let mask = Arc::new(Mask::default());
@@ -206,9 +205,7 @@ fn change(work: &Path, request: &ExecRequest) -> Result<(), ServiceError> {
         let file = work.join(path);
         match text {
             Some(text) => {
-                let folder = file.parent().unwrap_or(work);
-                std::fs::create_dir_all(folder).map_err(|source| ServiceError::Io { path: folder.into(), source })?;
-                write(&file, text)?;
+                write_file(&file, text)?;
             }
             None => std::fs::remove_file(&file).map_err(|source| ServiceError::Io { path: file, source })?,
         }
@@ -223,10 +220,6 @@ fn checked(path: &str) -> Result<(), ServiceError> {
         return Ok(());
     }
     Err(ServiceError::Usage(format!("`{path}` is no path of a file in a repository: write `{}`", parsed.as_str())))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), ServiceError> {
-    std::fs::write(path, text).map_err(|source| ServiceError::Io { path: path.to_owned(), source })
 }
 
 /// The task, claimed for the attempt.

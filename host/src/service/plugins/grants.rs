@@ -363,7 +363,8 @@ impl Place {
     /// # Errors
     /// When the lock file cannot be read.
     pub fn compare(&self, plugin: &Plugin) -> Result<GrantDiff, ServiceError> {
-        let lock = self.look()?.shelf.lock();
+        let shelf = self.look()?.shelf;
+        let lock = shelf.lock();
         let of_another = |granted: &&Granted| granted.plugin == plugin.name && granted.digest != plugin.digest;
         let earlier = lock.grants.iter().rfind(of_another);
         let now = lock.granted(&plugin.digest);
@@ -380,7 +381,7 @@ impl Place {
         Ok(GrantDiff {
             plugin: plugin.name.clone(),
             digest: plugin.digest.clone(),
-            decided: now.is_some() || builtin::has(&plugin.digest),
+            decided: shelf.approvals().undecided(plugin).is_empty(),
             against: now.or(earlier).map(|granted| granted.digest.clone()),
             lines: lines.collect(),
             limits_granted: now.or(earlier).map(|granted| granted.limits).unwrap_or_default(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::PluginSource;
 use super::grants::{Place, Site, is_meant, several};
 use super::lock::{self, Installed, LockFile};
 use super::seat::by_default;
@@ -282,7 +283,8 @@ pub struct Available {
     pub digest: String,
     /// Whether its bytes are here.
     pub here: bool,
-    /// Whether anybody has decided what it may do; what comes with the host has been.
+    /// Whether there is nothing to decide about what it may do: it asks for nothing, came with the host, or somebody
+    /// has.
     pub decided: bool,
 }
 
@@ -291,8 +293,9 @@ impl Place {
     ///
     /// # Errors
     /// When the lock file cannot be read.
-    pub fn available(&self) -> Result<Vec<Available>, ServiceError> {
-        let Site { state, shelf, .. } = self.look()?;
+    pub async fn available(&self) -> Result<Vec<Available>, ServiceError> {
+        let Site { state, shelf, .. } = self.site().await?;
+        let lock = shelf.lock();
         let built_in = builtin::ALL.iter().map(|entry| Available {
             kind: entry.kind,
             name: entry.name.to_owned(),
@@ -301,21 +304,34 @@ impl Place {
             size_bytes: entry.bytes.len() as u64,
             digest: entry.digest.to_owned(),
             here: true,
-            decided: is_trusted(entry) || shelf.lock().granted_to(entry.digest),
+            decided: is_trusted(entry) || lock.granted_to(entry.digest),
         });
-        let folder = shelf::folder(&state);
-        let lock = shelf.lock();
-        let installed = lock.plugins.iter().map(|plugin| Available {
-            kind: plugin.kind,
-            name: plugin.name.clone(),
-            version: plugin.version.clone(),
-            source: plugin.source.clone(),
-            size_bytes: plugin.size_bytes,
-            digest: plugin.digest.to_string(),
-            here: lock::stored(&folder, &plugin.digest).is_file(),
-            decided: lock.granted(&plugin.digest).is_some(),
-        });
-        Ok(built_in.chain(installed).collect())
+        let mut available: Vec<Available> = built_in.collect();
+        let (folder, mut engine) = (shelf::folder(&state), None);
+        for plugin in &lock.plugins {
+            let here = lock::stored(&folder, &plugin.digest).is_file();
+            let mut decided = lock.granted(&plugin.digest).is_some();
+            if here && !decided {
+                // Whether it asks for anything only the component itself says.
+                let engine = match &engine {
+                    Some(engine) => engine,
+                    None => engine.insert(self.engine().await?),
+                };
+                let loaded = shelf.load(engine, plugin.kind, &PluginSource::Named(plugin.name.clone())).await;
+                decided = loaded.is_ok_and(|loaded| shelf.approvals().undecided(&loaded).is_empty());
+            }
+            available.push(Available {
+                kind: plugin.kind,
+                name: plugin.name.clone(),
+                version: plugin.version.clone(),
+                source: plugin.source.clone(),
+                size_bytes: plugin.size_bytes,
+                digest: plugin.digest.to_string(),
+                here,
+                decided,
+            });
+        }
+        Ok(available)
     }
 }
 

@@ -114,7 +114,7 @@ impl Approvals {
              plugin inspect {named}`, then type `necro-host plugin grant {named} --all`, or name less with --allow",
             plugin.kind,
             plugin.name,
-            short(&plugin.digest),
+            plugin.digest.short(),
             missing.join(", ")
         )))
     }
@@ -131,11 +131,6 @@ pub(crate) fn quoted(text: &str) -> String {
         true => text.to_owned(),
         false => format!("'{}'", text.replace('\'', r"'\''")),
     }
-}
-
-/// The first digits of a digest, enough for people.
-pub(crate) fn short(digest: &Digest) -> &str {
-    digest.as_str().get(..12).unwrap_or(digest.as_str())
 }
 
 /// What comes with the host is trusted with what its kind works with. What spends money beyond that is asked for.
