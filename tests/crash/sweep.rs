@@ -11,9 +11,9 @@ use crate::sites::Point;
 /// Cases at the same time.
 const AT_ONCE: usize = 2;
 
-/// Plays all `cases` and gives them back in their order.
+/// Plays all `cases` and gives them back in their order. The folder of one that is asked for is kept.
 fn play_all(cases: &[Vec<Point>], left: &Left) -> Vec<Played> {
-    let next = AtomicUsize::new(0);
+    let (next, keep) = (AtomicUsize::new(0), asked_for().is_some());
     let played = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -21,7 +21,7 @@ fn play_all(cases: &[Vec<Point>], left: &Left) -> Vec<Played> {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(points) = cases.get(number) else { return };
-                    let done = play(points, number.is_multiple_of(2), left, false);
+                    let done = play(points, number.is_multiple_of(2), left, keep);
                     played.lock().unwrap().push((number, done));
                 }
             });
@@ -34,17 +34,16 @@ fn play_all(cases: &[Vec<Point>], left: &Left) -> Vec<Played> {
 
 /// Prints a table of the cases, those that failed first, and fails when one of them did.
 fn tell(played: &[Played]) {
-    let (failed, well): (Vec<_>, Vec<_>) = played.iter().partition(|case| case.kept.is_some());
+    let (failed, well): (Vec<_>, Vec<_>) = played.iter().partition(|case| !case.problems.is_empty());
     println!("{} cases, {} failed", played.len(), failed.len());
-    let met = |case: &Played| if case.met == case.points.len() { "" } else { " (not met)" };
-    for case in &failed {
-        let (name, problems) = (case.name(), case.problems.join("\n"));
-        println!("FAILED  {name}{}\n{problems}", met(case));
-        let folder = case.kept.iter().map(|folder| folder.display().to_string()).collect::<String>();
-        println!("        kept in {folder}; again: NECRO_CRASH='{name}' cargo test -p necro-host --test crash");
-    }
-    for case in well {
-        println!("ok      {}{}", case.name(), met(case));
+    for case in failed.iter().chain(&well) {
+        let (name, how) = (case.name(), if case.problems.is_empty() { "ok" } else { "FAILED" });
+        println!("{how:<7} {name}{}", if case.met == case.points.len() { "" } else { " (not met)" });
+        case.problems.iter().for_each(|problem| println!("{problem}"));
+        if let Some(folder) = &case.kept {
+            let folder = folder.display();
+            println!("        kept in {folder}; again: NECRO_CRASH='{name}' cargo test -p necro-host --test crash");
+        }
     }
     assert!(failed.is_empty(), "cases failed");
 }

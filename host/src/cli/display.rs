@@ -10,7 +10,7 @@ use super::style::Style;
 use super::{neutral, out, words};
 use crate::domain::assignment::WorkKind;
 use crate::domain::event::Outcome;
-use crate::domain::id::Instance;
+use crate::domain::id::{self, Instance};
 use crate::service::{Observer, Progress};
 
 /// Shows progress on standard error.
@@ -151,8 +151,8 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
             format!("{} {seat}: {name} ({digest}){}", style.cyan("⇄"), neutral::line(&replaced))
         }
         Progress::Merged { task, title, commit, done, total } => {
-            let (short, title): (String, _) = (commit.chars().take(10).collect(), neutral::line(title));
-            format!("{} task {task} merged as {short}  {title}  ({done}/{total})", style.green("✓"))
+            let (commit, title) = (id::short(commit), neutral::line(title));
+            format!("{} task {task} merged as {commit}  {title}  ({done}/{total})", style.green("✓"))
         }
         Progress::Failed { task, title, .. } => format!(
             "{} task {task} failed: every attempt is used up  {title}  (see `necro-host show {task}`)",

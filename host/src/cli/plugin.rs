@@ -22,6 +22,7 @@ use crate::plugin::Compiling;
 use crate::plugin::manifest::Setting;
 use crate::service::plugins::grants::{self, Asked, Standing};
 use crate::service::plugins::install::Available;
+use crate::service::plugins::speechless;
 use crate::service::{ServiceError, blocking};
 
 /// Runs `plugin …`.
@@ -104,10 +105,7 @@ async fn inspect(args: InspectArgs, style: Style) -> Result<(), ServiceError> {
     let InspectArgs { plugin: named, place, json } = args;
     let place = place_of(place)?;
     let plugin = place.load(&named).await?;
-    let says =
-        plugin.describe().await.result.map_err(|error| {
-            ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name))
-        })?;
+    let says = plugin.describe().await.result.map_err(|error| speechless(&plugin, &error))?;
     let asked = Arc::clone(&plugin);
     let standing = blocking(move || place.standing(&asked)).await?;
     let manifest = plugin.manifest.as_ref();

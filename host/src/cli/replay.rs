@@ -19,7 +19,7 @@ use super::style::Style;
 use super::table::{Cell, Table};
 use super::{neutral, open, out, words};
 use crate::clock::{Clock as _, SystemClock};
-use crate::domain::id::RunId;
+use crate::domain::id::{self, RunId};
 use crate::service::replay::{
     AttemptName, Changed, Comparison, Listed, Moment, ReplayOptions, StrictReport, Watching, Written, at, compare,
     strict,
@@ -307,9 +307,9 @@ fn moment_words(written: &Written) -> String {
         count => format!(", {} made again", counted(*count, "change")),
     };
     let into = open::quoted_path(into);
-    let short: String = tree.chars().take(10).collect();
+    let tree = id::short(tree);
     let mut text = format!(
-        "{attempt} after call {call} of {calls}, in {into}\n  work/            {from} ({short}){redone}\n  conversation.md  {}\n",
+        "{attempt} after call {call} of {calls}, in {into}\n  work/            {from} ({tree}){redone}\n  conversation.md  {}\n",
         words::count(*messages, "message"),
     );
     if *call > 0 {

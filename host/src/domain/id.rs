@@ -297,14 +297,18 @@ impl PartialOrd for IssueId {
     }
 }
 
-/// Digits of a hash that people are shown.
-const SHORT_DIGITS: usize = 10;
+/// The first digits of a hash, enough for people.
+#[must_use]
+pub fn short(hash: &str) -> &str {
+    const DIGITS: usize = 10;
+    hash.get(..DIGITS).unwrap_or(hash)
+}
 
 impl CommitId {
     /// The first digits, enough for people.
     #[must_use]
     pub fn short(&self) -> &str {
-        self.0.get(..SHORT_DIGITS).unwrap_or(&self.0)
+        short(&self.0)
     }
 }
 
@@ -312,7 +316,7 @@ impl Digest {
     /// The first digits, enough for people.
     #[must_use]
     pub fn short(&self) -> &str {
-        self.0.get(..SHORT_DIGITS).unwrap_or(&self.0)
+        short(&self.0)
     }
 }
 

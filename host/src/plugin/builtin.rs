@@ -41,7 +41,13 @@ impl Builtin {
 /// Whether a component of this digest is built in.
 #[must_use]
 pub fn has(digest: &Digest) -> bool {
-    ALL.iter().any(|builtin| builtin.digest == digest.as_str())
+    of_digest(digest).is_some()
+}
+
+/// The built-in plugin of this digest.
+#[must_use]
+pub fn of_digest(digest: &Digest) -> Option<&'static Builtin> {
+    ALL.iter().find(|builtin| builtin.digest == digest.as_str())
 }
 
 include!(concat!(env!("OUT_DIR"), "/builtin.rs"));

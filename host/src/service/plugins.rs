@@ -21,8 +21,8 @@ use crate::domain::id::{Digest, Role};
 use crate::plugin::{Engine, Expectation, Plugin, PluginKind, builtin};
 use crate::registry::{ExecutionKind, ExecutionRecord};
 use crate::store::{BlobError, BlobStore};
-pub(crate) use loading::Loading;
 use loading::{Introduced, Key, role_of};
+pub(crate) use loading::{Loading, speechless};
 pub(crate) use seat::{Approvals, Granting, Seated, quoted, seat, seat_recorded};
 pub use shelf::Shelf;
 

@@ -328,7 +328,7 @@ async fn roll_back(office: &Office, seats: &Seats, wanted: Rollback) -> Result<S
 
 /// The bytes of a component that has been seated once, or comes with the host.
 async fn bytes(blobs: &BlobStore, component: &Component) -> Result<Vec<u8>, ServiceError> {
-    match builtin::ALL.iter().find(|entry| entry.digest == component.digest.as_str()) {
+    match builtin::of_digest(&component.digest) {
         Some(entry) => Ok(entry.bytes.to_vec()),
         None => from_store(blobs, &component.digest, &component.name).await,
     }

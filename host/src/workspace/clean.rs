@@ -17,7 +17,7 @@ use crate::domain::id::CommitId;
 use crate::failpoint::{self, Side};
 
 /// What the names of files begin with that are being written.
-const BEGUN: &str = ".new-";
+pub(crate) const BEGUN: &str = ".new-";
 
 /// The files and folders of a tree.
 pub(crate) struct Tracked {
@@ -167,11 +167,12 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), WorkspaceError> {
     failpoint::writing("file", "write", || written().map(drop).map_err(WorkspaceError::io(path)))
 }
 
-/// Removes what a killed process had begun to [`write`] into a folder of the host's.
-pub(crate) fn drop_begun(folder: &Path) -> Result<(), WorkspaceError> {
+/// Removes what a killed process had begun in a folder of the host's, by what its names begin with: [`BEGUN`] for
+/// what it had begun to [`write`].
+pub(crate) fn drop_begun(folder: &Path, beginning: &str) -> Result<(), WorkspaceError> {
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
     for entry in entries.flatten() {
-        if entry.file_name().as_bytes().starts_with(BEGUN.as_bytes()) {
+        if entry.file_name().as_bytes().starts_with(beginning.as_bytes()) {
             remove(&entry.path())?;
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use git2::{Oid, Repository};
 
-use super::clean::{drop_begun, write};
+use super::clean::{BEGUN, drop_begun, write};
 use super::git::{Call, Git};
 use super::objects::{Objects, TreeId};
 use super::source::{Source, TRANSPORTS};
@@ -54,6 +54,9 @@ const SERVE_ACCEPTED: &str = "--upload-pack=git -c 'safe.directory=*' upload-pac
 /// What would lead git to other configuration, other objects or other history.
 const FORBIDDEN: &[&str] =
     &["commondir", "config.worktree", "info/grafts", "info/sparse-checkout", "objects/info/alternates", "shallow"];
+
+/// What the names of objects and packs begin with that git and libgit2 are writing.
+const BEGUN_OBJECT: &str = "tmp_";
 
 /// The folder of a repository that holds its own state directory.
 const OWN: &str = "own";
@@ -154,9 +157,13 @@ impl Mirror {
                 fs::write(&note, whose).map_err(WorkspaceError::io(&note))
             })?;
             drop_stale_locks(&made)?;
-            drop_half_objects(&made)?;
             for folder in [made.clone(), made.join("info")].into_iter().chain(hosts) {
-                drop_begun(&folder)?;
+                drop_begun(&folder, BEGUN)?;
+            }
+            // libgit2 begins an object here, git in the folder that it goes to; packs have one as well.
+            let objects = made.join("objects");
+            for folder in folders(&objects).into_iter().chain([objects]) {
+                drop_begun(&folder, BEGUN_OBJECT)?;
             }
             seal(&made)
         })
@@ -371,24 +378,6 @@ fn drop_stale_locks(mirror: &Path) -> Result<(), WorkspaceError> {
         match fs::remove_file(&lock) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(WorkspaceError::io(&lock)(e)),
             _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Removes what a killed process had written so far of an object (libgit2 begins it in `objects`, git in the
-/// folder it goes to) or of a pack. Only the owner of the state directory may do so.
-fn drop_half_objects(mirror: &Path) -> Result<(), WorkspaceError> {
-    let objects = mirror.join("objects");
-    let entries = |dir: &Path| fs::read_dir(dir).map(Iterator::flatten).map_err(WorkspaceError::io(dir));
-    let folders = entries(&objects)?.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    for dir in folders.map(|entry| entry.path()).chain([objects.clone()]) {
-        let begun = |entry: &fs::DirEntry| {
-            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-            is_file && entry.file_name().as_encoded_bytes().starts_with(b"tmp_")
-        };
-        for entry in entries(&dir)?.filter(begun) {
-            fs::remove_file(entry.path()).map_err(WorkspaceError::io(&entry.path()))?;
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ use super::gather::{Routing, Shown, ShownAttempt};
 use crate::cli::style::Style;
 use crate::cli::table::Table;
 use crate::cli::{neutral, out, words};
+use crate::domain::id;
 use crate::domain::llm::{Message, Speaker};
 use crate::domain::review::Severity;
 use crate::domain::task::TaskState;
@@ -66,7 +67,7 @@ impl Page {
             state.push_str(&format!(" by {} in {}", assigned.instance, assigned.slot));
         }
         if let Some(commit) = &task.merged_commit {
-            state.push_str(&format!(", merged as {}", neutral::line(&commit.chars().take(10).collect::<String>())));
+            state.push_str(&format!(", merged as {}", neutral::line(id::short(commit))));
         }
         self.line("state", &state);
         if let Some(skill) = &facts.skill {

@@ -204,9 +204,7 @@ fn change(work: &Path, request: &ExecRequest) -> Result<(), ServiceError> {
         checked(path)?;
         let file = work.join(path);
         match text {
-            Some(text) => {
-                write_file(&file, text)?;
-            }
+            Some(text) => write_file(&file, text)?,
             None => std::fs::remove_file(&file).map_err(|source| ServiceError::Io { path: file, source })?,
         }
     }

@@ -306,32 +306,28 @@ impl Place {
             here: true,
             decided: is_trusted(entry) || lock.granted_to(entry.digest),
         });
-        let mut available: Vec<Available> = built_in.collect();
-        let (folder, mut engine) = (shelf::folder(&state), None);
-        for plugin in &lock.plugins {
-            let here = lock::stored(&folder, &plugin.digest).is_file();
-            let mut decided = lock.granted(&plugin.digest).is_some();
-            if here && !decided {
-                // Whether it asks for anything only the component itself says.
-                let engine = match &engine {
-                    Some(engine) => engine,
-                    None => engine.insert(self.engine().await?),
-                };
-                let loaded = shelf.load(engine, plugin.kind, &PluginSource::Named(plugin.name.clone())).await;
-                decided = loaded.is_ok_and(|loaded| shelf.approvals().undecided(&loaded).is_empty());
+        let folder = shelf::folder(&state);
+        let installed = lock.plugins.iter().map(|plugin| Available {
+            kind: plugin.kind,
+            name: plugin.name.clone(),
+            version: plugin.version.clone(),
+            source: plugin.source.clone(),
+            size_bytes: plugin.size_bytes,
+            digest: plugin.digest.to_string(),
+            here: lock::stored(&folder, &plugin.digest).is_file(),
+            decided: lock.granted(&plugin.digest).is_some(),
+        });
+        let mut installed: Vec<Available> = installed.collect();
+        let open: Vec<&mut Available> = installed.iter_mut().filter(|plugin| plugin.here && !plugin.decided).collect();
+        if !open.is_empty() {
+            // Whether it asks for anything only the component itself says.
+            let (engine, approvals) = (self.engine().await?, shelf.approvals());
+            for plugin in open {
+                let loaded = shelf.load(&engine, plugin.kind, &PluginSource::Named(plugin.name.clone())).await;
+                plugin.decided = loaded.is_ok_and(|loaded| approvals.undecided(&loaded).is_empty());
             }
-            available.push(Available {
-                kind: plugin.kind,
-                name: plugin.name.clone(),
-                version: plugin.version.clone(),
-                source: plugin.source.clone(),
-                size_bytes: plugin.size_bytes,
-                digest: plugin.digest.to_string(),
-                here,
-                decided,
-            });
         }
-        Ok(available)
+        Ok(built_in.chain(installed).collect())
     }
 }
 

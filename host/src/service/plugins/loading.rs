@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::shelf::Shelf;
 use super::{PluginChoice, PluginSource, cut_off};
 use crate::domain::assignment::RoleInfo;
-use crate::plugin::{Compiling, Engine, EngineOptions, Plugin, PluginKind, builtin};
+use crate::plugin::{Compiling, Engine, EngineOptions, ExecutionError, Plugin, PluginKind, builtin};
 use crate::service::blocking;
 use crate::service::error::ServiceError;
 use crate::service::progress::{Observer, Progress};
@@ -135,8 +135,10 @@ pub(super) async fn role_of(plugin: &Plugin) -> Result<Option<RoleInfo>, Service
     if plugin.kind != PluginKind::Spirit {
         return Ok(None);
     }
-    let described = plugin.describe_role().await.result;
-    described
-        .map(Some)
-        .map_err(|error| ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name)))
+    plugin.describe_role().await.result.map(Some).map_err(|error| speechless(plugin, &error))
+}
+
+/// A component that cannot say what it is.
+pub(crate) fn speechless(plugin: &Plugin, error: &ExecutionError) -> ServiceError {
+    ServiceError::Usage(format!("the plugin `{}` cannot say what it is: {error}", plugin.name))
 }
