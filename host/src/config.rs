@@ -16,9 +16,13 @@ use crate::domain::review::Severity;
 
 pub mod detect;
 mod template;
+mod workspace;
 
 pub use detect::Detected;
 pub use template::TEMPLATE;
+pub use workspace::{
+    IntegrationSettings, MAX_BATCH, MAX_SLOTS, MergeStrategy, SandboxMode, SlotChoice, WorkspaceSettings,
+};
 
 /// The file's name at the root of a repository.
 pub const FILE_NAME: &str = "necro.toml";
@@ -55,6 +59,10 @@ pub struct Config {
     pub run: RunSettings,
     /// `[llm]`
     pub llm: LlmSettings,
+    /// `[workspace]`
+    pub workspace: WorkspaceSettings,
+    /// `[integration]`
+    pub integration: IntegrationSettings,
     /// `[gate]`
     pub gate: GateSettings,
     /// `[commands.<name>]`
@@ -89,11 +97,20 @@ pub struct RunSettings {
     pub land: bool,
     /// Whether optional tasks are done as well.
     pub optional_tasks: bool,
+    /// Whether commands are kept in.
+    pub sandbox: SandboxMode,
 }
 
 impl Default for RunSettings {
     fn default() -> Self {
-        Self { max_parallel: 4, max_attempts: 3, base_branch: None, land: false, optional_tasks: false }
+        Self {
+            max_parallel: 4,
+            max_attempts: 3,
+            base_branch: None,
+            land: false,
+            optional_tasks: false,
+            sandbox: SandboxMode::On,
+        }
     }
 }
 
@@ -187,6 +204,21 @@ pub struct CommandSettings {
     /// Whether spirits may run it.
     #[serde(default = "yes")]
     pub spirits: bool,
+    /// Whether it may use networks.
+    #[serde(default)]
+    pub network: bool,
+    /// Address space of each of its processes, in bytes; 0: the sandbox's default, as for those below.
+    #[serde(default)]
+    pub memory_bytes: u64,
+    /// Processor time of each of its processes, in seconds.
+    #[serde(default)]
+    pub cpu_seconds: u64,
+    /// Its processes at the same time.
+    #[serde(default)]
+    pub processes: u64,
+    /// The largest file that it may write, in bytes.
+    #[serde(default)]
+    pub file_bytes: u64,
 }
 
 /// Which component takes which place: a name of the built-in set, or the path of a file.
@@ -241,6 +273,8 @@ pub struct SecretSettings {
 struct File {
     run: RunSettings,
     llm: LlmSettings,
+    workspace: WorkspaceSettings,
+    integration: IntegrationSettings,
     gate: GateFile,
     commands: BTreeMap<CommandName, CommandSettings>,
     budget: BudgetFile,
@@ -322,6 +356,8 @@ impl Config {
         Ok(Self {
             run: parsed.run,
             llm: parsed.llm,
+            workspace: parsed.workspace,
+            integration: parsed.integration,
             gate: GateSettings { commands: gate },
             commands,
             budget: budget::Limits { tokens, cost_microusd, calls },

@@ -74,6 +74,11 @@ fn command(run: &[&str], description: &str) -> CommandSettings {
         timeout_ms: DEFAULT_TIMEOUT_MS,
         extra_args: false,
         spirits: true,
+        network: false,
+        memory_bytes: 0,
+        cpu_seconds: 0,
+        processes: 0,
+        file_bytes: 0,
     }
 }
 

@@ -63,6 +63,15 @@ const FULL: &str = r#"
         fuel = 9
         [review.severity]
         "diff-size" = "block"
+        [workspace]
+        slots = 7
+        choice = "least-recently-used"
+        protected = ["release/*"]
+        sparse = ["src/part"]
+        quota_bytes = 5
+        [integration]
+        strategy = "rebase"
+        max_batch = 3
         [team]
         backend = 2
         qa = 0
@@ -85,6 +94,11 @@ fn every_setting_is_read() {
     let limits = config.plugin_limits("routing", "mine");
     assert_eq!((limits.fuel, limits.wall_ms, limits.memory_bytes), (Some(9), Some(2), None));
     assert_eq!(config.review.severity["diff-size"], Severity::Block);
+    let (workspace, integration) = (&config.workspace, &config.integration);
+    assert_eq!((workspace.slots, workspace.choice, workspace.quota_bytes), (7, SlotChoice::LeastRecentlyUsed, 5));
+    assert_eq!((workspace.protected.join(" "), workspace.sparse.join(" ")), ("release/*".into(), "src/part".into()));
+    assert_eq!((integration.strategy, integration.max_batch), (MergeStrategy::Rebase, 3));
+    assert_eq!(config.run.sandbox, SandboxMode::On);
     assert_eq!(config.team[&Role::new("backend").unwrap()], 2);
     assert_eq!(config.secrets.mask, ["A_KEY", "B"]);
     let gate: Vec<String> = config.gate_commands(None).into_iter().map(|(name, _)| name).collect();
@@ -104,6 +118,11 @@ fn errors_name_the_key_and_its_line() {
             "necro.toml:3:2: gate.commands names `test`, but there is no [commands.test]",
             "",
         ),
+        ("[run]\nsandbox = \"of\"", "necro.toml:2:11: unknown variant `of`", "`off`"),
+        ("[workspace]\nslots = 257", "necro.toml:2:9: 257 is not between 0 and 256", ""),
+        ("[workspace]\nprotected = [\"a[\"]", "necro.toml:2:13: error parsing glob", ""),
+        ("[workspace]\nsparse = [\"../x\"]", "necro.toml:2:10: `../x` is no folder of the repository", ""),
+        ("[integration]\nmax_batch = 0", "necro.toml:2:13: 0 is not between 1 and 256", ""),
         ("[commands.test]\nrun = []", "necro.toml:2:7: `run` names no program", ""),
         ("[commands.test]\ndescription = \"\"", "necro.toml:1:1: missing field `run`", ""),
         ("[commands.\"A b\"]\nrun = [\"x\"]", "necro.toml:1:11: `A b` is no command name", ""),

@@ -1,0 +1,143 @@
+//! Where work is done and how it lands: `[workspace]` and `[integration]`.
+
+use globset::Glob;
+use serde::{Deserialize, Deserializer};
+
+/// Slots that a pool may have, at most.
+pub const MAX_SLOTS: u32 = 256;
+/// Branches that are gated together, at most.
+pub const MAX_BATCH: u32 = 256;
+/// Entries of a list of patterns, at most.
+const MAX_PATTERNS: usize = 100;
+
+/// Whether commands are kept in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxMode {
+    /// They are, or they do not run.
+    #[default]
+    On,
+    /// They are not, and every report says so.
+    Off,
+}
+
+/// Which free slot is lent (`readings A9`: both are called LRU somewhere).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlotChoice {
+    /// The one that was used last: most of it is right already, and in the cache.
+    #[default]
+    Warmest,
+    /// The one that has not been used for the longest time.
+    LeastRecentlyUsed,
+}
+
+/// `[workspace]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkspaceSettings {
+    /// Slots of the pool, 1 to [`MAX_SLOTS`]; 0: one more than run at the same time.
+    #[serde(deserialize_with = "slots")]
+    pub slots: u32,
+    /// Which free slot is lent.
+    pub choice: SlotChoice,
+    /// Whether gated task branches are pushed to the source's address.
+    pub push: bool,
+    /// Names of branches that are never pushed to, as globs.
+    #[serde(deserialize_with = "patterns")]
+    pub protected: Vec<String>,
+    /// Whether submodules are fetched.
+    pub submodules: bool,
+    /// Whether large files of git LFS are fetched.
+    pub lfs: bool,
+    /// Folders that slots have; empty: everything.
+    #[serde(deserialize_with = "folders")]
+    pub sparse: Vec<String>,
+    /// Bound on the state directory, in bytes; 0: none.
+    pub quota_bytes: u64,
+}
+
+impl Default for WorkspaceSettings {
+    fn default() -> Self {
+        Self {
+            slots: 0,
+            choice: SlotChoice::default(),
+            push: false,
+            protected: vec!["main".to_owned(), "master".to_owned()],
+            submodules: false,
+            lfs: false,
+            sparse: Vec::new(),
+            quota_bytes: 0,
+        }
+    }
+}
+
+/// How a branch becomes part of the spec branch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MergeStrategy {
+    /// A commit with both as parents.
+    #[default]
+    Merge,
+    /// One commit with the whole change.
+    Squash,
+    /// The branch's commits, made again on the tip.
+    Rebase,
+}
+
+/// `[integration]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IntegrationSettings {
+    /// How branches are brought in.
+    pub strategy: MergeStrategy,
+    /// Branches that are gated together, 1 to [`MAX_BATCH`].
+    #[serde(deserialize_with = "batch")]
+    pub max_batch: u32,
+}
+
+impl Default for IntegrationSettings {
+    fn default() -> Self {
+        Self { strategy: MergeStrategy::default(), max_batch: 32 }
+    }
+}
+
+fn slots<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    super::between(deserializer, 0, MAX_SLOTS.into()).map(|n| u32::try_from(n).unwrap_or(MAX_SLOTS))
+}
+
+fn batch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    super::between(deserializer, 1, MAX_BATCH.into()).map(|n| u32::try_from(n).unwrap_or(MAX_BATCH))
+}
+
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let entries = Vec::<String>::deserialize(deserializer)?;
+    if entries.len() > MAX_PATTERNS {
+        return Err(serde::de::Error::custom(format!("at most {MAX_PATTERNS} entries are allowed")));
+    }
+    Ok(entries)
+}
+
+fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let entries = list(deserializer)?;
+    for entry in &entries {
+        Glob::new(entry).map_err(serde::de::Error::custom)?;
+    }
+    Ok(entries)
+}
+
+fn folders<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let entries = list(deserializer)?;
+    let is_folder = |entry: &String| {
+        !entry.is_empty()
+            && entry.split('/').all(|part| !matches!(part, "" | "." | ".." | ".git"))
+            && !entry.contains('\0')
+    };
+    match entries.iter().find(|entry| !is_folder(entry)) {
+        Some(entry) => Err(serde::de::Error::custom(format!(
+            "`{}` is no folder of the repository: write it as `src/part`, without `..`",
+            super::cut(entry)
+        ))),
+        None => Ok(entries),
+    }
+}
