@@ -19,6 +19,7 @@ pub mod limits;
 pub mod llm;
 pub mod mask;
 pub mod policy;
+pub mod pool;
 pub mod protocol;
 pub mod release;
 pub mod review;
