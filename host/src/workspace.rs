@@ -24,6 +24,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::domain::pool::Refused;
 use crate::failpoint::DiskFull;
 
 mod clean;
@@ -37,6 +38,7 @@ mod land;
 mod mirror;
 mod objects;
 mod path;
+mod pool;
 mod seed;
 mod slot;
 mod snapshot;
@@ -56,8 +58,9 @@ pub use land::{LandError, Landed, fetch_command};
 pub use mirror::{MergeOutcome, Mirror, OtherSource, other_source};
 pub use objects::{Identity, LogEntry, MAX_LOG_ENTRIES, NewCommit, Objects, TreeId};
 pub(crate) use path::WorkPath;
+pub use pool::{GivenBack, Liveness, PoolSettings, SlotPool, Terms};
 pub use seed::seed_repository;
-pub use slot::{Prepared, Rescue, Slot, SlotPool};
+pub use slot::{Prepared, Rescue, Slot};
 pub use snapshot::{SkipReason, Skipped, Snapshot};
 pub use source::{Source, SourceError, without_credentials};
 pub use whole::check_whole;
@@ -108,6 +111,20 @@ pub enum WorkspaceError {
         slot: String,
         /// What is in the way.
         detail: String,
+    },
+    /// There is no such slot.
+    #[error("there is no {slot}; `necro-host slot ls` lists those that there are")]
+    NoSlot {
+        /// What was named.
+        slot: String,
+    },
+    /// A slot cannot be had, or not be given back.
+    #[error("{slot}: {reason}")]
+    SlotRefused {
+        /// The slot.
+        slot: String,
+        /// Why.
+        reason: Refused,
     },
     /// A directory of a slot is gone, or something else stands in its place.
     #[error("{} of slot {slot} was replaced while an attempt ran; it is made anew before the next one", path.display())]
@@ -162,6 +179,19 @@ impl WorkspaceError {
             return Self::DiskFull { what: what.to_owned() };
         }
         Self::Objects { what: what.to_owned(), detail: error.message().to_owned() }
+    }
+
+    /// Whether a slot cannot be trusted because of it, as opposed to the disk, the mirror or what was asked for.
+    fn is_of_slot(&self) -> bool {
+        matches!(self, Self::NotClean { .. } | Self::Replaced { .. } | Self::Io { .. } | Self::Git(_))
+    }
+
+    /// In one line, with what the system said.
+    fn in_words(&self) -> String {
+        match self {
+            Self::Io { path, source } => format!("{}: {source}", path.display()),
+            other => other.to_string(),
+        }
     }
 
     fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {

@@ -31,6 +31,28 @@ pub enum SlotState {
     Error,
 }
 
+impl std::fmt::Display for SlotState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Available => "available",
+            Self::Allocated => "allocated",
+            Self::Cleaning => "cleaning",
+            Self::Error => "error",
+        })
+    }
+}
+
+impl std::fmt::Display for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::New => "new",
+            Self::Clean => "clean",
+            Self::Dirty => "dirty",
+            Self::Broken => "broken",
+        })
+    }
+}
+
 /// What is known of a slot's files, apart from what it is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -52,6 +74,8 @@ pub struct Process {
     pub pid: u32,
     /// When it began, in the kernel's own count; compared, never computed with.
     pub began: u64,
+    /// The start of the machine that both of these belong to; empty where the system does not name it.
+    pub boot: String,
 }
 
 /// Who has a slot, since when and until when.
@@ -253,14 +277,25 @@ impl SlotRecord {
         Ok(())
     }
 
-    /// Notes that its holder found it ready after `took` since the wish for a slot.
-    pub fn prepared(&mut self, at: CommitId, took: Duration) {
+    /// Notes that its holder found it ready; `took` is the time since the wish for a slot, the first time.
+    pub fn prepared(&mut self, at: CommitId, took: Option<Duration>) {
         self.clean_at = Some(at);
         self.failures = 0;
-        self.metrics.prepared += 1;
-        self.metrics.lend_ms += millis(took);
-        if self.health != Health::Clean {
-            self.health = Health::Dirty;
+        self.health = Health::Dirty;
+        if let Some(took) = took {
+            self.metrics.prepared += 1;
+            self.metrics.lend_ms += millis(took);
+        }
+    }
+
+    /// Notes that it could not be made ready. Its holder gives it back, and it is not lent once more after the second
+    /// time in a row.
+    pub fn prepare_failed(&mut self, reason: &str, now: Timestamp) {
+        self.failures += 1;
+        self.metrics.failed += 1;
+        self.health = Health::Broken;
+        if self.failures >= MAX_FAILURES {
+            self.isolate(reason, now);
         }
     }
 
@@ -293,13 +328,8 @@ impl SlotRecord {
 
     /// It could not be cleaned: once it is tried again by whoever is lent it, then it is isolated.
     pub fn clean_failed(&mut self, reason: &str, now: Timestamp) {
-        self.failures += 1;
-        self.metrics.failed += 1;
-        self.health = Health::Broken;
+        self.prepare_failed(reason, now);
         self.give_back(now);
-        if self.failures >= MAX_FAILURES {
-            self.isolate(reason, now);
-        }
     }
 
     /// It is given back as it is, because its holder will go on in it.
@@ -319,6 +349,23 @@ impl SlotRecord {
         let reason = reason.chars().take(MAX_REASON_CHARS).collect();
         self.state = SlotState::Error;
         self.isolated = Some(Isolation { at: now, reason });
+    }
+
+    /// Takes it for work on the slot itself: repairing or removing it. What isolates it stays until that has succeeded.
+    ///
+    /// # Errors
+    /// [`Refused::Held`].
+    pub fn take(&mut self, lease: Lease, now: Timestamp, is_alive: &dyn Fn(&Process) -> bool) -> Result<(), Refused> {
+        self.check_unused(now, is_alive)?;
+        if self.lease.is_some() {
+            self.metrics.expired += 1;
+            self.forget_lease(now);
+        }
+        self.lease = Some(lease);
+        if self.isolated.is_none() {
+            self.state = SlotState::Cleaning;
+        }
+        Ok(())
     }
 
     /// It was made anew and proven clean.

@@ -28,7 +28,7 @@ use crate::domain::event::{Body, Subject};
 use crate::domain::id::{CommitId, Instance, RunId, SpecName};
 use crate::domain::task::{Task, TaskState};
 use crate::llm::config::LlmChoice;
-use crate::workspace::SlotPool;
+use crate::workspace::{PoolSettings, SlotPool};
 
 /// How long the journals of running attempts may take to close after a stop was asked for.
 const STOP_GRACE: Duration = Duration::from_secs(300);
@@ -212,7 +212,8 @@ async fn work(
     stop: watch::Sender<bool>,
 ) -> Result<(String, Vec<String>), ServiceError> {
     let shop = &ready.shop;
-    let pool = SlotPool::new(Arc::clone(&shop.mirror), ready.max_parallel + 1);
+    let settings = PoolSettings::of(&shop.config.workspace);
+    let pool = SlotPool::new(Arc::clone(&shop.mirror), settings, Arc::clone(&shop.clock));
     for scratch in pool.scratch_dirs() {
         // A command of a process that is gone must not write into what this run works in.
         shop.gate.sandbox.end_strays(&scratch).await;
@@ -247,7 +248,7 @@ async fn work(
         let body = Body::TeamAssembled { team: instances };
         shop.registry.append(Subject { spec: Some(shop.spec.clone()), ..Subject::run(&shop.run) }, vec![body]).await?;
     }
-    let dispatcher = Dispatcher::new(Arc::clone(shop), pool, team, ready.max_parallel, stop.clone());
+    let dispatcher = Dispatcher::new(Arc::clone(shop), pool, team, settings.parallel(ready.max_parallel), stop.clone());
     let late = async {
         stopped(shop.stop.clone()).await;
         tokio::time::sleep(STOP_GRACE).await;

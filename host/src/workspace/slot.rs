@@ -1,20 +1,22 @@
 //! Slots: work trees that attempts hold one at a time. A slot that is given out is provably clean,
 //! and what nobody saved is saved before it is cleaned away.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::clean::{Tracked, empty, has_entries, remove, sweep, write, write_tool_repository};
 use super::git::{Answer, Call};
 use super::ground::Ground;
 use super::mirror::Mirror;
 use super::objects::{Identity, NewCommit, TreeId};
+use super::pool::{Inner, SlotPool};
 use super::snapshot::{self, SkipReason, Snapshot};
 use super::{WorkspaceError, blocking};
 use crate::domain::id::{CommitId, SlotId};
+use crate::domain::pool::Release;
 use crate::failpoint;
 
 /// Trees that a slot remembers as saved.
@@ -54,32 +56,16 @@ pub struct Prepared {
     pub rescued: Option<Rescue>,
 }
 
-/// The slots of one mirror.
-#[derive(Debug, Clone)]
-pub struct SlotPool {
-    mirror: Arc<Mirror>,
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    count: u32,
-    free: Mutex<Free>,
-}
-
-/// Who holds what. The last element of `order` was given back last: its files are in the cache.
-#[derive(Debug)]
-struct Free {
-    order: Vec<u32>,
-    held: BTreeMap<u32, String>,
-}
-
 /// A slot that is held. Dropping it gives it back as it is; [`Slot::release`] cleans it first.
 #[derive(Debug)]
 pub struct Slot {
     pub(crate) place: Arc<Place>,
-    shared: Arc<Shared>,
+    pool: Arc<Inner>,
     number: u32,
+    /// Until it is given back.
+    lease: Option<String>,
+    /// When it was asked for, until it was made ready for the first time.
+    asked: Mutex<Option<Duration>>,
 }
 
 /// Where a slot is, and the lock that keeps two operations on it apart.
@@ -99,79 +85,24 @@ pub(crate) struct Place {
     given_back: AtomicBool,
 }
 
-impl SlotPool {
-    /// A pool of `count` slots, numbered from 1. Nothing is made on disk yet.
-    #[must_use]
-    pub fn new(mirror: Arc<Mirror>, count: u32) -> Self {
-        // Slots that were used before come first.
-        let mut order: Vec<u32> = (1..=count).rev().collect();
-        order.sort_by_key(|n| mirror.dir().join("host").join(n.to_string()).join("index").exists());
-        let free = Mutex::new(Free { order, held: BTreeMap::new() });
-        Self { mirror, shared: Arc::new(Shared { count, free }) }
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.place.given_back.store(true, Ordering::Release);
+        if let Some(lease) = self.lease.take() {
+            self.pool.put_down(self.number, &lease);
+        }
     }
+}
 
-    /// The mirror.
-    #[must_use]
-    pub fn mirror(&self) -> &Arc<Mirror> {
-        &self.mirror
-    }
-
-    /// Ids of all slots: `workspace-<repository>-slot<n>`.
-    #[must_use]
-    pub fn ids(&self) -> Vec<SlotId> {
-        (1..=self.shared.count).map(|n| self.id(n)).collect()
-    }
-
-    /// The scratch folders of all slots that there are, as [`Slot::scratch_dir`] gives them: what
-    /// commands left behind is found by them. An earlier pool may have been larger.
-    #[must_use]
-    pub fn scratch_dirs(&self) -> Vec<PathBuf> {
-        let Ok(slots) = std::fs::read_dir(self.mirror.dir().join("slots")) else { return Vec::new() };
-        slots.filter_map(|slot| Some(slot.ok()?.path().join("scratch"))).collect()
-    }
-
-    /// Who holds which slot now.
-    #[must_use]
-    pub fn held(&self) -> Vec<(SlotId, String)> {
-        let free = self.shared.lock();
-        free.held.iter().map(|(n, holder)| (self.id(*n), holder.clone())).collect()
-    }
-
-    /// Takes the free slot that was used last: most of it is right already. `None`: all are held.
-    #[must_use]
-    pub fn acquire(&self, holder: &str) -> Option<Slot> {
-        let mut free = self.shared.lock();
-        let number = free.order.pop()?;
-        free.held.insert(number, holder.to_owned());
-        drop(free);
-        Some(self.slot(number))
-    }
-
-    /// Takes one particular slot, to go on with what is in it. `None`: it is held, or not of this
-    /// pool.
-    #[must_use]
-    pub fn acquire_exact(&self, id: &SlotId, holder: &str) -> Option<Slot> {
-        let number = (1..=self.shared.count).find(|n| self.id(*n) == *id)?;
-        let mut free = self.shared.lock();
-        let at = free.order.iter().position(|n| *n == number)?;
-        free.order.remove(at);
-        free.held.insert(number, holder.to_owned());
-        drop(free);
-        Some(self.slot(number))
-    }
-
-    fn id(&self, number: u32) -> SlotId {
-        let text = format!("workspace-{}-slot{number}", self.mirror.source().name());
-        SlotId::new(text).expect("the name of a source has no white space and at most 40 characters")
-    }
-
-    fn slot(&self, number: u32) -> Slot {
-        let dir = self.mirror.dir().join("slots").join(number.to_string());
-        let host = self.mirror.dir().join("host").join(number.to_string());
-        let id = self.id(number);
-        let ground = Ground::new(id.to_string(), &dir, &host, self.mirror.dir().join("rescued"));
+impl Slot {
+    /// A handle on a slot that was lent by `lease`; `asked` is when it was wished for.
+    pub(super) fn new(pool: &SlotPool, number: u32, id: SlotId, lease: Option<String>, asked: Duration) -> Self {
+        let mirror = pool.mirror();
+        let dir = mirror.dir().join("slots").join(number.to_string());
+        let host = mirror.dir().join("host").join(number.to_string());
+        let ground = Ground::new(id.to_string(), &dir, &host, mirror.dir().join("rescued"));
         let place = Place {
-            mirror: Arc::clone(&self.mirror),
+            mirror: Arc::clone(mirror),
             id,
             ground: Arc::new(ground),
             work: dir.join("work"),
@@ -181,27 +112,10 @@ impl SlotPool {
             busy: tokio::sync::Mutex::new(()),
             given_back: AtomicBool::new(false),
         };
-        Slot { place: Arc::new(place), shared: Arc::clone(&self.shared), number }
+        let asked = Mutex::new(Some(asked));
+        Self { place: Arc::new(place), pool: Arc::clone(&pool.inner), number, lease, asked }
     }
-}
 
-impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Free> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.place.given_back.store(true, Ordering::Release);
-        let mut free = self.shared.lock();
-        if free.held.remove(&self.number).is_some() {
-            free.order.push(self.number);
-        }
-    }
-}
-
-impl Slot {
     /// Its id.
     #[must_use]
     pub fn id(&self) -> &SlotId {
@@ -227,7 +141,25 @@ impl Slot {
     /// [`WorkspaceError`]: the commit is not there, the disk is full, or something keeps writing.
     pub async fn prepare(&self, commit: &CommitId, now: jiff::Timestamp) -> Result<Prepared, WorkspaceError> {
         let _busy = self.place.busy.lock().await;
-        self.place.prepare(commit, now).await
+        let prepared = self.place.prepare(commit, now).await;
+        self.note(commit, &prepared).await?;
+        prepared
+    }
+
+    /// Writes down that the slot is ready, or that it cannot be trusted.
+    async fn note(&self, commit: &CommitId, prepared: &Result<Prepared, WorkspaceError>) -> Result<(), WorkspaceError> {
+        match prepared {
+            Ok(_) => {
+                let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let (took, at) = (asked.map(|asked| self.pool.since(asked)), commit.clone());
+                self.pool.settle(self.number, move |record, _| record.prepared(at, took)).await
+            }
+            Err(error) if error.is_of_slot() => {
+                let reason = error.in_words();
+                self.pool.settle(self.number, move |record, now| record.prepare_failed(&reason, now)).await
+            }
+            Err(_) => Ok(()),
+        }
     }
 
     /// Makes the work tree exactly what a recorded `tree` holds, in the same way.
@@ -275,21 +207,70 @@ impl Slot {
     /// Cleans the slot back to the commit that it was prepared for, and gives it back.
     ///
     /// # Errors
-    /// As [`Slot::prepare`]; the slot is given back all the same, and cleaned before its next use.
+    /// As [`Slot::prepare`]; the slot is given back all the same, and cleaned before its next use, or isolated when
+    /// it could not be cleaned twice in a row.
     pub async fn release(self, now: jiff::Timestamp) -> Result<Prepared, WorkspaceError> {
-        self.clean(now).await
+        let cleaned = self.begin_release(now).await;
+        self.finish_release(&cleaned).await?;
+        cleaned
     }
 
-    /// Cleans the slot back to the commit that it was prepared for, and keeps it.
-    ///
-    /// # Errors
-    /// As [`Slot::prepare`].
-    pub async fn clean(&self, now: jiff::Timestamp) -> Result<Prepared, WorkspaceError> {
+    /// The first half of [`Slot::release`]: nobody else is lent the slot before the second.
+    pub(crate) async fn begin_release(&self, now: jiff::Timestamp) -> Result<Prepared, WorkspaceError> {
+        let nothing = Ok(Prepared { rescued: None });
+        let Some(lease) = &self.lease else { return nothing };
+        if self.pool.begin_release(self.number, lease).await? == Release::Before {
+            return nothing;
+        }
         let _busy = self.place.busy.lock().await;
         match self.place.base().await? {
             Some(commit) => self.place.prepare(&commit, now).await,
-            None => Ok(Prepared { rescued: None }),
+            None => nothing,
         }
+    }
+
+    /// The second half: `cleaned` is what the first gave.
+    pub(crate) async fn finish_release(
+        mut self,
+        cleaned: &Result<Prepared, WorkspaceError>,
+    ) -> Result<(), WorkspaceError> {
+        let Some(lease) = self.lease.clone() else { return Ok(()) };
+        let base = self.place.base().await?;
+        let outcome = match cleaned {
+            Ok(prepared) => Ok(prepared.rescued.is_some()),
+            Err(error) => Err(error.in_words()),
+        };
+        self.pool
+            .settle(self.number, move |record, now| {
+                // It may have been taken by force meanwhile: then it is not this holder's to give back.
+                if record.lease.as_ref().is_some_and(|held| held.id == lease) {
+                    match outcome {
+                        Ok(rescued) => record.cleaned(base, rescued, now),
+                        Err(reason) => record.clean_failed(&reason, now),
+                    }
+                }
+            })
+            .await?;
+        self.lease = None;
+        Ok(())
+    }
+
+    /// Saves what exists nowhere else, without cleaning.
+    pub(super) async fn save(&self, now: jiff::Timestamp) -> Result<Prepared, WorkspaceError> {
+        let _busy = self.place.busy.lock().await;
+        Ok(Prepared { rescued: self.place.save_unsaved(now).await? })
+    }
+
+    /// Lets go of the slot without giving it back: its lease goes on. Gives its number.
+    pub(super) fn give_up(mut self) -> u32 {
+        self.lease = None;
+        self.number
+    }
+
+    /// Keeps the slot lent after this process has ended; gives the lease that gives it back.
+    #[must_use]
+    pub fn keep(mut self) -> Option<String> {
+        self.lease.take()
     }
 }
 

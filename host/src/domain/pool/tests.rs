@@ -9,7 +9,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn lease(id: &str, process: Option<u32>, since: i64, until: i64) -> Lease {
-    let process = process.map(|pid| Process { pid, began: 1 });
+    let process = process.map(|pid| Process { pid, began: 1, boot: String::new() });
     Lease { id: id.to_owned(), holder: format!("holder of {id}"), process, since: at(since), until: at(until) }
 }
 
@@ -112,7 +112,7 @@ fn a_record_is_read_back_as_it_was() {
     let mut record = SlotRecord::new(3, at(0));
     record.lend(lease("a", Some(7), 0, 9), at(0), &everybody).unwrap();
     let commit = CommitId::new("a".repeat(40)).unwrap();
-    record.prepared(commit, Duration::from_millis(12));
+    record.prepared(commit, Some(Duration::from_millis(12)));
     assert_eq!(record.metrics.mean_lend_ms(), Some(12));
     let text = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<SlotRecord>(&text).unwrap(), record);

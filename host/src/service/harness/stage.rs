@@ -38,7 +38,9 @@ use crate::service::setup::{owned_registry, temporary_dir, write_file};
 use crate::service::state_dir::StateDir;
 use crate::service::steering::SteeringSet;
 use crate::service::workshop::{SpiritCommand, Workshop};
-use crate::workspace::{Git, Mirror, Slot, SlotPool, Source, TreeDiff, TreeId, WorkPath, seed_repository};
+use crate::workspace::{
+    Git, Mirror, PoolSettings, Slot, SlotPool, Source, Terms, TreeDiff, TreeId, WorkPath, seed_repository,
+};
 
 /// The branch of the temporary repository.
 const BRANCH: &str = "main";
@@ -93,7 +95,8 @@ impl Stage {
         let tip = tip.ok_or_else(|| ServiceError::Internal("the temporary repository has no commit".to_owned()))?;
         let at = tip.clone();
         let base = mirror.objects(move |objects| objects.tree_of(&at)).await?;
-        let slot = SlotPool::new(Arc::clone(&mirror), 1).acquire("harness");
+        let pool = SlotPool::new(Arc::clone(&mirror), PoolSettings::default(), Arc::clone(&clock));
+        let slot = pool.acquire(terms()).await?;
         let slot = Arc::new(slot.ok_or_else(|| ServiceError::Internal("a new slot is in use".to_owned()))?);
         // Nothing can be found in a slot that nobody had before.
         let _ = slot.prepare(&tip, clock.now()).await?;
@@ -303,4 +306,10 @@ impl std::fmt::Debug for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stage").field("attempt", &self.attempt).finish_non_exhaustive()
     }
+}
+
+/// The stage is this process's, and nobody else uses its pool.
+fn terms() -> Terms {
+    let (lease, holder) = ("harness".to_owned(), "harness".to_owned());
+    Terms { lease, holder, ttl: Duration::from_secs(60 * 60), ends_with_process: true }
 }
