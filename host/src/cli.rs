@@ -22,9 +22,11 @@ mod prune;
 mod registry;
 mod replay;
 mod report;
+mod rescue;
 mod run;
 mod serve;
 mod show;
+mod slot;
 mod spec;
 mod status;
 mod stop;
@@ -95,6 +97,8 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
         Command::Prune(args) => prune::run(args, out).await?,
         Command::Registry(command) => return registry::run(command, out).await,
         Command::Lock(command) => registry::lock(command, out).await?,
+        Command::Slot(command) => return slot::run(command, out).await,
+        Command::Rescue(command) => rescue::run(command, out).await?,
         Command::Init(args) => init::run(args).await?,
         Command::Completions { shell } => completions::run(shell)?,
     }

@@ -4,6 +4,7 @@ mod author;
 pub(crate) mod plugin;
 mod query;
 mod registry;
+mod slot;
 pub(crate) mod swap;
 mod sync;
 mod upkeep;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use author::{AuthorCommand, BuildArgs, CheckArgs, DevArgs, ExecArgs, Kind, NewArgs, TestArgs};
 pub(crate) use query::{EventsArgs, GraphArgs, GraphFormat, Sort, TasksArgs};
 pub(crate) use registry::{AtArgs, LockCommand, RegistryCommand};
+pub(crate) use slot::{RescueCommand, SlotCommand};
 pub(crate) use sync::SyncArgs;
 pub(crate) use upkeep::{PruneArgs, StopArgs};
 pub(crate) use work::{Held, IssueCommand, ServeArgs, TaskAt, TaskCommand};
@@ -122,6 +124,12 @@ pub(crate) enum Command {
     /// List locks of spirits, or give one back.
     #[command(subcommand)]
     Lock(LockCommand),
+    /// List, take, give back, warm up, repair and remove the slots that work is done in.
+    #[command(subcommand)]
+    Slot(SlotCommand),
+    /// List work that was found in slots and in no commit, or bring it back.
+    #[command(subcommand)]
+    Rescue(RescueCommand),
     /// Check git, key, model, gate and disk.
     Doctor(DoctorArgs),
     /// Write a commented `necro.toml`.

@@ -179,7 +179,7 @@ pub struct SlotRecord {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Somebody has it.
-    #[error("it is held by {holder} until {until}")]
+    #[error("it is held by {holder} until {until:.0}")]
     Held {
         /// Who.
         holder: String,
@@ -193,7 +193,7 @@ pub enum Refused {
         reason: String,
     },
     /// The lease is not the one that it is held by.
-    #[error("no lease `{lease}` is held here")]
+    #[error("nobody holds it by the lease `{lease}`")]
     NotYours {
         /// What was given.
         lease: String,

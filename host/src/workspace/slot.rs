@@ -13,6 +13,7 @@ use super::ground::Ground;
 use super::mirror::Mirror;
 use super::objects::{Identity, NewCommit, TreeId};
 use super::pool::{Inner, SlotPool};
+use super::rescue::{RESCUES, SET_ASIDE};
 use super::snapshot::{self, SkipReason, Snapshot};
 use super::{WorkspaceError, blocking};
 use crate::domain::id::{CommitId, SlotId};
@@ -100,7 +101,7 @@ impl Slot {
         let mirror = pool.mirror();
         let dir = mirror.dir().join("slots").join(number.to_string());
         let host = mirror.dir().join("host").join(number.to_string());
-        let ground = Ground::new(id.to_string(), &dir, &host, mirror.dir().join("rescued"));
+        let ground = Ground::new(id.to_string(), &dir, &host, mirror.dir().join(SET_ASIDE));
         let place = Place {
             mirror: Arc::clone(mirror),
             id,
@@ -414,7 +415,7 @@ impl Place {
                     author: Identity { name: "NecroCode".into(), email: "necro@localhost".into() },
                     time: now,
                 })?;
-                let prefix = format!("refs/necro/rescue/{slot}/");
+                let prefix = format!("{RESCUES}{slot}/");
                 let taken = objects.refs(&prefix)?;
                 let numbers = taken.iter().filter_map(|(name, _)| name[prefix.len()..].parse::<u64>().ok());
                 let reference = format!("{prefix}{}", numbers.max().unwrap_or(0) + 1);

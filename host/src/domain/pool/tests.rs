@@ -1,3 +1,5 @@
+//! The pool as a model: tables, and a property over everything that can happen to it.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
