@@ -20,9 +20,7 @@ mod workspace;
 
 pub use detect::Detected;
 pub use template::TEMPLATE;
-pub use workspace::{
-    IntegrationSettings, MAX_BATCH, MAX_SLOTS, MergeStrategy, SandboxMode, SlotChoice, WorkspaceSettings,
-};
+pub use workspace::{IntegrationSettings, MAX_BATCH, MergeStrategy, SandboxMode, WorkspaceSettings};
 
 /// The file's name at the root of a repository.
 pub const FILE_NAME: &str = "necro.toml";

@@ -8,6 +8,7 @@ pub mod budget;
 pub mod call;
 pub mod dispatch;
 pub mod event;
+pub mod evict;
 pub mod excerpt;
 pub mod exchange;
 pub mod grant;

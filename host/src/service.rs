@@ -11,6 +11,7 @@ mod breakers;
 mod capabilities;
 pub mod control;
 pub mod demo;
+pub mod disk;
 mod dispatcher;
 mod doctor;
 mod error;
@@ -52,6 +53,7 @@ mod tape;
 mod taskset;
 pub mod vault;
 mod workshop;
+pub mod workspaces;
 
 pub use alone::go_on_alone;
 pub(crate) use blocking::blocking;

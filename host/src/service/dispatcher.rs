@@ -383,6 +383,9 @@ impl Dispatcher {
         let shop = Arc::clone(&self.shop);
         self.jobs.spawn(async move {
             let merged = integration::integrate(&shop, &lent.slot, &candidate).await;
+            if let Ok(Integrated::Merged(_)) = &merged {
+                lent.keep_caches(&shop).await;
+            }
             let returned = slots::give_back(&shop, lent).await;
             let result = merged.and_then(|merged| returned.map(|()| merged));
             Ended::Integration(Box::new(candidate), result)

@@ -1,6 +1,7 @@
 //! The workspace against real git, real repositories and real attacks.
 
 mod attacks;
+mod caches;
 mod files;
 mod kept;
 mod landing;
@@ -21,6 +22,7 @@ use git2::{IndexAddOption, Repository, RepositoryInitOptions, Signature, Time};
 use super::*;
 use crate::clock::ManualClock;
 use crate::domain::id::CommitId;
+use crate::domain::pool::PoolSettings;
 
 /// A user's repository and a state directory.
 struct Fixture {

@@ -20,6 +20,7 @@ use crate::domain::call::HostError;
 use crate::domain::grant::Grant;
 use crate::domain::id::{AttemptKey, Instance, Role, RunId, SpecName, TaskId, TaskKey};
 use crate::domain::mask::Mask;
+use crate::domain::pool::PoolSettings;
 use crate::domain::task::{Assigned, TaskDefinition};
 use crate::llm::config::{LlmChoice, LlmOptions};
 use crate::plugin::capability::{Capabilities, Command, CommandRun};
@@ -38,9 +39,7 @@ use crate::service::setup::{owned_registry, temporary_dir, write_file};
 use crate::service::state_dir::StateDir;
 use crate::service::steering::SteeringSet;
 use crate::service::workshop::{SpiritCommand, Workshop};
-use crate::workspace::{
-    Git, Mirror, PoolSettings, Slot, SlotPool, Source, Terms, TreeDiff, TreeId, WorkPath, seed_repository,
-};
+use crate::workspace::{Git, Mirror, Slot, SlotPool, Source, Terms, TreeDiff, TreeId, WorkPath, seed_repository};
 
 /// The branch of the temporary repository.
 const BRANCH: &str = "main";
