@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use crate::failpoint::DiskFull;
 
+mod branches;
 mod clean;
 mod diff;
 mod files;

@@ -240,6 +240,8 @@ impl Dispatcher {
         }
         let instance = decision.instance.clone();
         let branch = self.branch_of(task, &instance).await?;
+        // Before a slot is filled and a model is asked.
+        self.shop.mirror.check_task_branch(&branch, &task.key).await?;
         let lent = slots::lend(&self.shop, &self.pool, &attempt).await?;
         let claim = Claim {
             run: Some(self.shop.run.clone()),

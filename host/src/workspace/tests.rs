@@ -1,6 +1,7 @@
 //! The workspace against real git, real repositories and real attacks.
 
 mod attacks;
+mod branches;
 mod files;
 mod kept;
 mod landing;
