@@ -30,6 +30,7 @@ pub mod plugins;
 mod policies;
 mod progress;
 pub mod prune;
+mod push;
 mod reclaim;
 mod records;
 mod remains;

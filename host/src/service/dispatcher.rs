@@ -14,6 +14,7 @@ use super::necromancer::TaskCounts;
 use super::plugins::PluginSet;
 use super::policies;
 use super::progress::Progress;
+use super::push;
 use super::reclaim;
 use super::resume::{self, Place, Recorded};
 use super::runner::{self, Ran, Work};
@@ -39,6 +40,8 @@ const MAX_CONFLICTS: u32 = 100;
 enum Ended {
     Attempt(Box<EndedAttempt>),
     Integration(Box<Candidate>, Result<Integrated, ServiceError>),
+    /// It is told already what became of it.
+    Push,
 }
 
 struct EndedAttempt {
@@ -303,6 +306,7 @@ impl Dispatcher {
             Place::Start => None,
             Place::Spirit(recorded) => Some(*recorded),
             Place::Integration(candidate) => {
+                self.push(&task, &candidate.commit);
                 self.running.insert(task.key, instance);
                 self.queue.push_back(*candidate);
                 return Ok(());
@@ -395,6 +399,7 @@ impl Dispatcher {
     async fn ended(&mut self, ended: Ended) -> Result<(), ServiceError> {
         match ended {
             Ended::Attempt(ended) => self.attempted(*ended).await,
+            Ended::Push => Ok(()),
             Ended::Integration(candidate, result) => {
                 self.integrating = false;
                 self.running.remove(&candidate.attempt.key);
@@ -422,6 +427,7 @@ impl Dispatcher {
         let trouble = attempted.trouble.take();
         let end = match (attempted.outcome, attempted.commit) {
             (Outcome::Success, Some(commit)) => {
+                self.push(&task, &commit);
                 self.queue.push_back(Candidate {
                     attempt: resume::running_attempt(&task),
                     instance,
@@ -438,6 +444,17 @@ impl Dispatcher {
         self.running.remove(&task.key);
         self.settle(&task.key, task.attempts, end).await?;
         trouble.map_or(Ok(()), Err)
+    }
+
+    /// Pushes a gated commit beside everything else, when that is asked for.
+    fn push(&mut self, task: &Task, commit: &CommitId) {
+        let Some(branch) = task.assigned.as_ref().map(|assigned| assigned.branch.clone()) else { return };
+        if let Some(job) = push::job(&self.shop, resume::running_attempt(task), branch, commit.clone()) {
+            self.jobs.spawn(async move {
+                job.await;
+                Ended::Push
+            });
+        }
     }
 
     async fn integrated(

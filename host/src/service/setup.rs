@@ -19,6 +19,7 @@ use super::office::Office;
 use super::plugins::lock::LOCK_FILE;
 use super::plugins::{Loading, PluginSet, Shelf};
 use super::progress::{Observer, Progress};
+use super::push::Pushing;
 use super::seats::Seats;
 use super::state_dir::{DEFAULT_NAME, StateDir};
 use super::swap::{self, Tried};
@@ -276,8 +277,13 @@ pub(crate) async fn prepare(
         spec,
         goal,
         earlier,
-        warnings,
+        mut warnings,
     } = gathered;
+    let pushing = Pushing::new(&source, &config.workspace, &seen.base_branch, &protocol::spec_branch(&spec));
+    let pushing = pushing.unwrap_or_else(|nowhere| {
+        warnings.push(nowhere.to_owned());
+        None
+    });
     let (set, store) = (plugins.now(), blobs.clone());
     let keeping = tokio::task::spawn_blocking(move || set.keep(&store));
     let (gate, commands) = commands(&config, &found, &mask, &clock);
@@ -303,6 +309,7 @@ pub(crate) async fn prepare(
         run,
         spec,
         gate,
+        pushing,
     });
     specbranch::start(&shop, &seen.base_branch, &base).await?;
     keeping.await.map_err(|error| ServiceError::Internal(error.to_string()))??;

@@ -6,6 +6,7 @@ mod files;
 mod kept;
 mod landing;
 mod objects;
+mod remotes;
 mod slots;
 mod sources;
 

@@ -127,6 +127,7 @@ impl Stage {
             mirror,
             config,
             mask,
+            pushing: None,
         });
         let attempt = claimed(&shop, cast, slot.id().clone()).await?;
         let desk =
