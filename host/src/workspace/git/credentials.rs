@@ -40,8 +40,9 @@ impl Operator {
     pub(crate) fn settings(&self, printed: &[u8]) -> Vec<String> {
         let printed = String::from_utf8_lossy(printed);
         let entries = || printed.split('\0').filter_map(|entry| entry.split_once('\n'));
-        let asked = entries().filter(|(key, _)| *key == "necro.credentials").last();
-        if !asked.is_some_and(|(_, value)| ["true", "yes", "on", "1"].contains(&value.to_lowercase().as_str())) {
+        let asked = entries().filter(|(key, _)| *key == "necro.credentials").map(|(_, value)| value.to_lowercase());
+        let asked = asked.reduce(|_, last| last);
+        if !asked.is_some_and(|value| ["true", "yes", "on", "1"].contains(&value.as_str())) {
             return Vec::new();
         }
         let known: BTreeSet<&str> = [".helper", ".username", ".usehttppath"].into();
