@@ -19,6 +19,7 @@ pub mod judges;
 pub mod limits;
 pub mod llm;
 pub mod mask;
+pub mod playbook;
 pub mod policy;
 pub mod pool;
 pub mod protocol;

@@ -32,6 +32,7 @@ mod policies;
 pub mod pools;
 mod progress;
 pub mod prune;
+mod push;
 mod reclaim;
 mod records;
 mod remains;

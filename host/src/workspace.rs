@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use crate::domain::pool::Refused;
 use crate::failpoint::DiskFull;
 
+mod branches;
 mod cache;
 mod clean;
 mod diff;
@@ -41,6 +42,7 @@ mod objects;
 mod path;
 mod place;
 mod pool;
+mod push;
 mod rescue;
 mod seed;
 mod slot;
@@ -65,6 +67,7 @@ pub use objects::{Identity, LogEntry, MAX_LOG_ENTRIES, NewCommit, Objects, TreeI
 pub(crate) use path::WorkPath;
 pub use place::{Prepared, Rescue};
 pub use pool::{GivenBack, Liveness, SlotPool, Terms};
+pub use push::{PUSH_TIMEOUT, Pushed, push_address};
 pub use rescue::{KeptKind, KeptWork, RESCUES, copy_files, is_branch_name};
 pub use seed::seed_repository;
 pub use slot::Slot;

@@ -127,14 +127,14 @@ fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D
     Ok(entries)
 }
 
+/// Whether this names something of a repository, from its root.
+pub(super) fn is_path(entry: &str) -> bool {
+    entry.split('/').all(|part| !matches!(part, "" | "." | ".." | ".git")) && !entry.contains('\0')
+}
+
 fn folders<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let entries = list(deserializer)?;
-    let is_folder = |entry: &String| {
-        !entry.is_empty()
-            && entry.split('/').all(|part| !matches!(part, "" | "." | ".." | ".git"))
-            && !entry.contains('\0')
-    };
-    match entries.iter().find(|entry| !is_folder(entry)) {
+    match entries.iter().find(|entry| !is_path(entry)) {
         Some(entry) => Err(serde::de::Error::custom(format!(
             "`{}` is no folder of the repository: write it as `src/part`, without `..`",
             super::cut(entry)

@@ -1,12 +1,14 @@
 //! The workspace against real git, real repositories and real attacks.
 
 mod attacks;
+mod branches;
 mod caches;
 mod files;
 mod kept;
 mod landing;
 mod objects;
 mod pool;
+mod remotes;
 mod slots;
 mod sources;
 

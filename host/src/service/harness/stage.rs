@@ -20,6 +20,7 @@ use crate::domain::call::HostError;
 use crate::domain::grant::Grant;
 use crate::domain::id::{AttemptKey, Instance, Role, RunId, SpecName, TaskId, TaskKey};
 use crate::domain::mask::Mask;
+use crate::domain::playbook::Playbook;
 use crate::domain::pool::PoolSettings;
 use crate::domain::task::{Assigned, TaskDefinition};
 use crate::llm::config::{LlmChoice, LlmOptions};
@@ -113,7 +114,7 @@ impl Stage {
             artifacts: ArtifactStore::new(registry.blobs().clone(), registry.ids().clone(), Arc::clone(&clock)),
             gateway: Arc::new(llm.resolve(&|_| None)?.open()?),
             budget: Arc::new(Mutex::new(Budget::new(config.budget, Amount::default()))),
-            gate: Gate { commands: Vec::new(), sandbox, mask: Arc::clone(&mask) },
+            gate: Gate { playbook: Playbook::default(), commands: Vec::new(), sandbox, mask: Arc::clone(&mask) },
             plugins: Seats::new(PluginSet::alone(seated)),
             breakers: Breakers::new(Arc::clone(&clock)),
             observer: Arc::new(Silent),
@@ -129,6 +130,7 @@ impl Stage {
             mirror,
             config,
             mask,
+            pushing: None,
         });
         let attempt = claimed(&shop, cast, slot.id().clone()).await?;
         let desk =
