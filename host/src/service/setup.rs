@@ -26,7 +26,7 @@ use super::workshop::{SpiritCommand, Workshop, stopped};
 use super::{llm_access, resume, specbranch, specname};
 use crate::artifact::ArtifactStore;
 use crate::clock::Clock;
-use crate::config::{self, CommandSettings, Config};
+use crate::config::{self, CommandSettings, Config, SandboxMode};
 use crate::domain::budget::{Amount, Budget};
 use crate::domain::event::{Body, Subject};
 use crate::domain::id::{CommitId, Digest, RunId, SpecName};
@@ -35,7 +35,7 @@ use crate::domain::protocol;
 use crate::domain::team::Language;
 use crate::llm::config::LlmConfig;
 use crate::registry::{Registry, Run};
-use crate::sandbox::{Confinement, HostEnv, Sandbox};
+use crate::sandbox::{Confinement, HostEnv, Limits, Sandbox};
 use crate::store::BlobStore;
 use crate::workspace::{Git, Inspection, Mirror, OtherSource, Source, check_whole, inspect, other_source};
 
@@ -151,6 +151,7 @@ struct Gathered {
     llm: LlmConfig,
     mask: Arc<Mask>,
     plugins: Arc<Seats>,
+    confinement: Confinement,
     tried: Tried,
     spec: SpecName,
     goal: Goal,
@@ -200,6 +201,7 @@ async fn gather(
     let found = mirror.objects(move |objects| BaseFiles::read(objects, &at)).await?;
     let config = found.config()?;
     let llm = llm_access::config(options, &config)?;
+    let confinement = confinement(&config)?;
     let mask = Arc::new(llm_access::mask(options, &config, &source));
 
     let mut plugins = PluginSet::load(loading, &config, &options.plugins, root_of(&source, &options.cwd)).await?;
@@ -226,6 +228,7 @@ async fn gather(
         llm,
         mask,
         plugins,
+        confinement,
         tried,
         spec,
         goal,
@@ -272,6 +275,7 @@ pub(crate) async fn prepare(
         llm,
         mask,
         plugins,
+        confinement,
         tried,
         spec,
         goal,
@@ -280,7 +284,7 @@ pub(crate) async fn prepare(
     } = gathered;
     let (set, store) = (plugins.now(), blobs.clone());
     let keeping = tokio::task::spawn_blocking(move || set.keep(&store));
-    let (gate, commands) = commands(&config, &found, &mask, &clock);
+    let (gate, commands) = commands(&config, &found, &mask, &clock, confinement);
     check_programs(&gate, state.root())?;
     let (run, spent) = identity(&registry, earlier.as_ref()).await?;
     let shop = Arc::new(Workshop {
@@ -347,14 +351,22 @@ fn commands(
     found: &BaseFiles,
     mask: &Arc<Mask>,
     clock: &Arc<dyn Clock>,
+    confinement: Confinement,
 ) -> (Gate, Vec<SpiritCommand>) {
     let detected = found.detected.as_ref();
     let command = |name: &str, settings: &CommandSettings| GateCommand {
         name: name.to_owned(),
         argv: settings.run.clone(),
         timeout: Duration::from_millis(settings.timeout_ms),
+        network: settings.network,
+        limits: Limits::or_default(
+            settings.memory_bytes,
+            settings.cpu_seconds,
+            settings.processes,
+            settings.file_bytes,
+        ),
     };
-    let sandbox = Sandbox::new(HostEnv::from_process(), Arc::clone(clock), Confinement::Off);
+    let sandbox = Sandbox::new(HostEnv::from_process(), Arc::clone(clock), confinement);
     let deciding = config.gate_commands(detected).iter().map(|(name, settings)| command(name, settings)).collect();
     let allowed = config
         .all_commands(detected)
@@ -367,6 +379,14 @@ fn commands(
         })
         .collect();
     (Gate { commands: deciding, sandbox, mask: Arc::clone(mask) }, allowed)
+}
+
+/// As the configuration says, or none at all: it is tried before anything is spent.
+fn confinement(config: &Config) -> Result<Confinement, ServiceError> {
+    match config.run.sandbox {
+        SandboxMode::Off => Ok(Confinement::Off),
+        SandboxMode::On => Ok(Confinement::by_this_program()?),
+    }
 }
 
 /// Refuses a branch that stands where a folder of branches is needed, before anything is written. A
