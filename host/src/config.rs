@@ -212,7 +212,7 @@ pub struct CommandSettings {
     /// Whether it may use networks.
     #[serde(default)]
     pub network: bool,
-    /// Address space of each of its processes, in bytes; 0: the sandbox's default, as for those below.
+    /// Memory that each of its processes may write to, in bytes; 0: the sandbox's default, as for those below.
     #[serde(default)]
     pub memory_bytes: u64,
     /// Processor time of each of its processes, in seconds.

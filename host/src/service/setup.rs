@@ -27,7 +27,7 @@ use super::workshop::{SpiritCommand, Workshop, stopped};
 use super::{llm_access, resume, specbranch, specname};
 use crate::artifact::ArtifactStore;
 use crate::clock::Clock;
-use crate::config::{self, CommandSettings, Config};
+use crate::config::{self, CommandSettings, Config, SandboxMode};
 use crate::domain::budget::{Amount, Budget};
 use crate::domain::event::{Body, Subject};
 use crate::domain::id::{CommitId, Digest, RunId, SpecName};
@@ -37,7 +37,7 @@ use crate::domain::protocol;
 use crate::domain::team::Language;
 use crate::llm::config::LlmConfig;
 use crate::registry::{Registry, Run};
-use crate::sandbox::{Confinement, HostEnv, Sandbox};
+use crate::sandbox::{Confinement, HostEnv, Limits, Sandbox};
 use crate::store::BlobStore;
 use crate::workspace::{Git, Inspection, Mirror, OtherSource, Source, check_whole, inspect, other_source};
 
@@ -153,6 +153,7 @@ struct Gathered {
     llm: LlmConfig,
     mask: Arc<Mask>,
     plugins: Arc<Seats>,
+    confinement: Confinement,
     tried: Tried,
     spec: SpecName,
     goal: Goal,
@@ -202,6 +203,7 @@ async fn gather(
     let found = mirror.objects(move |objects| BaseFiles::read(objects, &at)).await?;
     let config = found.config()?;
     let llm = llm_access::config(options, &config)?;
+    let confinement = confinement(&config)?;
     let mask = Arc::new(llm_access::mask(options, &config, &source));
 
     let mut plugins = PluginSet::load(loading, &config, &options.plugins, root_of(&source, &options.cwd)).await?;
@@ -228,6 +230,7 @@ async fn gather(
         llm,
         mask,
         plugins,
+        confinement,
         tried,
         spec,
         goal,
@@ -274,6 +277,7 @@ pub(crate) async fn prepare(
         llm,
         mask,
         plugins,
+        confinement,
         tried,
         spec,
         goal,
@@ -284,7 +288,8 @@ pub(crate) async fn prepare(
     let (set, store) = (plugins.now(), blobs.clone());
     let keeping = tokio::task::spawn_blocking(move || set.keep(&store));
     let playbook = playbook(&mirror, &base, &config, &found).await?;
-    let (gate, commands) = commands(&config, &found, playbook, (&mask, &clock), state.root())?;
+    let sandbox = Sandbox::new(HostEnv::from_process(), Arc::clone(&clock), confinement);
+    let (gate, commands) = commands(&config, &found, playbook, (sandbox, &mask), state.root())?;
     let (run, spent) = identity(&registry, earlier.as_ref()).await?;
     let shop = Arc::new(Workshop {
         artifacts: ArtifactStore::new(blobs, registry.ids().clone(), Arc::clone(&clock)),
@@ -390,7 +395,7 @@ fn commands(
     config: &Config,
     found: &BaseFiles,
     playbook: Playbook,
-    (mask, clock): (&Arc<Mask>, &Arc<dyn Clock>),
+    (sandbox, mask): (Sandbox, &Arc<Mask>),
     dir: &Path,
 ) -> Result<(Gate, Vec<SpiritCommand>), ServiceError> {
     let detected = found.detected.as_ref();
@@ -398,8 +403,14 @@ fn commands(
         name: name.to_owned(),
         argv: settings.run.clone(),
         timeout: Duration::from_millis(settings.timeout_ms),
+        network: settings.network,
+        limits: Limits::or_default(
+            settings.memory_bytes,
+            settings.cpu_seconds,
+            settings.processes,
+            settings.file_bytes,
+        ),
     };
-    let sandbox = Sandbox::new(HostEnv::from_process(), Arc::clone(clock), Confinement::Off);
     let all = config.all_commands(detected);
     let named = |name: &str| playbook.steps.iter().any(|step| step.command == name);
     let deciding = all.iter().filter(|(name, _)| named(name)).map(|(name, settings)| command(name, settings)).collect();
@@ -415,6 +426,14 @@ fn commands(
     let gate = Gate { playbook, commands: deciding, sandbox, mask: Arc::clone(mask) };
     check_programs(&gate, dir)?;
     Ok((gate, allowed))
+}
+
+/// As the configuration says, or none at all: it is tried before anything is spent.
+fn confinement(config: &Config) -> Result<Confinement, ServiceError> {
+    match config.run.sandbox {
+        SandboxMode::Off => Ok(Confinement::Off),
+        SandboxMode::On => Ok(Confinement::by_this_program()?),
+    }
 }
 
 /// Refuses a branch that stands where a folder of branches is needed, before anything is written. A

@@ -101,6 +101,11 @@ impl Place {
         self.dir.join("scratch")
     }
 
+    /// The repository for tools that read history.
+    pub(super) fn tool_repository(&self) -> PathBuf {
+        self.dir.join("git")
+    }
+
     /// From here on what still holds this place keeps its hands off.
     pub(super) fn close(&self) {
         self.given_back.store(true, Ordering::Release);

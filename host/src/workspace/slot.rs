@@ -61,6 +61,12 @@ impl Slot {
         self.place.scratch()
     }
 
+    /// What tools in the work tree read history from: the slot's own `git/`, and the objects that it names.
+    #[must_use]
+    pub fn history_dirs(&self) -> Vec<PathBuf> {
+        vec![self.place.tool_repository(), self.place.mirror.path().join("objects")]
+    }
+
     /// Makes the work tree exactly what `commit` holds: nothing changed, nothing extra, ignored files
     /// gone too. Unsaved work is saved first; `now` dates that commit.
     ///

@@ -27,7 +27,7 @@ use crate::llm::config::{LlmChoice, LlmOptions};
 use crate::plugin::capability::{Capabilities, Command, CommandRun};
 use crate::plugin::{Plugin, PluginKind};
 use crate::registry::{Boxes, Claim, SpecContent};
-use crate::sandbox::{Confinement, HostEnv, Sandbox};
+use crate::sandbox::{Confinement, HostEnv, Limits, Sandbox};
 use crate::service::breakers::Breakers;
 use crate::service::capabilities::Desk;
 use crate::service::error::ServiceError;
@@ -279,7 +279,13 @@ fn commands(request: &ExecRequest) -> (Answers, Vec<SpiritCommand>) {
         }
         let timeout = Duration::from_millis(fake.timeout_ms);
         commands.push(SpiritCommand {
-            command: GateCommand { name: name.clone(), argv: fake.run.clone(), timeout },
+            command: GateCommand {
+                name: name.clone(),
+                argv: fake.run.clone(),
+                timeout,
+                network: false,
+                limits: Limits::default(),
+            },
             description: fake.description.clone(),
             extra_args: fake.extra_args,
         });
