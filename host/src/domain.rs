@@ -21,6 +21,7 @@ pub mod mask;
 pub mod policy;
 pub mod pool;
 pub mod protocol;
+pub mod queue;
 pub mod release;
 pub mod review;
 pub mod seat;

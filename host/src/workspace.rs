@@ -30,6 +30,7 @@ use crate::failpoint::DiskFull;
 mod clean;
 mod diff;
 mod files;
+mod gated;
 mod git;
 mod ground;
 mod inspect;

@@ -11,6 +11,7 @@ use super::workshop::stopped;
 use crate::domain::mask::Mask;
 use crate::domain::review::Check;
 use crate::sandbox::{CommandSpec, Sandbox, SandboxError};
+use crate::store::digest_of;
 use crate::workspace::Slot;
 
 /// Head and tail of a command's output that a check carries, in bytes for each stream.
@@ -57,6 +58,13 @@ impl GateRun {
 }
 
 impl Gate {
+    /// What the gate runs, in one word: another word, another gate.
+    pub(crate) fn definition(&self) -> String {
+        let of = |command: &GateCommand| format!("{:?} {:?} {:?}", command.name, command.argv, command.timeout);
+        let all: Vec<String> = self.commands.iter().map(of).collect();
+        digest_of(all.join("\n").as_bytes()).to_string()
+    }
+
     /// Runs the commands over what the slot has checked out, up to the first failure.
     pub(crate) async fn run(&self, slot: &Slot, stop: &watch::Receiver<bool>) -> Result<GateRun, SandboxError> {
         let mut run = GateRun::default();

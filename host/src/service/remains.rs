@@ -89,6 +89,17 @@ pub(crate) async fn store_merge(
     Ok(())
 }
 
+/// Says in the log that the gate over a merged tree has passed for this attempt too: its output stands with another.
+pub(crate) async fn note_merge(
+    shop: &Arc<Workshop>,
+    attempt: &AttemptKey,
+    checks: &[Check],
+) -> Result<(), ServiceError> {
+    let body = Body::TaskUpdated { change: TaskChange::gate("merge", checks) };
+    shop.registry.append(Subject::attempt(&shop.run, attempt), vec![body]).await?;
+    Ok(())
+}
+
 /// Puts texts into the artifact store, masked. Gives the events that put them on the task.
 async fn put(
     shop: &Arc<Workshop>,
