@@ -12,14 +12,19 @@ use necro_host::domain::protocol::Commit;
 use necro_host::domain::queue::Waiting;
 use necro_host::service::ServiceError;
 use necro_host::service::integration::{Candidate, Ground, Integrated, Judge, Judgement, Link, round};
-use necro_host::workspace::{Git, Identity, Mirror, NewCommit, Source, TreeId, seed_repository};
+use necro_host::workspace::{Git, Identity, Mirror, NewCommit, Source, TreeId, WorkspaceError, seed_repository};
 
 /// The spec whose branch is the target.
 const SPEC: &str = "queue";
 
+fn tasks_file() -> String {
+    format!(".kiro/specs/{SPEC}/tasks.md")
+}
+
 /// The place.
 pub(crate) struct Yard {
-    dir: tempfile::TempDir,
+    dir: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
     pub(crate) ground: Ground,
     pub(crate) base: CommitId,
 }
@@ -33,49 +38,90 @@ pub(crate) struct Drained {
     pub(crate) returned: BTreeMap<String, String>,
     pub(crate) gates: u32,
     pub(crate) flakes: u32,
+    /// Where the target stood after each round.
+    pub(crate) tips: Vec<CommitId>,
 }
 
 impl Yard {
     /// With these files on the target, and a plan of so many tasks.
     pub(crate) async fn new(files: &[(&str, &str)], tasks: usize, strategy: MergeStrategy) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let temporary = tempfile::tempdir().unwrap();
+        let yard = Self::make(temporary.path(), files, tasks, strategy).await;
+        Self { _temporary: Some(temporary), ..yard }
+    }
+
+    /// The same in this empty folder.
+    pub(crate) async fn make(dir: &Path, files: &[(&str, &str)], tasks: usize, strategy: MergeStrategy) -> Self {
         let at = jiff::Timestamp::constant(1_767_225_600, 0);
-        let tasks_file = format!(".kiro/specs/{SPEC}/tasks.md");
         let boxes: String = (1..=tasks).map(|n| format!("- [ ] {n}. Do {n}\n")).collect();
-        let plan = format!("# Plan\n\n{boxes}");
+        let (tasks_file, plan) = (tasks_file(), format!("# Plan\n\n{boxes}"));
         let all = [files, &[(tasks_file.as_str(), plan.as_str())]].concat();
-        seed_repository(&dir.path().join("repository"), &all, "Begin", at).unwrap();
-        let state = dir.path().join("state");
-        std::fs::create_dir(&state).unwrap();
+        seed_repository(&dir.join("repository"), &all, "Begin", at).unwrap();
+        std::fs::create_dir(dir.join("state")).unwrap();
+        let yard = Self::at(dir, strategy).await;
+        let (name, tip) = (yard.ground.target.clone(), yard.base.clone());
+        yard.ground.mirror.objects(move |objects| objects.update_ref(&name, &tip, None)).await.unwrap();
+        yard
+    }
+
+    /// One that was made before, as another process finds it.
+    pub(crate) async fn at(dir: &Path, strategy: MergeStrategy) -> Self {
+        let state = dir.join("state");
         let git = Git::locate(&state).await.unwrap();
-        let source = Source::parse("repository", dir.path()).unwrap();
+        let source = Source::parse("repository", dir).unwrap();
         let mirror = Mirror::open(git, &state.join("repos"), source).await.unwrap();
         mirror.fetch().await.unwrap();
         let base = mirror.branch_tip("main").await.unwrap().unwrap();
-        let (target, tip) = (format!("refs/heads/necro/{SPEC}"), base.clone());
-        let name = target.clone();
-        mirror.objects(move |objects| objects.update_ref(&name, &tip, None)).await.unwrap();
-        Self { dir, ground: Ground { mirror, target, tasks_file, strategy }, base }
+        let target = format!("refs/heads/necro/{SPEC}");
+        let ground = Ground { mirror, target, tasks_file: tasks_file(), strategy };
+        Self { dir: dir.to_owned(), _temporary: None, ground, base }
     }
 
     /// A branch on the base that writes these files.
     pub(crate) async fn branch(&self, task: usize, files: &[(&str, &str)]) -> Candidate {
-        let key = TaskKey { spec: SpecName::new(SPEC).unwrap(), task: TaskId::new(task.to_string()).unwrap() };
-        let attempt = AttemptKey { key, attempt: 1 };
-        let instance = Instance::new("backend_spirit_1").unwrap();
-        let judged_at = jiff::Timestamp::constant(1_767_225_700, 0);
-        let (scope, spell) = ("yard".to_owned(), format!("do {task}"));
-        let message = Commit::new(&scope, &spell, attempt.clone(), instance.clone(), None).message();
+        let candidate = self.candidate(task, self.base.clone());
+        let Candidate { attempt, instance, scope, spell, judged_at, .. } = candidate.clone();
+        let message = Commit::new(&scope, &spell, attempt, instance, None).message();
         let files: Vec<(String, Option<Vec<u8>>)> =
             files.iter().map(|(path, text)| ((*path).to_owned(), Some(text.as_bytes().to_vec()))).collect();
         let base = self.base.clone();
         let commit = self.ground.mirror.objects(move |objects| {
             let tree = objects.with_files(&objects.tree_of(&base)?, &files)?;
             let author = Identity { name: "backend_spirit_1".to_owned(), email: "b@localhost".to_owned() };
-            objects.commit(&NewCommit { tree, parents: vec![base], message, author, time: judged_at })
+            let commit = objects.commit(&NewCommit { tree, parents: vec![base], message, author, time: judged_at })?;
+            objects.update_ref(&format!("refs/necro/{SPEC}/{task}/1"), &commit, None)?;
+            Ok(commit)
         });
-        let (commit, base) = (commit.await.unwrap(), self.base.clone());
-        Candidate { attempt, instance, commit, base, scope, spell, judged_at }
+        Candidate { commit: commit.await.unwrap(), ..candidate }
+    }
+
+    /// The candidate of a task whose branch has this commit.
+    fn candidate(&self, task: usize, commit: CommitId) -> Candidate {
+        let key = TaskKey { spec: SpecName::new(SPEC).unwrap(), task: TaskId::new(task.to_string()).unwrap() };
+        Candidate {
+            attempt: AttemptKey { key, attempt: 1 },
+            instance: Instance::new("backend_spirit_1").unwrap(),
+            commit,
+            base: self.base.clone(),
+            scope: "yard".to_owned(),
+            spell: format!("do {task}"),
+            judged_at: jiff::Timestamp::constant(1_767_225_700, 0),
+        }
+    }
+
+    /// Branches of these tasks that were made before and are not on the target.
+    pub(crate) async fn left(&self, tasks: std::ops::RangeInclusive<usize>) -> Vec<Candidate> {
+        let (tip, wanted) = (self.tip().await, tasks.clone());
+        let read = self.ground.mirror.objects(move |objects| {
+            let of = |task: usize| -> Result<Option<CommitId>, WorkspaceError> {
+                let commit = objects.read_ref(&format!("refs/necro/{SPEC}/{task}/1"))?;
+                let Some(commit) = commit else { return Ok(None) };
+                Ok((!objects.is_ancestor(&commit, &tip)?).then_some(commit))
+            };
+            wanted.map(of).collect::<Result<Vec<_>, _>>()
+        });
+        let found = tasks.zip(read.await.unwrap());
+        found.filter_map(|(task, commit)| Some(self.candidate(task, commit?))).collect()
     }
 
     /// Where the target stands.
@@ -86,7 +132,7 @@ impl Yard {
 
     /// Checks a commit out, and gives where.
     pub(crate) fn check_out(&self, commit: &CommitId, name: &str) -> PathBuf {
-        let folder = self.dir.path().join(name);
+        let folder = self.dir.join(name);
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir(&folder).unwrap();
         let mut git = program("git");
@@ -105,6 +151,7 @@ impl Yard {
             let entries = waiting.take(max);
             let batch: Vec<Candidate> = entries.iter().map(|entry| entry.what.clone()).collect();
             let done = round(&self.ground, judge, &batch).await.unwrap();
+            drained.tips.push(self.tip().await);
             drained.gates += done.gates;
             drained.flakes += done.flakes;
             for (entry, fate) in entries.into_iter().zip(done.fates) {
