@@ -7,6 +7,7 @@
 mod guests;
 #[path = "support/llm_server.rs"]
 mod llm_server;
+#[expect(dead_code, reason = "other tests use the rest")]
 #[path = "support/yard.rs"]
 mod yard;
 

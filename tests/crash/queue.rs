@@ -157,5 +157,5 @@ fn a_queue_that_is_killed_anywhere_leaves_the_target_before_or_after_a_step() {
         work(Path::new(&folder), &name);
         return;
     }
-    sweep("merge");
+    ["merge", "squash", "rebase"].into_iter().for_each(sweep);
 }

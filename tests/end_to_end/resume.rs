@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use crate::replies::{Replies, command, finish as finishes, write};
-use crate::world::{Finished, Pipe, Running, World, files_below, finish, git};
+use crate::world::{Finished, Pipe, Running, SETTINGS, SIDE_BY_SIDE, World, files_below, finish, git};
 
 const PLAN: &str = "# Plan\n\n- [ ] 1. Buy bread\n  - _Skill: backend_\n";
 
@@ -106,6 +106,32 @@ impl Cut {
     fn rescued(&self) -> String {
         git(&self.world.mirror(), &["for-each-ref", "--format=%(refname)", "refs/necro/rescue"])
     }
+}
+
+#[test]
+fn a_merged_tree_whose_gate_was_green_is_not_gated_again_by_the_next_process() {
+    let plan = format!(
+        "# Plan\n\n- [ ] 1. Buy bread\n  - _Skill: backend_\n- [ ] 2. Buy cheese\n  - _Skill: frontend_\n{SIDE_BY_SIDE}"
+    );
+    let world = World::new(&[("necro.toml", SETTINGS), (".kiro/specs/list/tasks.md", &plan)]);
+    let replies = Replies::default()
+        .writes("backend", "1", None, "bread.txt", "rye\n")
+        .writes("frontend", "2", None, "cheese.txt", "gouda\n")
+        .together(&["1", "2"]);
+    let llm = format!("scripted:{}", world.file("replies.toml", &replies.text()));
+    let mut command = world.command("run", &["--spec", "list", "--llm", &llm]);
+    // The one who is second has a gate of its own.
+    let killed = finish(command.env("NECRO_FAILPOINT", "kill integration.gate.after 1"));
+    assert_eq!(killed.code, None, "{killed:#?}");
+    finish(&mut world.command("resume", &["--json"])).done();
+    let records = world.records();
+    let artifacts = records.reader.artifacts_of_spec(&records.spec).unwrap();
+    let gates = artifacts.iter().filter(|found| found.artifact.name.ends_with("merge-gate.json")).count();
+    assert_eq!(gates, 1, "{artifacts:#?}");
+    for file in ["bread.txt", "cheese.txt"] {
+        assert!(world.on_branch("list", file).is_some(), "{file}");
+    }
+    records.assert_sound();
 }
 
 #[test]

@@ -11,8 +11,8 @@ use necro_host::domain::id::{AttemptKey, CommitId, Instance, SpecName, TaskId, T
 use necro_host::domain::protocol::Commit;
 use necro_host::domain::queue::Waiting;
 use necro_host::service::ServiceError;
-use necro_host::service::integration::{Candidate, Ground, Integrated, Judge, Judgement, Link, round};
-use necro_host::workspace::{Git, Identity, Mirror, NewCommit, Source, TreeId, WorkspaceError, seed_repository};
+use necro_host::service::integration::{Candidate, Ground, Integrated, Judge, Judgement, Link, brought_in, round};
+use necro_host::workspace::{Git, Identity, Mirror, NewCommit, Source, TreeId, seed_repository};
 
 /// The spec whose branch is the target.
 const SPEC: &str = "queue";
@@ -111,17 +111,22 @@ impl Yard {
 
     /// Branches of these tasks that were made before and are not on the target.
     pub(crate) async fn left(&self, tasks: std::ops::RangeInclusive<usize>) -> Vec<Candidate> {
-        let (tip, wanted) = (self.tip().await, tasks.clone());
-        let read = self.ground.mirror.objects(move |objects| {
-            let of = |task: usize| -> Result<Option<CommitId>, WorkspaceError> {
-                let commit = objects.read_ref(&format!("refs/necro/{SPEC}/{task}/1"))?;
-                let Some(commit) = commit else { return Ok(None) };
-                Ok((!objects.is_ancestor(&commit, &tip)?).then_some(commit))
-            };
-            wanted.map(of).collect::<Result<Vec<_>, _>>()
-        });
-        let found = tasks.zip(read.await.unwrap());
-        found.filter_map(|(task, commit)| Some(self.candidate(task, commit?))).collect()
+        let tip = self.tip().await;
+        let mut left = Vec::new();
+        for task in tasks {
+            let name = format!("refs/necro/{SPEC}/{task}/1");
+            let commit = self.ground.mirror.objects(move |objects| objects.read_ref(&name)).await.unwrap().unwrap();
+            let (candidate, tip) = (self.candidate(task, commit), tip.clone());
+            let (looked_for, base) = (candidate.clone(), self.base.clone());
+            let found = self
+                .ground
+                .mirror
+                .objects(move |objects| brought_in(objects, &tip, &base, &looked_for.commit, &looked_for.attempt));
+            if found.await.unwrap().is_none() {
+                left.push(candidate);
+            }
+        }
+        left
     }
 
     /// Where the target stands.

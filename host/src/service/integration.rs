@@ -11,12 +11,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::error::ServiceError;
+use super::progress::Progress;
 use super::workshop::Workshop;
 use crate::config::MergeStrategy;
 use crate::domain::id::{AttemptKey, CommitId, Instance};
+use crate::domain::protocol;
 use crate::domain::queue::{Batch, Next, Reason};
 use crate::failpoint::{self, Side};
-use crate::workspace::{Identity, Mirror, Slot, TreeId, WorkspaceError};
+use crate::workspace::{Identity, MAX_LOG_ENTRIES, Mirror, Objects, Slot, TreeId, WorkspaceError};
 use chain::Merged;
 use judge::SlotJudge;
 
@@ -139,12 +141,44 @@ pub(crate) async fn integrate(
     };
     let judge = SlotJudge::new(shop, slot).await?;
     let mut round = round(&ground, &judge, candidates).await?;
+    if round.flakes > 0 {
+        let text = format!(
+            "the gate was red, and then green over the same merged tree, {}: no task was returned for it, but it cannot \
+             be relied on",
+            if round.flakes == 1 { "once".to_owned() } else { format!("{} times", round.flakes) }
+        );
+        shop.tell(&Progress::Warning { text });
+    }
     for (candidate, fate) in candidates.iter().zip(&mut round.fates) {
         if let Integrated::Conflict { tip, files, text } = fate {
             *fate = Integrated::Returned(told::conflict(shop, candidate, tip, files, text).await?);
         }
     }
     Ok(round.fates)
+}
+
+/// The commit of the branch with this `tip` that brings in an attempt's `commit`, whatever the strategy was: a merge
+/// has it as its second parent, what squash and rebase make of it says whose it is. `None`: it is not there.
+///
+/// # Errors
+/// [`WorkspaceError`]: the history cannot be read.
+pub fn brought_in(
+    objects: &Objects,
+    tip: &CommitId,
+    base: &CommitId,
+    commit: &CommitId,
+    attempt: &AttemptKey,
+) -> Result<Option<CommitId>, WorkspaceError> {
+    let says_so = |message: &str| protocol::parse_commit(message).is_ok_and(|form| form.attempt() == attempt);
+    let history = objects.log(tip, Some(base), MAX_LOG_ENTRIES)?;
+    let found = history
+        .into_iter()
+        .find(|entry| entry.parents.get(1) == Some(commit) || (entry.commit != *commit && says_so(&entry.message)));
+    Ok(match found {
+        Some(entry) => Some(entry.commit),
+        // Behind more commits than are looked at, it is merged all the same.
+        None => objects.is_ancestor(commit, tip)?.then(|| tip.clone()),
+    })
 }
 
 /// One round: as many of `candidates` land as the gate lets through, at least one of them is decided about, and

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::assignment;
 use super::error::{ServiceError, chain};
-use super::integration::Candidate;
+use super::integration::{self, Candidate};
 use super::necromancer::{Extent, Goal, RunOptions};
 use super::specname;
 use super::workshop::Workshop;
@@ -19,7 +19,7 @@ use crate::domain::task::{Task, TaskState};
 use crate::llm::config::LlmChoice;
 use crate::registry::{Attempt, Record, Registry, RegistryError, Run};
 use crate::store::{BlobStore, digest_of};
-use crate::workspace::{LogEntry, MAX_LOG_ENTRIES, without_credentials};
+use crate::workspace::without_credentials;
 
 /// Whether a run may go on with an earlier one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -208,13 +208,7 @@ async fn passed(shop: &Arc<Workshop>, attempt: Attempt) -> Result<Place, Service
     let (merge, message) = shop
         .mirror
         .objects(move |objects| {
-            let history = objects.log(&tip, Some(&since), MAX_LOG_ENTRIES)?;
-            let merge = history.into_iter().find(|entry| brings_in(entry, &wanted, &key)).map(|entry| entry.commit);
-            // Behind more commits than are looked at, it is merged all the same.
-            let merge = match merge {
-                None if objects.is_ancestor(&wanted, &tip)? => Some(tip),
-                merge => merge,
-            };
+            let merge = integration::brought_in(objects, &tip, &since, &wanted, &key)?;
             let own = objects.log(&wanted, None, 1)?;
             Ok((merge, own.into_iter().next().map(|entry| entry.message)))
         })
@@ -234,13 +228,6 @@ async fn passed(shop: &Arc<Workshop>, attempt: Attempt) -> Result<Place, Service
         }))),
         _ => Ok(Place::Ended(AttemptEnd::Interrupted)),
     }
-}
-
-/// Whether a commit of the branch brings in the attempt's: as a merge, or as what squash and rebase make of it,
-/// which say whose it is.
-fn brings_in(entry: &LogEntry, wanted: &CommitId, key: &AttemptKey) -> bool {
-    let says_so = || protocol::parse_commit(&entry.message).is_ok_and(|commit| commit.attempt() == key);
-    entry.parents.get(1) == Some(wanted) || (entry.commit != *wanted && says_so())
 }
 
 /// Tasks whose merge is on the spec branch and not in the registry are done: the files of the spec say so
