@@ -135,6 +135,32 @@ fn a_merged_tree_whose_gate_was_green_is_not_gated_again_by_the_next_process() {
 }
 
 #[test]
+fn what_is_on_the_branch_is_not_brought_in_twice_whatever_the_strategy() {
+    for strategy in ["merge", "squash", "rebase"] {
+        let settings = format!("{SETTINGS}\n[integration]\nstrategy = \"{strategy}\"\n");
+        let world = World::new(&[("necro.toml", &settings), (".kiro/specs/list/tasks.md", PLAN)]);
+        let replies = Replies::default().writes("backend", "1", None, "bread.txt", "rye\n").text();
+        let llm = format!("scripted:{}", world.file("replies.toml", &replies));
+        let mut command = world.command("run", &["--spec", "list", "--llm", &llm]);
+        // On the branch, and nobody has written that down.
+        let killed = finish(command.env("NECRO_FAILPOINT", "kill integration.land.after 1"));
+        assert_eq!(killed.code, None, "{killed:#?}");
+        let tip = git(&world.mirror(), &["rev-parse", "necro/list"]);
+        let summary = finish(&mut world.command("resume", &["--json"])).done();
+        assert_eq!((&summary["tasks"]["done"], &summary["attempts"]), (&1.into(), &1.into()), "{strategy}: {summary}");
+        assert_eq!(git(&world.mirror(), &["rev-parse", "necro/list"]), tip, "{strategy}");
+        let commits = git(&world.mirror(), &["log", "--format=%an: %s", "--first-parent", "necro/list"]);
+        let author = if strategy == "rebase" { "backend_spirit_1" } else { "necro-host" };
+        assert!(commits.starts_with(&format!("{author}: spirit(")) && commits.lines().count() == 2, "{commits}");
+        let plan = world.on_branch("list", ".kiro/specs/list/tasks.md").unwrap();
+        assert!(plan.contains("[x] 1."), "{plan}");
+        let records = world.records();
+        assert_eq!(records.task("1").merged_commit.unwrap().as_str(), tip);
+        records.assert_sound();
+    }
+}
+
+#[test]
 fn a_killed_run_goes_on_in_the_same_attempt_and_asks_nothing_twice() {
     let cut = Cut::new(&[]);
     let before = cut.world.records();

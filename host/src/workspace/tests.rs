@@ -2,6 +2,7 @@
 
 mod attacks;
 mod files;
+mod gated;
 mod kept;
 mod landing;
 mod objects;

@@ -22,7 +22,7 @@ impl Ground {
         let with = |other: &usize| {
             self.conflicts.iter().any(|(a, b)| (*a, *b) == (member, *other) || (*b, *a) == (member, *other))
         };
-        !self.lost.contains(&member) && !on.iter().any(|other| with(other))
+        !self.lost.contains(&member) && !on.iter().any(with)
     }
 
     fn is_green(&self, tree: &BTreeSet<usize>) -> bool {
