@@ -23,6 +23,7 @@ pub mod playbook;
 pub mod policy;
 pub mod pool;
 pub mod protocol;
+pub mod queue;
 pub mod release;
 pub mod review;
 pub mod seat;

@@ -19,7 +19,7 @@ pub mod exchange;
 mod executions;
 mod gate;
 pub mod harness;
-mod integration;
+pub mod integration;
 mod journal;
 mod judgement;
 mod land;

@@ -32,6 +32,7 @@ mod cache;
 mod clean;
 mod diff;
 mod files;
+mod gated;
 mod git;
 mod ground;
 mod inspect;

@@ -14,6 +14,7 @@ use crate::domain::mask::Mask;
 use crate::domain::playbook::{Next, Play, Playbook, StepResult, StepState};
 use crate::domain::review::Check;
 use crate::sandbox::{CommandSpec, Limits, Sandbox, SandboxError};
+use crate::store::digest_of;
 use crate::workspace::Slot;
 
 /// Head and tail of a command's output that a check carries, in bytes for each stream.
@@ -68,6 +69,11 @@ impl GateRun {
 }
 
 impl Gate {
+    /// What the gate runs, in one word: another word, another gate.
+    pub(crate) fn definition(&self) -> String {
+        digest_of(format!("{:?} {:?}", self.playbook, self.commands).as_bytes()).to_string()
+    }
+
     /// Plays over what the slot has checked out, without knowing what changed: whatever a condition asks of
     /// changes is true, so that nothing is left out.
     pub(crate) async fn run(&self, slot: &Slot, stop: &watch::Receiver<bool>) -> Result<GateRun, SandboxError> {

@@ -4,6 +4,7 @@ mod attacks;
 mod branches;
 mod caches;
 mod files;
+mod gated;
 mod kept;
 mod landing;
 mod objects;
