@@ -238,6 +238,9 @@ pub enum Refused {
         /// Until when.
         until: Timestamp,
     },
+    /// A process works in it, whatever its record says.
+    #[error("a process still works in it; wait for its end, or stop it")]
+    AtWork,
     /// It is isolated.
     #[error("it is isolated ({reason}): repair it first")]
     Isolated {

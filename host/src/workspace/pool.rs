@@ -4,6 +4,7 @@
 mod ledger;
 mod process;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,8 +104,7 @@ impl SlotPool {
     /// The name of a slot: `workspace-<repository>-slot<n>` (`RPM-1.4`).
     #[must_use]
     pub fn id(&self, number: u32) -> SlotId {
-        let text = format!("workspace-{}-slot{number}", self.inner.mirror.source().name());
-        SlotId::new(text).expect("the name of a source has no white space and at most 40 characters")
+        self.inner.id(number)
     }
 
     /// The number that a name or a plain number stands for.
@@ -178,11 +178,26 @@ impl SlotPool {
         terms: Terms,
         choose: impl FnOnce(&mut Vec<SlotRecord>, &Inner, Lease) -> Option<u32> + Send + 'static,
     ) -> Result<Option<Slot>, WorkspaceError> {
-        let (inner, asked) = (Arc::clone(&self.inner), self.inner.clock.elapsed());
+        let (inner, asked, is_ours) = (Arc::clone(&self.inner), self.inner.clock.elapsed(), terms.ends_with_process);
         let lease = inner.lease(&terms);
-        let number =
-            blocking(move || inner.ledger.change(inner.clock.now(), |records| choose(records, &inner, lease))).await?;
-        Ok(number.map(|number| Slot::new(self, number, self.id(number), Some(terms.lease), asked)))
+        let lent = blocking(move || {
+            inner.ledger.change(inner.clock.now(), |records| -> Result<_, WorkspaceError> {
+                let before = records.clone();
+                let Some(number) = choose(records, &inner, lease) else { return Ok(None) };
+                if !is_ours {
+                    return Ok(Some((number, None)));
+                }
+                match inner.ledger.hold(number)? {
+                    Some(held) => Ok(Some((number, Some(held)))),
+                    None => {
+                        *records = before;
+                        Ok(None)
+                    }
+                }
+            })
+        });
+        let lent: Option<(u32, Option<File>)> = lent.await??;
+        Ok(lent.map(|(number, held)| Slot::new(self, number, self.id(number), Some(terms.lease), asked, held)))
     }
 
     /// Makes a slot anew from what the mirror has, whatever is in it; what exists nowhere else is kept first. It is
@@ -234,7 +249,7 @@ impl SlotPool {
         let is_it = |record: &SlotRecord| record.lease.as_ref().is_some_and(|held| held.id == lease);
         if let Some(record) = records.iter().find(|record| is_it(record)) {
             let (id, asked) = (self.id(record.number), self.inner.clock.elapsed());
-            let slot = Slot::new(self, record.number, id, Some(lease.to_owned()), asked);
+            let slot = Slot::new(self, record.number, id, Some(lease.to_owned()), asked, None);
             return slot.release(self.inner.clock.now()).await.map(GivenBack::Now);
         }
         if records.iter().any(|record| record.released.iter().any(|id| id == lease)) {
@@ -252,15 +267,19 @@ impl SlotPool {
         let lease = inner.lease(terms);
         let taken = blocking(move || {
             inner.ledger.change(inner.clock.now(), |records| {
-                let record = records.iter_mut().find(|record| record.number == number)?;
-                Some(record.take(lease, inner.clock.now(), &inner.is_alive()))
+                let slot = inner.id(number).to_string();
+                let Some(record) = records.iter_mut().find(|record| record.number == number) else {
+                    return Err(WorkspaceError::NoSlot { slot });
+                };
+                let refused = |reason| WorkspaceError::SlotRefused { slot, reason };
+                record.check_unused(inner.clock.now(), &inner.is_alive()).map_err(refused.clone())?;
+                let held = inner.ledger.hold(number)?.ok_or_else(|| refused.clone()(Refused::AtWork))?;
+                record.take(lease, inner.clock.now(), &inner.is_alive()).map_err(refused)?;
+                Ok(held)
             })
         });
-        match taken.await? {
-            Some(Ok(())) => Ok(Slot::new(self, number, id, Some(terms.lease.clone()), asked)),
-            Some(Err(reason)) => Err(WorkspaceError::SlotRefused { slot: id.to_string(), reason }),
-            None => Err(WorkspaceError::NoSlot { slot: id.to_string() }),
-        }
+        let held = taken.await??;
+        Ok(Slot::new(self, number, id, Some(terms.lease.clone()), asked, Some(held)))
     }
 }
 
@@ -272,6 +291,11 @@ fn add(records: &mut Vec<SlotRecord>, now: jiff::Timestamp) -> Option<u32> {
 }
 
 impl Inner {
+    fn id(&self, number: u32) -> SlotId {
+        let text = format!("workspace-{}-slot{number}", self.mirror.source().name());
+        SlotId::new(text).expect("the name of a source has no white space and at most 40 characters")
+    }
+
     fn is_alive(&self) -> impl Fn(&pool::Process) -> bool {
         |process| self.liveness.is_alive(process)
     }

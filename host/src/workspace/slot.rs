@@ -1,6 +1,7 @@
 //! Slots: work trees that attempts hold one at a time. A slot that is given out is provably clean,
 //! and what nobody saved is saved before it is cleaned away.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,11 +25,15 @@ pub struct Slot {
     lease: Option<String>,
     /// When it was asked for, until it was made ready for the first time.
     asked: Mutex<Option<Duration>>,
+    /// The lock that says to other processes that this one has the slot.
+    held: Option<File>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.place.close();
+        // Before the record says that it is free: whoever is lent it takes this lock.
+        drop(self.held.take());
         if let Some(lease) = self.lease.take() {
             self.pool.put_down(self.number, &lease);
         }
@@ -37,10 +42,17 @@ impl Drop for Slot {
 
 impl Slot {
     /// A handle on a slot that was lent by `lease`; `asked` is when it was wished for.
-    pub(super) fn new(pool: &SlotPool, number: u32, id: SlotId, lease: Option<String>, asked: Duration) -> Self {
-        let asked = Mutex::new(Some(asked));
+    pub(super) fn new(
+        pool: &SlotPool,
+        number: u32,
+        id: SlotId,
+        lease: Option<String>,
+        asked: Duration,
+        held: Option<File>,
+    ) -> Self {
         let place = Arc::new(Place::new(pool.mirror(), number, id));
-        Self { place, pool: Arc::clone(&pool.inner), number, lease, asked }
+        let (pool, asked) = (Arc::clone(&pool.inner), Mutex::new(Some(asked)));
+        Self { place, pool, number, lease, asked, held }
     }
 
     /// Its id.
@@ -187,6 +199,8 @@ impl Slot {
             Ok(prepared) => Ok(prepared.rescued.is_some()),
             Err(error) => Err(error.in_words()),
         };
+        // Before the record says that it is free: whoever is lent it takes this lock.
+        drop(self.held.take());
         self.pool
             .settle(self.number, move |record, now| {
                 // It may have been taken by force meanwhile: then it is not this holder's to give back.
@@ -211,6 +225,7 @@ impl Slot {
     /// Lets go of the slot without giving it back: its lease goes on. Gives its number.
     pub(super) fn give_up(mut self) -> u32 {
         self.lease = None;
+        drop(self.held.take());
         self.number
     }
 

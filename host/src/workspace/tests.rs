@@ -7,6 +7,7 @@ mod files;
 mod gated;
 mod kept;
 mod landing;
+mod model;
 mod objects;
 mod pool;
 mod remotes;

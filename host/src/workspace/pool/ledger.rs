@@ -1,7 +1,7 @@
 //! The records of a pool's slots on disk, and the lock under which they are read, decided upon and written. It is held
 //! for that only, never while a slot is being cleaned: so several processes can use one pool at the same time.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -14,6 +14,8 @@ use crate::workspace::clean::{remove, write};
 const RECORD: &str = "slot.json";
 /// The file whose lock serialises changes.
 const LOCK: &str = "pool.lock";
+/// The file in `host/<n>` whose lock a process holds for as long as it has the slot. It outlives a damaged record.
+const HELD: &str = "held";
 /// A record is read up to here; the largest one that is written is far smaller.
 const MAX_RECORD_BYTES: u64 = 256 * 1024;
 
@@ -86,6 +88,20 @@ impl Ledger {
         remove(&self.dir.join(number.to_string()))
     }
 
+    /// Takes the lock that says that this process has a slot. `None`: a process has it that lives, whatever the record
+    /// says.
+    pub(super) fn hold(&self, number: u32) -> Result<Option<File>, WorkspaceError> {
+        let folder = self.dir.join(number.to_string());
+        fs::create_dir_all(&folder).map_err(WorkspaceError::io(&folder))?;
+        let path = folder.join(HELD);
+        let file = open(&path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(WorkspaceError::io(&path)(source)),
+        }
+    }
+
     fn write(&self, record: &SlotRecord) -> Result<(), WorkspaceError> {
         let folder = self.dir.join(record.number.to_string());
         fs::create_dir_all(&folder).map_err(WorkspaceError::io(&folder))?;
@@ -99,11 +115,15 @@ impl Ledger {
     fn lock(&self) -> Result<File, WorkspaceError> {
         fs::create_dir_all(&self.dir).map_err(WorkspaceError::io(&self.dir))?;
         let path = self.dir.join(LOCK);
-        let open = |path: &Path| OpenOptions::new().create(true).truncate(false).write(true).open(path);
-        let file = open(&path).map_err(WorkspaceError::io(&path))?;
+        let file = open(&path)?;
         file.lock().map_err(WorkspaceError::io(&path))?;
         Ok(file)
     }
+}
+
+fn open(path: &Path) -> Result<File, WorkspaceError> {
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    opened.map_err(WorkspaceError::io(path))
 }
 
 fn parse(bytes: &[u8], number: u32) -> Result<SlotRecord, String> {
