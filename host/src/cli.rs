@@ -8,6 +8,7 @@ mod display;
 mod doctor;
 mod events;
 mod exchange;
+mod gc;
 mod graph;
 mod init;
 mod issue;
@@ -36,6 +37,7 @@ mod table;
 mod task;
 mod tasks;
 mod words;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -98,6 +100,8 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
         Command::Registry(command) => return registry::run(command, out).await,
         Command::Lock(command) => registry::lock(command, out).await?,
         Command::Slot(command) => return slot::run(command, out).await,
+        Command::Gc(args) => gc::run(args, out).await?,
+        Command::Workspace(command) => workspace::run(command, out).await?,
         Command::Rescue(command) => rescue::run(command, out).await?,
         Command::Init(args) => init::run(args).await?,
         Command::Completions { shell } => completions::run(shell)?,

@@ -27,6 +27,8 @@ use std::path::{Path, PathBuf};
 use crate::domain::pool::Refused;
 use crate::failpoint::DiskFull;
 
+mod branches;
+mod cache;
 mod clean;
 mod diff;
 mod files;
@@ -39,7 +41,9 @@ mod land;
 mod mirror;
 mod objects;
 mod path;
+mod place;
 mod pool;
+mod push;
 mod rescue;
 mod seed;
 mod slot;
@@ -47,8 +51,10 @@ mod snapshot;
 mod source;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod whole;
 
+pub use cache::Cached;
 pub use diff::{MAX_DIFF_LINES, MAX_DIFF_TEXT_BYTES, TreeDiff, unified};
 pub use files::{
     FolderFiles, MAX_LIST_ENTRIES, MAX_READ_BYTES, MAX_READABLE_FILE_BYTES, MAX_SEARCH_HITS, MAX_WRITE_BYTES, WorkFiles,
@@ -60,12 +66,15 @@ pub use land::{LandError, Landed, fetch_command};
 pub use mirror::{MergeOutcome, Mirror, OtherSource, other_source};
 pub use objects::{Identity, LogEntry, MAX_LOG_ENTRIES, NewCommit, Objects, TreeId};
 pub(crate) use path::WorkPath;
-pub use pool::{GivenBack, Liveness, PoolSettings, SlotPool, Terms};
+pub use place::{Prepared, Rescue};
+pub use pool::{GivenBack, Liveness, SlotPool, Terms};
+pub use push::{PUSH_TIMEOUT, Pushed, push_address};
 pub use rescue::{KeptKind, KeptWork, RESCUES, copy_files, is_branch_name};
 pub use seed::seed_repository;
-pub use slot::{Prepared, Rescue, Slot};
+pub use slot::Slot;
 pub use snapshot::{SkipReason, Skipped, Snapshot};
 pub use source::{Source, SourceError, without_credentials};
+pub use usage::Usage;
 pub use whole::check_whole;
 
 /// Why something about a workspace failed.

@@ -11,10 +11,11 @@ use necro_host::clock::ManualClock;
 use necro_host::domain::call::HostError;
 use necro_host::domain::grant::{Grant, Scopes};
 use necro_host::domain::mask::Mask;
+use necro_host::domain::pool::PoolSettings;
 use necro_host::domain::work::{Edit, Entry, FileStatus, FileText, LineRange, PlannedWrite, SearchHit, SearchQuery};
 use necro_host::plugin::capability::{Workspace, WorkspaceEdit};
 use necro_host::plugin::{Plugin, PluginKind};
-use necro_host::workspace::{Git, Mirror, PoolSettings, Slot, SlotPool, Source, Terms, WorkFiles, seed_repository};
+use necro_host::workspace::{Git, Mirror, Slot, SlotPool, Source, Terms, WorkFiles, seed_repository};
 
 use crate::fakes::{TIME, assignment, context};
 use crate::play::{reported, told};

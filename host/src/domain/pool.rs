@@ -17,6 +17,58 @@ const MAX_RELEASED: usize = 16;
 /// The longest reason that a record keeps, in characters.
 const MAX_REASON_CHARS: usize = 500;
 
+/// Slots that a pool may have, at most.
+pub const MAX_SLOTS: u32 = 256;
+
+/// Which free slot is lent (`readings A9`: both are called LRU somewhere).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlotChoice {
+    /// The one that was used last: most of it is right already, and in the cache.
+    #[default]
+    Warmest,
+    /// The one that has not been used for the longest time.
+    LeastRecentlyUsed,
+}
+
+/// How slots get dependencies that were built before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheMode {
+    /// Not at all.
+    Off,
+    /// As copies that share blocks, where the file system has them.
+    #[default]
+    CopyOnWrite,
+    /// As the same files: a command that writes into one in place changes it for all slots.
+    HardLink,
+}
+
+/// How a pool lends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// Slots that are held at the same time, at most; a slot is made when none is free.
+    pub bound: u32,
+    /// Which free slot is lent.
+    pub choice: SlotChoice,
+    /// How slots get dependencies that were built before.
+    pub caches: CacheMode,
+}
+
+impl PoolSettings {
+    /// How many attempts can be at work, when as many as `wanted` are wanted: integration needs a slot too.
+    #[must_use]
+    pub fn parallel(self, wanted: u32) -> u32 {
+        wanted.min(self.bound.saturating_sub(1)).max(1)
+    }
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self { bound: MAX_SLOTS, choice: SlotChoice::default(), caches: CacheMode::default() }
+    }
+}
+
 /// What a slot is doing (`readings A11`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -427,14 +479,14 @@ impl SlotRecord {
 #[must_use]
 pub fn choose(
     records: &[SlotRecord],
-    warmest: bool,
+    choice: SlotChoice,
     now: Timestamp,
     is_alive: &dyn Fn(&Process) -> bool,
 ) -> Option<u32> {
     let free = records.iter().filter(|record| record.is_free(now, is_alive));
     // A broken one is lent when there is no other; one that was never used counts as older than any other.
     let is_broken = |record: &SlotRecord| record.health == Health::Broken;
-    let chosen = if warmest {
+    let chosen = if choice == SlotChoice::Warmest {
         free.min_by_key(|record| (is_broken(record), Reverse(record.last_used_at), record.number))
     } else {
         free.min_by_key(|record| (is_broken(record), record.last_used_at, record.number))

@@ -14,6 +14,7 @@ use super::necromancer::TaskCounts;
 use super::plugins::PluginSet;
 use super::policies;
 use super::progress::Progress;
+use super::push;
 use super::reclaim;
 use super::resume::{self, Place, Recorded};
 use super::runner::{self, Ran, Work};
@@ -40,6 +41,8 @@ const MAX_CONFLICTS: u32 = 100;
 enum Ended {
     Attempt(Box<EndedAttempt>),
     Integration(Vec<Entry<Candidate>>, Result<Vec<Integrated>, ServiceError>),
+    /// It is told already what became of it.
+    Push,
 }
 
 struct EndedAttempt {
@@ -241,6 +244,8 @@ impl Dispatcher {
         }
         let instance = decision.instance.clone();
         let branch = self.branch_of(task, &instance).await?;
+        // Before a slot is filled and a model is asked.
+        self.shop.mirror.check_task_branch(&branch, &task.key).await?;
         let lent = slots::lend(&self.shop, &self.pool, &attempt).await?;
         let claim = Claim {
             run: Some(self.shop.run.clone()),
@@ -302,6 +307,7 @@ impl Dispatcher {
             Place::Start => None,
             Place::Spirit(recorded) => Some(*recorded),
             Place::Integration(candidate) => {
+                self.push(&task, &candidate.commit);
                 self.running.insert(task.key, instance);
                 return self.enqueue(*candidate).await;
             }
@@ -394,9 +400,12 @@ impl Dispatcher {
         self.integrating = true;
         let shop = Arc::clone(&self.shop);
         self.jobs.spawn(async move {
-            let fates = integration::integrate(&shop, &lent.slot, &candidates).await;
+            let done = integration::integrate(&shop, &lent.slot, &candidates).await;
+            if done.as_ref().is_ok_and(|done| done.gated_well) {
+                lent.keep_caches(&shop).await;
+            }
             let returned = slots::give_back(&shop, lent).await;
-            Ended::Integration(entries, fates.and_then(|fates| returned.map(|()| fates)))
+            Ended::Integration(entries, done.and_then(|done| returned.map(|()| done.fates)))
         });
         Ok(())
     }
@@ -404,6 +413,7 @@ impl Dispatcher {
     async fn ended(&mut self, ended: Ended) -> Result<(), ServiceError> {
         match ended {
             Ended::Attempt(ended) => self.attempted(*ended).await,
+            Ended::Push => Ok(()),
             Ended::Integration(entries, result) => {
                 self.integrating = false;
                 self.integrated(entries, result).await
@@ -430,6 +440,7 @@ impl Dispatcher {
         let trouble = attempted.trouble.take();
         let end = match (attempted.outcome, attempted.commit) {
             (Outcome::Success, Some(commit)) => {
+                self.push(&task, &commit);
                 let (attempt, key) = (resume::running_attempt(&task), task.key.clone());
                 let attempts = self.shop.registry.read(move |reader| reader.attempts(&key)).await?;
                 let judged = attempts.into_iter().find(|other| other.key == attempt);
@@ -445,6 +456,17 @@ impl Dispatcher {
         self.running.remove(&task.key);
         self.settle(&task.key, task.attempts, end).await?;
         trouble.map_or(Ok(()), Err)
+    }
+
+    /// Pushes a gated commit beside everything else, when that is asked for.
+    fn push(&mut self, task: &Task, commit: &CommitId) {
+        let Some(branch) = task.assigned.as_ref().map(|assigned| assigned.branch.clone()) else { return };
+        if let Some(job) = push::job(&self.shop, resume::running_attempt(task), branch, commit.clone()) {
+            self.jobs.spawn(async move {
+                job.await;
+                Ended::Push
+            });
+        }
     }
 
     /// Writes down what became of a batch. About whom nothing is decided, waits again.

@@ -267,7 +267,7 @@ impl Report {
             let shown = format!("{name}: {}", command.run.join(" "));
             let program = command.run.first().map_or("", String::as_str);
             let origin = match detected {
-                Some(found) if config.gate.commands.is_none() => format!(" (found by {})", found.indicator),
+                Some(found) if config.gate.is_detected() => format!(" (found by {})", found.indicator),
                 _ => String::new(),
             };
             match sandbox.find(program, root) {

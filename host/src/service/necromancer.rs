@@ -14,11 +14,10 @@ use super::error::{ServiceError, Trouble};
 use super::planning::{self, Planned};
 use super::plugins::PluginChoice;
 use super::progress::{Observer, Progress};
-use super::reclaim;
 use super::resume::{self, Going};
 use super::setup::{self, Ready};
 use super::workshop::{Workshop, stopped};
-use super::{assignment, taskset};
+use super::{assignment, disk, reclaim, taskset};
 use crate::clock::Clock;
 use crate::config::FILE_NAME;
 use crate::domain::assignment::Spirit;
@@ -28,7 +27,7 @@ use crate::domain::event::{Body, Subject};
 use crate::domain::id::{CommitId, Instance, RunId, SpecName};
 use crate::domain::task::{Task, TaskState};
 use crate::llm::config::LlmChoice;
-use crate::workspace::{PoolSettings, SlotPool};
+use crate::workspace::SlotPool;
 
 /// How long the journals of running attempts may take to close after a stop was asked for.
 const STOP_GRACE: Duration = Duration::from_secs(300);
@@ -184,6 +183,9 @@ pub async fn run(
         Err(error) => ("interrupted".to_owned(), vec![super::error::chain(error)]),
     };
     let finished = finish(&ready, &outcome, problems).await;
+    if let Err(error) = disk::keep_to_quota(&ready.shop, &ready.state).await {
+        ready.shop.tell(&Progress::Warning { text: super::error::chain(&error) });
+    }
     let mut summary = match (result, finished) {
         (Ok(_), finished) => finished?,
         // Nothing was begun, or not even the end could be written down.
@@ -212,7 +214,8 @@ async fn work(
     stop: watch::Sender<bool>,
 ) -> Result<(String, Vec<String>), ServiceError> {
     let shop = &ready.shop;
-    let settings = PoolSettings::of(&shop.config.workspace);
+    disk::keep_to_quota(shop, &ready.state).await?;
+    let settings = shop.config.workspace.pool();
     let pool = SlotPool::new(Arc::clone(&shop.mirror), settings, Arc::clone(&shop.clock));
     for scratch in pool.scratch_dirs() {
         // A command of a process that is gone must not write into what this run works in.

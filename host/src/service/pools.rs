@@ -16,11 +16,11 @@ use super::setup;
 use super::state_dir::StateDir;
 use super::vault::At;
 use crate::clock::Clock;
-use crate::config::{Config, MAX_SLOTS};
+use crate::config::{Config, WorkspaceSettings};
 use crate::domain::id::{CommitId, SlotId};
-use crate::domain::pool::{AllocationMetrics, Health, Isolation, Lease, SlotRecord, SlotState};
+use crate::domain::pool::{AllocationMetrics, Health, Isolation, Lease, MAX_SLOTS, SlotRecord, SlotState};
 use crate::store::Ids;
-use crate::workspace::{Git, GivenBack, Mirror, PoolSettings, Prepared, Slot, SlotPool, Source, Terms, inspect};
+use crate::workspace::{Git, GivenBack, Mirror, Prepared, Slot, SlotPool, Source, Terms, inspect};
 
 /// A lease of work on a slot itself, such as a repair, lasts this long at most.
 const OWN_LEASE: Duration = Duration::from_secs(60 * 60);
@@ -121,7 +121,7 @@ pub struct Pool {
     state: StateDir,
     git: Git,
     pool: SlotPool,
-    bound: u32,
+    settings: WorkspaceSettings,
     ids: Ids,
     clock: Arc<dyn Clock>,
 }
@@ -170,16 +170,31 @@ impl Pool {
     }
 
     async fn of(state: StateDir, git: Git, mirror: Arc<Mirror>, clock: Arc<dyn Clock>) -> Result<Self, ServiceError> {
-        let settings = PoolSettings::of(&config(&git, &mirror).await?.workspace);
+        let settings = config(&git, &mirror).await?.workspace;
+        Ok(Self::over(state, git, mirror, settings, clock))
+    }
+
+    /// The pool of a mirror that is open already.
+    pub(crate) fn over(
+        state: StateDir,
+        git: Git,
+        mirror: Arc<Mirror>,
+        settings: WorkspaceSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let ids = Ids::new(Arc::clone(&clock));
-        let pool = SlotPool::new(mirror, settings, Arc::clone(&clock));
-        Ok(Self { state, git, pool, bound: settings.bound, ids, clock })
+        let pool = SlotPool::new(mirror, settings.pool(), Arc::clone(&clock));
+        Self { state, git, pool, settings, ids, clock }
     }
 
     /// The state directory.
     #[must_use]
     pub fn state(&self) -> &StateDir {
         &self.state
+    }
+
+    pub(crate) fn workspace_settings(&self) -> &WorkspaceSettings {
+        &self.settings
     }
 
     pub(crate) fn mirror(&self) -> &Arc<Mirror> {
@@ -193,7 +208,7 @@ impl Pool {
     pub async fn list(&self) -> Result<PoolView, ServiceError> {
         let slots: Vec<SlotView> = self.pool.records().await?.into_iter().map(|record| self.view(record)).collect();
         let metrics = slots.iter().fold(AllocationMetrics::default(), |sum, slot| sum.and(slot.metrics));
-        Ok(PoolView { bound: self.bound, slots, metrics, mean_lend_ms: metrics.mean_lend_ms() })
+        Ok(PoolView { bound: self.settings.pool().bound, slots, metrics, mean_lend_ms: metrics.mean_lend_ms() })
     }
 
     /// One slot, by its name or number.

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::capabilities::Desk;
 use super::error::ServiceError;
+use super::gate::GateRun;
 use super::judgement::Judged;
 use super::progress::Progress;
 use super::runner::Work;
@@ -41,7 +42,7 @@ pub(crate) async fn finish(
     let parts = vec![
         ("diff", "change.diff", "text/x-diff", diff.to_owned()),
         ("log", "attempt.log", TEXT, log),
-        ("test", "gate.json", "application/json", result(passed, &judged.gate.checks)),
+        ("test", "gate.json", "application/json", result(passed, &judged.gate)),
     ];
     let cost = shop.registry.read(move |reader| reader.execution_cost(&execution)).await?.cost;
     let (files, more_files) = named(judged.diff.iter().flat_map(|diff| &diff.files).map(|file| &file.path));
@@ -69,19 +70,19 @@ pub(crate) async fn finish(
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-fn result(passed: bool, checks: &[Check]) -> String {
-    json!({ "passed": passed, "checks": checks }).to_string()
+fn result(passed: bool, gate: &GateRun) -> String {
+    json!({ "passed": passed, "checks": gate.checks, "steps": gate.steps }).to_string()
 }
 
 /// Stores log and result of the gate over a merged tree, and says in the log that it ran.
 pub(crate) async fn store_merge(
     shop: &Arc<Workshop>,
     attempt: &AttemptKey,
-    gate: &super::gate::GateRun,
+    gate: &GateRun,
 ) -> Result<(), ServiceError> {
     let parts = vec![
         ("log", "merge.log", TEXT, String::from_utf8_lossy(&gate.log).into_owned()),
-        ("test", "merge-gate.json", "application/json", result(gate.passed(), &gate.checks)),
+        ("test", "merge-gate.json", "application/json", result(gate.passed(), gate)),
     ];
     let mut bodies = put(shop, attempt, parts).await?;
     bodies.push(Body::TaskUpdated { change: TaskChange::gate("merge", &gate.checks) });

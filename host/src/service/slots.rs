@@ -24,6 +24,13 @@ pub(crate) struct LentSlot {
     attempt: AttemptKey,
 }
 
+impl LentSlot {
+    /// Says that what was built in the slot may serve others: its gate was green on what is merged now.
+    pub(crate) async fn keep_caches(&self, shop: &Workshop) {
+        self.slot.keep_caches(shop.clock.now()).await;
+    }
+}
+
 /// Takes a free slot, and waits for one while others have all that there may be.
 pub(crate) async fn lend(
     shop: &Arc<Workshop>,

@@ -12,43 +12,13 @@ use self::ledger::Ledger;
 pub use self::process::Liveness;
 use super::clean::remove;
 use super::mirror::Mirror;
-use super::slot::{Prepared, Slot};
+use super::place::Prepared;
+use super::slot::Slot;
 use super::{WorkspaceError, blocking};
 use crate::clock::Clock;
-use crate::config::{MAX_SLOTS, SlotChoice, WorkspaceSettings};
 use crate::domain::id::{CommitId, SlotId};
-use crate::domain::pool::{self, Lease, Refused, Release, SlotRecord};
+use crate::domain::pool::{self, CacheMode, Lease, MAX_SLOTS, PoolSettings, Refused, Release, SlotRecord};
 use crate::failpoint;
-
-/// How a pool lends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PoolSettings {
-    /// Slots that are held at the same time, at most; a slot is made when none is free and fewer are there.
-    pub bound: u32,
-    /// Which free slot is lent.
-    pub choice: SlotChoice,
-}
-
-impl PoolSettings {
-    /// As `[workspace]` says. Without a number a slot is made whenever one is wanted and none is free.
-    #[must_use]
-    pub fn of(settings: &WorkspaceSettings) -> Self {
-        let bound = if settings.slots == 0 { MAX_SLOTS } else { settings.slots };
-        Self { bound, choice: settings.choice }
-    }
-
-    /// How many attempts can be at work, when as many as `wanted` are wanted: integration needs a slot too.
-    #[must_use]
-    pub fn parallel(self, wanted: u32) -> u32 {
-        wanted.min(self.bound.saturating_sub(1)).max(1)
-    }
-}
-
-impl Default for PoolSettings {
-    fn default() -> Self {
-        Self::of(&WorkspaceSettings::default())
-    }
-}
 
 /// For whom a slot is lent, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,8 +133,7 @@ impl SlotPool {
             if held >= inner.settings.bound as usize {
                 return None;
             }
-            let warmest = inner.settings.choice == SlotChoice::Warmest;
-            let number = match pool::choose(records, warmest, now, &is_alive) {
+            let number = match pool::choose(records, inner.settings.choice, now, &is_alive) {
                 Some(number) => number,
                 None => add(records, now)?,
             };
@@ -317,6 +286,11 @@ impl Inner {
             since,
             until: until.unwrap_or(jiff::Timestamp::MAX),
         }
+    }
+
+    /// How slots get dependencies that were built before.
+    pub(super) fn caches(&self) -> CacheMode {
+        self.settings.caches
     }
 
     /// Time since a slot was asked for.

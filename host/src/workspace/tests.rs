@@ -1,12 +1,15 @@
 //! The workspace against real git, real repositories and real attacks.
 
 mod attacks;
+mod branches;
+mod caches;
 mod files;
 mod gated;
 mod kept;
 mod landing;
 mod objects;
 mod pool;
+mod remotes;
 mod slots;
 mod sources;
 
@@ -22,6 +25,7 @@ use git2::{IndexAddOption, Repository, RepositoryInitOptions, Signature, Time};
 use super::*;
 use crate::clock::ManualClock;
 use crate::domain::id::CommitId;
+use crate::domain::pool::PoolSettings;
 
 /// A user's repository and a state directory.
 struct Fixture {

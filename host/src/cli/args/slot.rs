@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::AtArgs;
 
@@ -179,4 +179,84 @@ JSON: an object with `name`, `branch` (null with --into), `commit`, `into`, `fil
         #[command(flatten)]
         at: AtArgs,
     },
+}
+
+/// `workspace …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkspaceCommand {
+    /// List which spec's work is where, and how far it is.
+    #[command(
+        after_help = "JSON: a list of objects with `spec_name`, `workspace_path`, `repo_url`, `current_branch`, `commit` \
+(null when the branch is gone), `created_at`, `tasks_completed` (ids), `tasks` (how many there are), `status` \
+(`active`, `completed`, `error`), `slots` (open attempts: `task`, `attempt`, `branch`, `slot`)."
+    )]
+    Ls {
+        /// What and where.
+        #[command(flatten)]
+        at: AtArgs,
+    },
+    /// Show the workspace of one spec.
+    #[command(after_help = "Example:
+  necro-host workspace show login-ui
+
+JSON: an object as in the list of `workspace ls`.")]
+    Show {
+        /// The spec.
+        spec: String,
+        /// What and where.
+        #[command(flatten)]
+        at: AtArgs,
+    },
+    /// Take a spec's branches out of the state directory; its records stay.
+    #[command(
+        after_help = "Refused while a run on the spec is open, and when commits are nowhere else: land the branch first. \
+With --force those are kept (`rescue ls`), and the tasks whose work was in them are open again.
+
+Examples:
+  necro-host land login-ui && necro-host workspace rm login-ui
+  necro-host workspace rm login-ui --force
+
+JSON: an object with `spec_name`, `removed` (refs), `rescued` (refs that keep commits), `reopened` (tasks)."
+    )]
+    Rm {
+        /// The spec.
+        spec: String,
+        /// Keep as rescues what is nowhere else, and remove the rest.
+        #[arg(long)]
+        force: bool,
+        /// What and where.
+        #[command(flatten)]
+        at: AtArgs,
+    },
+}
+
+/// Flags of `gc`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Only what can be made again and what nobody uses goes: caches of dependencies, and slots that were proven \
+clean and that nobody had since; the oldest first. Work, records and what is kept of slots stay; `prune` drops \
+journals. Without --older-than and --keep-size the configured quota (`workspace.quota_bytes`) is kept to. Works while \
+a run goes on.
+
+Examples:
+  necro-host gc --dry-run
+  necro-host gc --older-than 7d
+  necro-host gc --keep-size 5GiB
+
+JSON: an object with `dry_run`, `evicted` (a list: `kind`, `name`, `path`, `bytes`, `used_at`), `kept` (what could not \
+go, with the reason), `before_bytes`, `after_bytes`, `keep_bytes` (null: no bound)."
+)]
+pub(crate) struct GcArgs {
+    /// What was not used for this long, such as 12h or 30d.
+    #[arg(long, value_name = "AGE", value_parser = super::super::prune::age)]
+    pub older_than: Option<u64>,
+    /// The oldest, until the state directory takes no more than this, such as 5GiB.
+    #[arg(long, value_name = "SIZE", value_parser = super::super::prune::bytes)]
+    pub keep_size: Option<u64>,
+    /// Only say what would go.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What and where.
+    #[command(flatten)]
+    pub at: AtArgs,
 }

@@ -15,6 +15,10 @@ fn lease(id: &str, process: Option<u32>, since: i64, until: i64) -> Lease {
     Lease { id: id.to_owned(), holder: format!("holder of {id}"), process, since: at(since), until: at(until) }
 }
 
+fn policy(warmest: bool) -> SlotChoice {
+    if warmest { SlotChoice::Warmest } else { SlotChoice::LeastRecentlyUsed }
+}
+
 fn nobody(_: &Process) -> bool {
     false
 }
@@ -45,7 +49,7 @@ fn warmest_and_least_recently_used_choose_opposite_ends() {
     for (record, used) in records.iter_mut().zip([Some(5), Some(9), None, Some(7)]) {
         record.last_used_at = used.map(at);
     }
-    let pick = |records: &[SlotRecord], warmest| choose(records, warmest, at(20), &everybody);
+    let pick = |records: &[SlotRecord], warmest| choose(records, policy(warmest), at(20), &everybody);
     assert_eq!((pick(&records, true), pick(&records, false)), (Some(2), Some(3)));
     // One that is held or isolated is not lent; one that broke is lent last.
     records[1].lend(lease("a", Some(1), 10, 20), at(10), &everybody).unwrap();
@@ -58,7 +62,7 @@ fn warmest_and_least_recently_used_choose_opposite_ends() {
     records[3].isolate("and this", at(12));
     assert_eq!(pick(&records, true), None);
     // The holder of the second is gone.
-    assert_eq!(choose(&records, true, at(20), &nobody), Some(2));
+    assert_eq!(choose(&records, SlotChoice::Warmest, at(20), &nobody), Some(2));
 }
 
 #[test]
@@ -186,7 +190,7 @@ proptest! {
             match act {
                 Act::Acquire { process, person } => {
                     let pid = (!person).then(|| pids[process as usize]);
-                    let Some(number) = choose(&records, warmest, at(now), &alive) else {
+                    let Some(number) = choose(&records, policy(warmest), at(now), &alive) else {
                         for (slot, record) in records.iter().enumerate() {
                             let held = holders.get(&slot).is_some_and(|holder| claims(holder, now, &gone));
                             prop_assert!(held || record.isolated.is_some(), "slot {slot} is lost: {record:?}");

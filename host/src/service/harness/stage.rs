@@ -20,12 +20,14 @@ use crate::domain::call::HostError;
 use crate::domain::grant::Grant;
 use crate::domain::id::{AttemptKey, Instance, Role, RunId, SpecName, TaskId, TaskKey};
 use crate::domain::mask::Mask;
+use crate::domain::playbook::Playbook;
+use crate::domain::pool::PoolSettings;
 use crate::domain::task::{Assigned, TaskDefinition};
 use crate::llm::config::{LlmChoice, LlmOptions};
 use crate::plugin::capability::{Capabilities, Command, CommandRun};
 use crate::plugin::{Plugin, PluginKind};
 use crate::registry::{Boxes, Claim, SpecContent};
-use crate::sandbox::{Confinement, HostEnv, Sandbox};
+use crate::sandbox::{Confinement, HostEnv, Limits, Sandbox};
 use crate::service::breakers::Breakers;
 use crate::service::capabilities::Desk;
 use crate::service::error::ServiceError;
@@ -38,9 +40,7 @@ use crate::service::setup::{owned_registry, temporary_dir, write_file};
 use crate::service::state_dir::StateDir;
 use crate::service::steering::SteeringSet;
 use crate::service::workshop::{SpiritCommand, Workshop};
-use crate::workspace::{
-    Git, Mirror, PoolSettings, Slot, SlotPool, Source, Terms, TreeDiff, TreeId, WorkPath, seed_repository,
-};
+use crate::workspace::{Git, Mirror, Slot, SlotPool, Source, Terms, TreeDiff, TreeId, WorkPath, seed_repository};
 
 /// The branch of the temporary repository.
 const BRANCH: &str = "main";
@@ -114,7 +114,7 @@ impl Stage {
             artifacts: ArtifactStore::new(registry.blobs().clone(), registry.ids().clone(), Arc::clone(&clock)),
             gateway: Arc::new(llm.resolve(&|_| None)?.open()?),
             budget: Arc::new(Mutex::new(Budget::new(config.budget, Amount::default()))),
-            gate: Gate { commands: Vec::new(), sandbox, mask: Arc::clone(&mask) },
+            gate: Gate { playbook: Playbook::default(), commands: Vec::new(), sandbox, mask: Arc::clone(&mask) },
             plugins: Seats::new(PluginSet::alone(seated)),
             breakers: Breakers::new(Arc::clone(&clock)),
             observer: Arc::new(Silent),
@@ -130,6 +130,7 @@ impl Stage {
             mirror,
             config,
             mask,
+            pushing: None,
         });
         let attempt = claimed(&shop, cast, slot.id().clone()).await?;
         let desk =
@@ -278,7 +279,13 @@ fn commands(request: &ExecRequest) -> (Answers, Vec<SpiritCommand>) {
         }
         let timeout = Duration::from_millis(fake.timeout_ms);
         commands.push(SpiritCommand {
-            command: GateCommand { name: name.clone(), argv: fake.run.clone(), timeout },
+            command: GateCommand {
+                name: name.clone(),
+                argv: fake.run.clone(),
+                timeout,
+                network: false,
+                limits: Limits::default(),
+            },
             description: fake.description.clone(),
             extra_args: fake.extra_args,
         });
