@@ -34,7 +34,8 @@ fn world() -> (World, Pipe) {
         held.display()
     );
     let settings =
-        format!("[gate]\ncommands = [\"check\"]\n\n[commands.check]\nrun = [\"sh\", \"-c\", '''{check}''']\n");
+        // The pipe lies outside of every slot.
+        format!("[run]\nsandbox = \"off\"\n\n[gate]\ncommands = [\"check\"]\n\n[commands.check]\nrun = [\"sh\", \"-c\", '''{check}''']\n");
     fs::remove_dir_all(world.repository()).unwrap();
     let files = [("necro.toml", settings.as_str()), (".kiro/specs/list/tasks.md", PLAN)];
     let at = jiff::Timestamp::constant(1_767_225_600, 0);

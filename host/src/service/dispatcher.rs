@@ -400,14 +400,12 @@ impl Dispatcher {
         self.integrating = true;
         let shop = Arc::clone(&self.shop);
         self.jobs.spawn(async move {
-            let fates = integration::integrate(&shop, &lent.slot, &candidates).await;
-            if let Ok(fates) = &fates
-                && fates.iter().all(|fate| matches!(fate, Integrated::Merged(_)))
-            {
+            let done = integration::integrate(&shop, &lent.slot, &candidates).await;
+            if done.as_ref().is_ok_and(|done| done.gated_well) {
                 lent.keep_caches(&shop).await;
             }
             let returned = slots::give_back(&shop, lent).await;
-            Ended::Integration(entries, fates.and_then(|fates| returned.map(|()| fates)))
+            Ended::Integration(entries, done.and_then(|done| returned.map(|()| done.fates)))
         });
         Ok(())
     }

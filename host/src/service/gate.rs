@@ -69,9 +69,9 @@ impl GateRun {
 }
 
 impl Gate {
-    /// What the gate runs, in one word: another word, another gate.
+    /// What the gate plays, in one word: another word, another gate.
     pub(crate) fn definition(&self) -> String {
-        digest_of(format!("{:?} {:?}", self.playbook, self.commands).as_bytes()).to_string()
+        digest_of(format!("{:?}\n{:?}", self.playbook, self.commands).as_bytes()).to_string()
     }
 
     /// Plays over what the slot has checked out, without knowing what changed: whatever a condition asks of

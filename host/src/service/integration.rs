@@ -120,6 +120,16 @@ pub struct Round {
     pub gates: u32,
     /// Gates that were red, and then green over the same tree.
     pub flakes: u32,
+    /// The last of them was green.
+    pub ends_green: bool,
+}
+
+/// What came of a run's batch.
+pub(crate) struct Done {
+    /// What became of each candidate, in the order in which they were given.
+    pub(crate) fates: Vec<Integrated>,
+    /// What the slot has is what the gate was green over, and some of it has landed.
+    pub(crate) gated_well: bool,
 }
 
 /// Who signs merges.
@@ -132,7 +142,7 @@ pub(crate) async fn integrate(
     shop: &Arc<Workshop>,
     slot: &Slot,
     candidates: &[Candidate],
-) -> Result<Vec<Integrated>, ServiceError> {
+) -> Result<Done, ServiceError> {
     let ground = Ground {
         mirror: Arc::clone(&shop.mirror),
         target: shop.branch_ref(),
@@ -154,7 +164,8 @@ pub(crate) async fn integrate(
             *fate = Integrated::Returned(told::conflict(shop, candidate, tip, files, text).await?);
         }
     }
-    Ok(round.fates)
+    let gated_well = round.ends_green && round.fates.iter().any(|fate| matches!(fate, Integrated::Merged(_)));
+    Ok(Done { fates: round.fates, gated_well })
 }
 
 /// The commit of the branch with this `tip` that brings in an attempt's `commit`, whatever the strategy was: a merge
@@ -191,7 +202,7 @@ pub async fn round<J: Judge + Sync>(
     judge: &J,
     candidates: &[Candidate],
 ) -> Result<Round, ServiceError> {
-    let mut sum = Round { fates: Vec::new(), gates: 0, flakes: 0 };
+    let mut sum = Round { fates: Vec::new(), gates: 0, flakes: 0, ends_green: false };
     for _ in 0..MAX_MOVES {
         let name = ground.target.clone();
         let tip = ground.mirror.objects(move |objects| objects.read_ref(&name)).await?;
@@ -201,6 +212,7 @@ pub async fn round<J: Judge + Sync>(
         let decided = attempt.decide().await?;
         sum.gates += attempt.batch.gates();
         sum.flakes += attempt.batch.flakes();
+        sum.ends_green = attempt.ends_green;
         sum.fates = if decided { attempt.fates() } else { vec![Integrated::Stopped; candidates.len()] };
         match attempt.land().await {
             Ok(()) => return Ok(sum),
@@ -226,13 +238,15 @@ struct Attempt<'a, J> {
     /// What the gate said last of a link that was red.
     reds: Vec<(usize, String)>,
     decided: bool,
+    /// The last gate was green.
+    ends_green: bool,
 }
 
 impl<'a, J: Judge + Sync> Attempt<'a, J> {
     fn new(ground: &'a Ground, judge: &'a J, candidates: &'a [Candidate], tip: CommitId) -> Self {
         let (links, conflicts, reds) = (Vec::new(), Vec::new(), Vec::new());
         let batch = Batch::new(candidates.len());
-        Self { ground, judge, candidates, tip, batch, links, conflicts, reds, decided: false }
+        Self { ground, judge, candidates, tip, batch, links, conflicts, reds, decided: false, ends_green: false }
     }
 
     /// Merges and gates until the batch is decided about; false when the run was stopped.
@@ -242,7 +256,9 @@ impl<'a, J: Judge + Sync> Attempt<'a, J> {
                 Next::Merge { member } => self.merge(member).await?,
                 Next::Gate { link } => {
                     failpoint::reach("integration", "gate", Side::Before);
-                    match self.judge.judge(&self.links[..=link]).await? {
+                    let said = self.judge.judge(&self.links[..=link]).await?;
+                    self.ends_green = matches!(said, Judgement::Green);
+                    match said {
                         Judgement::Green => self.batch.gated(link, true),
                         Judgement::Red(reason) => {
                             self.reds.push((link, reason));

@@ -1,3 +1,5 @@
+//! The queue against a model of what is merged and gated, without git and commands.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
