@@ -206,7 +206,7 @@ async fn gather(
 
     let mut plugins = PluginSet::load(loading, &config, &options.plugins, root_of(&source, &options.cwd)).await?;
     let (spec, goal, earlier) = resume::begin(options, &registry, &found.specs).await?;
-    let mut warnings = found.warnings();
+    let mut warnings = found.warnings(&config.workspace)?;
     warnings.extend(plugins.unheard(&config));
     if let Some(run) = &earlier {
         warnings.extend(plugins.put_back(&run.plugins, &blobs, &config, &options.plugins).await?);
@@ -283,8 +283,7 @@ pub(crate) async fn prepare(
     let pushing = pushing(&source, &config, &seen, &spec, &mut warnings);
     let (set, store) = (plugins.now(), blobs.clone());
     let keeping = tokio::task::spawn_blocking(move || set.keep(&store));
-    let playbook = playbook(&mirror, &base, &config, &found).await?;
-    let (gate, commands) = commands(&config, &found, playbook, (&mask, &clock), state.root())?;
+    let (gate, commands) = commands((&mirror, &base), &config, &found, (&mask, &clock), state.root()).await?;
     let (run, spent) = identity(&registry, earlier.as_ref()).await?;
     let shop = Arc::new(Workshop {
         artifacts: ArtifactStore::new(blobs, registry.ids().clone(), Arc::clone(&clock)),
@@ -386,13 +385,14 @@ async fn playbook(
 }
 
 /// The gate, and the commands that spirits may run.
-fn commands(
+async fn commands(
+    (mirror, base): (&Mirror, &CommitId),
     config: &Config,
     found: &BaseFiles,
-    playbook: Playbook,
     (mask, clock): (&Arc<Mask>, &Arc<dyn Clock>),
     dir: &Path,
 ) -> Result<(Gate, Vec<SpiritCommand>), ServiceError> {
+    let playbook = playbook(mirror, base, config, found).await?;
     let detected = found.detected.as_ref();
     let command = |name: &str, settings: &CommandSettings| GateCommand {
         name: name.to_owned(),

@@ -7,6 +7,7 @@ mod kept;
 mod landing;
 mod objects;
 mod remotes;
+mod shapes;
 mod slots;
 mod sources;
 
