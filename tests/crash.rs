@@ -21,6 +21,9 @@ mod replies;
 #[expect(dead_code, reason = "other tests use the rest")]
 #[path = "end_to_end/world.rs"]
 mod world;
+#[expect(dead_code, reason = "other tests use the rest")]
+#[path = "support/yard.rs"]
+mod yard;
 
 #[path = "crash/cases.rs"]
 mod cases;
@@ -28,6 +31,8 @@ mod cases;
 mod job;
 #[path = "crash/left.rs"]
 mod left;
+#[path = "crash/queue.rs"]
+mod queue;
 #[path = "crash/sites.rs"]
 mod sites;
 #[path = "crash/sweep.rs"]

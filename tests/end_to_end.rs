@@ -7,6 +7,9 @@
 mod guests;
 #[path = "support/llm_server.rs"]
 mod llm_server;
+#[expect(dead_code, reason = "other tests use the rest")]
+#[path = "support/yard.rs"]
+mod yard;
 
 #[path = "end_to_end/addresses.rs"]
 mod addresses;
@@ -28,6 +31,8 @@ mod models;
 mod playbooks;
 #[path = "end_to_end/policies.rs"]
 mod policies;
+#[path = "end_to_end/queue.rs"]
+mod queue;
 #[path = "end_to_end/records.rs"]
 mod records;
 #[path = "end_to_end/replies.rs"]

@@ -23,9 +23,7 @@ mod workspace;
 pub use detect::Detected;
 pub use playbook::{MAX_PLAYBOOK_BYTES, StepSettings};
 pub use template::TEMPLATE;
-pub use workspace::{
-    IntegrationSettings, MAX_BATCH, MAX_SLOTS, MergeStrategy, SandboxMode, SlotChoice, WorkspaceSettings,
-};
+pub use workspace::{IntegrationSettings, MAX_BATCH, MergeStrategy, SandboxMode, WorkspaceSettings};
 
 /// The file's name at the root of a repository.
 pub const FILE_NAME: &str = "necro.toml";
@@ -214,7 +212,7 @@ pub struct CommandSettings {
     /// Whether it may use networks.
     #[serde(default)]
     pub network: bool,
-    /// Address space of each of its processes, in bytes; 0: the sandbox's default, as for those below.
+    /// Memory that each of its processes may write to, in bytes; 0: the sandbox's default, as for those below.
     #[serde(default)]
     pub memory_bytes: u64,
     /// Processor time of each of its processes, in seconds.

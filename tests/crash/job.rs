@@ -182,7 +182,7 @@ fn replies() -> Replies {
 }
 
 /// Where files need no disk: whoever is killed leaves to the next process all that it has written, on disk or not.
-fn fast() -> PathBuf {
+pub(crate) fn fast() -> PathBuf {
     let memory = PathBuf::from("/dev/shm");
     if memory.is_dir() { memory } else { std::env::temp_dir() }
 }

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use crate::replies::{Replies, command, finish as finishes, write};
-use crate::world::{Finished, Pipe, Running, World, files_below, finish, git};
+use crate::world::{Finished, Pipe, Running, SETTINGS, SIDE_BY_SIDE, World, files_below, finish, git};
 
 const PLAN: &str = "# Plan\n\n- [ ] 1. Buy bread\n  - _Skill: backend_\n";
 
@@ -105,6 +105,58 @@ impl Cut {
 
     fn rescued(&self) -> String {
         git(&self.world.mirror(), &["for-each-ref", "--format=%(refname)", "refs/necro/rescue"])
+    }
+}
+
+#[test]
+fn a_merged_tree_whose_gate_was_green_is_not_gated_again_by_the_next_process() {
+    let plan = format!(
+        "# Plan\n\n- [ ] 1. Buy bread\n  - _Skill: backend_\n- [ ] 2. Buy cheese\n  - _Skill: frontend_\n{SIDE_BY_SIDE}"
+    );
+    let world = World::new(&[("necro.toml", SETTINGS), (".kiro/specs/list/tasks.md", &plan)]);
+    let replies = Replies::default()
+        .writes("backend", "1", None, "bread.txt", "rye\n")
+        .writes("frontend", "2", None, "cheese.txt", "gouda\n")
+        .together(&["1", "2"]);
+    let llm = format!("scripted:{}", world.file("replies.toml", &replies.text()));
+    let mut command = world.command("run", &["--spec", "list", "--llm", &llm]);
+    // The one who is second has a gate of its own.
+    let killed = finish(command.env("NECRO_FAILPOINT", "kill integration.gate.after 1"));
+    assert_eq!(killed.code, None, "{killed:#?}");
+    finish(&mut world.command("resume", &["--json"])).done();
+    let records = world.records();
+    let artifacts = records.reader.artifacts_of_spec(&records.spec).unwrap();
+    let gates = artifacts.iter().filter(|found| found.artifact.name.ends_with("merge-gate.json")).count();
+    assert_eq!(gates, 1, "{artifacts:#?}");
+    for file in ["bread.txt", "cheese.txt"] {
+        assert!(world.on_branch("list", file).is_some(), "{file}");
+    }
+    records.assert_sound();
+}
+
+#[test]
+fn what_is_on_the_branch_is_not_brought_in_twice_whatever_the_strategy() {
+    for strategy in ["merge", "squash", "rebase"] {
+        let settings = format!("{SETTINGS}\n[integration]\nstrategy = \"{strategy}\"\n");
+        let world = World::new(&[("necro.toml", &settings), (".kiro/specs/list/tasks.md", PLAN)]);
+        let replies = Replies::default().writes("backend", "1", None, "bread.txt", "rye\n").text();
+        let llm = format!("scripted:{}", world.file("replies.toml", &replies));
+        let mut command = world.command("run", &["--spec", "list", "--llm", &llm]);
+        // On the branch, and nobody has written that down.
+        let killed = finish(command.env("NECRO_FAILPOINT", "kill integration.land.after 1"));
+        assert_eq!(killed.code, None, "{killed:#?}");
+        let tip = git(&world.mirror(), &["rev-parse", "necro/list"]);
+        let summary = finish(&mut world.command("resume", &["--json"])).done();
+        assert_eq!((&summary["tasks"]["done"], &summary["attempts"]), (&1.into(), &1.into()), "{strategy}: {summary}");
+        assert_eq!(git(&world.mirror(), &["rev-parse", "necro/list"]), tip, "{strategy}");
+        let commits = git(&world.mirror(), &["log", "--format=%an: %s", "--first-parent", "necro/list"]);
+        let author = if strategy == "rebase" { "backend_spirit_1" } else { "necro-host" };
+        assert!(commits.starts_with(&format!("{author}: spirit(")) && commits.lines().count() == 2, "{commits}");
+        let plan = world.on_branch("list", ".kiro/specs/list/tasks.md").unwrap();
+        assert!(plan.contains("[x] 1."), "{plan}");
+        let records = world.records();
+        assert_eq!(records.task("1").merged_commit.unwrap().as_str(), tip);
+        records.assert_sound();
     }
 }
 

@@ -16,6 +16,8 @@ pub const MAX_LISTED_FINDINGS: usize = 20;
 const OUTPUT_HEAD_BYTES: usize = 2 * 1024;
 /// … and so much from its end.
 const OUTPUT_TAIL_BYTES: usize = 6 * 1024;
+/// Of the text of a task in conflict, so much.
+const SIDE_HEAD_BYTES: usize = 1024;
 const MAX_MESSAGE_BYTES: usize = 300;
 const MAX_NAME_BYTES: usize = 200;
 
@@ -77,12 +79,34 @@ pub fn decide(checks: &[Check], findings: &[Finding]) -> Verdict {
 pub const NO_CHANGE: &str = "The attempt ended without a change to any file. If the task is done already, add a test that \
                              shows it; otherwise make the change.";
 
-/// What an attempt is told whose commit did not merge: the files in conflict, and git's own words.
+/// What one side of a conflict was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Side {
+    /// Number of its task.
+    pub task: String,
+    /// The task's title.
+    pub title: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// What an attempt is told whose commit did not merge: the files in conflict, the hunks, what this task (`own`) and
+/// those whose work is there already (`others`) were to do, and the ref that keeps the work.
 #[must_use]
-pub fn conflict_reason(files: &[String], text: &str) -> String {
+pub fn conflict_reason(files: &[String], text: &str, own: Option<&Side>, others: &[Side], kept: &str) -> String {
     let mut reason = String::from(
-        "Another task was merged meanwhile, and this change conflicts with it. Start from what is there now.\n",
+        "Another task was merged meanwhile, and this change conflicts with it. Start from what is there now, and make \
+         the change so that both tasks are done.\n",
     );
+    let _ = writeln!(reason, "What conflicted is kept as {}.", one_line(kept, MAX_NAME_BYTES));
+    for (side, what) in own.map(|own| (own, "This task")).into_iter().chain(others.iter().map(|o| (o, "Merged before")))
+    {
+        let (task, title) = (one_line(&side.task, MAX_NAME_BYTES), one_line(&side.title, MAX_MESSAGE_BYTES));
+        let _ = writeln!(reason, "{what}: {task} {title}");
+        if !side.text.trim().is_empty() {
+            let _ = writeln!(reason, "{}", excerpt(side.text.trim(), SIDE_HEAD_BYTES, 0));
+        }
+    }
     for file in files.iter().take(MAX_LISTED_FINDINGS) {
         let _ = writeln!(reason, "- conflict in {}", one_line(file, MAX_NAME_BYTES));
     }
@@ -215,8 +239,11 @@ mod tests {
     #[test]
     fn a_conflict_and_a_red_merge_say_that_others_were_faster() {
         let files: Vec<String> = (0..30).map(|n| format!("src/{n}.rs")).collect();
-        let reason = conflict_reason(&files, "CONFLICT (content)\n");
-        assert!(reason.contains("- conflict in src/19.rs\n- and 10 files more\nCONFLICT (content)"), "{reason}");
+        let side = |task: &str, text: String| Side { task: task.into(), title: format!("Do {task}"), text };
+        let (own, other) = (side("2", "- it is\n".into()), side("1", "x".repeat(100_000)));
+        let reason = conflict_reason(&files, "CONFLICT (content)\n", Some(&own), &[other], "refs/necro/a/2/1");
+        assert!(reason.contains("kept as refs/necro/a/2/1.\nThis task: 2 Do 2\n- it is\nMerged before: 1 Do 1\n"));
+        assert!(reason.ends_with("- conflict in src/19.rs\n- and 10 files more\nCONFLICT (content)"), "{reason}");
         let reason = merged_gate_reason(&[check("build", true, "fine"), check("test", false, "red")]);
         assert!(reason.ends_with("now.\nThe command `test` failed:\nred"), "{reason}");
     }

@@ -32,6 +32,8 @@ const FIXED: &[&str] = &["HOME", "TMPDIR"];
 #[derive(Debug, Clone)]
 pub struct HostEnv {
     pub(crate) path: OsString,
+    /// The user's own, which commands do not have.
+    pub(super) home: Option<PathBuf>,
     variables: BTreeMap<OsString, OsString>,
 }
 
@@ -62,7 +64,19 @@ impl HostEnv {
         for (key, value) in [("LANG", "C.UTF-8"), ("TERM", "dumb"), ("NO_COLOR", "1"), ("CI", "true")] {
             variables.insert(key.into(), value.into());
         }
-        Self { path, variables }
+        Self { path, home, variables }
+    }
+
+    /// Folders and files that the variables of toolchains name. Cargo's home is not one: it has
+    /// credentials in it.
+    pub(super) fn tool_dirs(&self) -> Vec<PathBuf> {
+        let named = PASSED_ON.iter().chain(&["RUSTUP_HOME"]).filter_map(|key| self.variables.get(&OsString::from(key)));
+        named.map(PathBuf::from).filter(|path| path.is_absolute()).collect()
+    }
+
+    /// Where cargo's programs and sources are.
+    pub(super) fn cargo_home(&self) -> Option<PathBuf> {
+        self.variables.get(&OsString::from("CARGO_HOME")).map(PathBuf::from)
     }
 
     /// The whole environment of one command.

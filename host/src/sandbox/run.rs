@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -14,9 +15,10 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{ChildStderr, ChildStdout};
 
-use super::confine::Confinement;
+use super::confine::{Confinement, answer};
 use super::env::HostEnv;
 use super::output::{Recorder, Stream};
+use super::policy::{Answer, Limits};
 use super::strays::end_strays;
 use crate::clock::Clock;
 use crate::domain::mask::Mask;
@@ -73,6 +75,14 @@ pub enum SandboxError {
         #[source]
         source: io::Error,
     },
+    /// It could not be kept in, so it was not run.
+    #[error("`{what}` was not run, because it could not be kept in: {reason}")]
+    Unconfined {
+        /// Program.
+        what: String,
+        /// Why.
+        reason: String,
+    },
     /// The host is shutting down.
     #[error("the command was cut off because the host stops")]
     Stopped,
@@ -88,6 +98,12 @@ pub struct CommandSpec {
     pub dir: PathBuf,
     /// A private folder for home and temporary files.
     pub scratch: PathBuf,
+    /// Folders that it may read besides; see `git/` of a slot.
+    pub readable: Vec<PathBuf>,
+    /// Whether it may use networks.
+    pub network: bool,
+    /// What it may use, when it is confined.
+    pub limits: Limits,
     /// Variables of the command's own.
     pub env: BTreeMap<String, String>,
     /// Wall-clock limit.
@@ -138,8 +154,8 @@ impl Sandbox {
 
     /// How commands are kept in.
     #[must_use]
-    pub fn confinement(&self) -> Confinement {
-        self.confinement
+    pub fn confinement(&self) -> &Confinement {
+        &self.confinement
     }
 
     /// Kills what earlier commands with this scratch folder left behind, and gives how many
@@ -199,7 +215,7 @@ impl Sandbox {
         let lane = self.lane(&spec.scratch);
         let running = Arc::clone(&lane).read_owned().await;
         failpoint::reach("command", "run", Side::Before);
-        let (mut child, pid) = self.spawn(&spec)?;
+        let (mut child, pid, channel) = self.spawn(&spec)?;
         failpoint::reach("command", "start", Side::After);
         let group = Group(Arc::new(Mutex::new(Some(pid))));
         let _guard = KillOnDrop(group.clone());
@@ -258,6 +274,10 @@ impl Sandbox {
         let status = status
             .map_err(|_| SandboxError::Stopped)?
             .map_err(|source| SandboxError::Io { what: spec.argv[0].clone(), source })?;
+        // A launcher that was killed at its work has said nothing, as one that became the command.
+        if let Some(said) = channel.and_then(answer) {
+            return Err(not_run(&spec, said));
+        }
         let recorder = std::mem::replace(&mut *printed.lock().await, Recorder::new(0));
         failpoint::reach("command", "run", Side::After);
         let took = self.clock.elapsed().saturating_sub(started);
@@ -265,7 +285,7 @@ impl Sandbox {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that starts commands")]
-    fn spawn(&self, spec: &CommandSpec) -> Result<(Child, Pid), SandboxError> {
+    fn spawn(&self, spec: &CommandSpec) -> Result<(Child, Pid, Option<UnixStream>), SandboxError> {
         let program = spec.argv.first().ok_or(SandboxError::Empty)?;
         if spec.argv.iter().any(|a| a.contains('\0')) {
             return Err(SandboxError::BadArguments { reason: "a NUL character stands in them" });
@@ -284,20 +304,39 @@ impl Sandbox {
                 .and_then(|()| std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)))
                 .map_err(|source| SandboxError::Io { what: dir.display().to_string(), source })?;
         }
-        let (program_path, args) = self.confinement.launch(found, &spec.argv[1..]);
-        let mut command = std::process::Command::new(program_path);
-        command.args(args).current_dir(&spec.dir).process_group(0);
+        let launch = self
+            .confinement
+            .launch(found, spec, &self.host)
+            .map_err(|source| SandboxError::Io { what: program.clone(), source })?;
+        let mut command = std::process::Command::new(launch.program);
+        command.args(launch.args).current_dir(&spec.dir).process_group(0);
         command.env_clear().envs(self.host.of_command(&home, &temporary, &spec.env));
         command.env("PWD", &spec.dir);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(launch.input.map_or_else(Stdio::null, Stdio::from));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().map_err(|source| match source.kind() {
-            // The file is there, so it is the interpreter in its first line that is not.
-            io::ErrorKind::NotFound => SandboxError::MissingProgram { program: format!("{program} (its interpreter)") },
+            io::ErrorKind::NotFound => missing_interpreter(program),
             _ => SandboxError::Io { what: program.clone(), source },
         })?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(SandboxError::Stopped)?;
-        Ok((child, pid))
+        Ok((child, pid, launch.channel))
     }
+}
+
+/// Why a launcher became no command.
+fn not_run(spec: &CommandSpec, said: Answer) -> SandboxError {
+    let what = spec.argv[0].clone();
+    match said {
+        Answer::NotFound => missing_interpreter(&what),
+        Answer::NotRun(reason) => SandboxError::Io { what, source: io::Error::other(reason) },
+        Answer::Refused(reason) => SandboxError::Unconfined { what, reason },
+        Answer::Can(_) => SandboxError::Unconfined { what, reason: "the launcher only tried".to_owned() },
+    }
+}
+
+/// The file is there, so it is the interpreter in its first line that is not.
+fn missing_interpreter(program: &str) -> SandboxError {
+    SandboxError::MissingProgram { program: format!("{program} (its interpreter)") }
 }
 
 /// Removes what an earlier command put in the place of a folder of ours: a link would lead the host

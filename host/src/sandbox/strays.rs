@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use sha2::{Digest as _, Sha256};
+
 /// Times that the processes are looked through: killing takes effect a little later, and what is
 /// being killed may start another one.
 #[cfg(target_os = "linux")]
@@ -20,6 +22,15 @@ const STARTING_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
 /// Most of an environment that is read, in bytes: as much as the system passes on.
 #[cfg(target_os = "linux")]
 const MAX_ENVIRONMENT_BYTES: u64 = 8 * 1024 * 1024;
+
+/// The number that every process of a confined command with this `scratch` folder carries, from its
+/// launcher on, as its limit for time under real-time scheduling: so large that it bounds nothing, not
+/// to be raised, and not to be changed past the launcher's filter.
+pub(crate) fn mark_of(scratch: &Path) -> u64 {
+    let digest = Sha256::digest(scratch.as_os_str().as_encoded_bytes());
+    let number = digest.iter().take(7).fold(0, |number, byte| number << 8 | u64::from(*byte));
+    (1 << 60) + number
+}
 
 /// Kills every process whose `HOME` or `TMPDIR` is the private one of commands with this `scratch`
 /// folder, and gives how many those were. Returns when none is left, or after about a second.

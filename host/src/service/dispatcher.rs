@@ -1,5 +1,5 @@
 //! The dispatcher's doing: it shows policies what is ready, claims, starts attempts, queues gated
-//! commits for integration one at a time, and decides with `domain::dispatch` what comes next.
+//! commits for integration, and decides with `domain::dispatch` what comes next.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use crate::domain::graph::Graph;
 use crate::domain::id::{AttemptKey, CommitId, ExecutionId, Instance, Role, TaskId, TaskKey};
 use crate::domain::policy::{Placement, Pool};
 use crate::domain::protocol;
+use crate::domain::queue::{Entry, Waiting};
 use crate::domain::task::{Assigned, Task, TaskState};
 use crate::registry::{Claim, RegistryError};
 use crate::workspace::SlotPool;
@@ -39,7 +40,7 @@ const MAX_CONFLICTS: u32 = 100;
 /// Something that was started and has ended.
 enum Ended {
     Attempt(Box<EndedAttempt>),
-    Integration(Box<Candidate>, Result<Integrated, ServiceError>),
+    Integration(Vec<Entry<Candidate>>, Result<Vec<Integrated>, ServiceError>),
     /// It is told already what became of it.
     Push,
 }
@@ -62,7 +63,7 @@ pub(crate) struct Dispatcher {
     running: BTreeMap<TaskKey, Instance>,
     /// Tasks whose attempts were cut off, and go on as soon as there is room.
     cut_off: VecDeque<Task>,
-    queue: VecDeque<Candidate>,
+    queue: Waiting<Candidate>,
     integrating: bool,
     jobs: JoinSet<Ended>,
     trouble: Option<ServiceError>,
@@ -85,7 +86,7 @@ impl Dispatcher {
             stop,
             running: BTreeMap::new(),
             cut_off: VecDeque::new(),
-            queue: VecDeque::new(),
+            queue: Waiting::default(),
             integrating: false,
             jobs: JoinSet::new(),
             trouble: None,
@@ -308,8 +309,7 @@ impl Dispatcher {
             Place::Integration(candidate) => {
                 self.push(&task, &candidate.commit);
                 self.running.insert(task.key, instance);
-                self.queue.push_back(*candidate);
-                return Ok(());
+                return self.enqueue(*candidate).await;
             }
             Place::Merged(commit) => return self.merged(&attempt, commit).await,
             Place::Ended(end) => return self.settle(&task.key, task.attempts, end).await,
@@ -378,20 +378,36 @@ impl Dispatcher {
         });
     }
 
-    /// Takes the next gated commit off the queue; one is integrated at a time.
+    /// A gated commit waits to be integrated. Whose work was gated before, and returned, waits less.
+    async fn enqueue(&mut self, candidate: Candidate) -> Result<(), ServiceError> {
+        let key = candidate.attempt.key.clone();
+        let attempts = self.shop.registry.read(move |reader| reader.attempts(&key)).await?;
+        let before = attempts.iter().filter(|other| other.key.attempt < candidate.attempt.attempt);
+        let returns = before.filter(|other| other.outcome == Some(Outcome::Success)).count();
+        self.queue.push(candidate, u32::try_from(returns).unwrap_or(u32::MAX));
+        Ok(())
+    }
+
+    /// Takes the next gated commits off the queue; one batch is integrated at a time.
     async fn next_integration(&mut self) -> Result<(), ServiceError> {
-        if self.integrating {
+        if self.integrating || self.queue.is_empty() {
             return Ok(());
         }
-        let Some(candidate) = self.queue.pop_front() else { return Ok(()) };
-        let lent = slots::lend(&self.shop, &self.pool, &candidate.attempt).await?;
+        let entries = self.queue.take(self.shop.config.integration.max_batch as usize);
+        let candidates: Vec<Candidate> = entries.iter().map(|entry| entry.what.clone()).collect();
+        let Some(first) = candidates.first() else { return Ok(()) };
+        let lent = slots::lend(&self.shop, &self.pool, &first.attempt).await?;
         self.integrating = true;
         let shop = Arc::clone(&self.shop);
         self.jobs.spawn(async move {
-            let merged = integration::integrate(&shop, &lent.slot, &candidate).await;
+            let fates = integration::integrate(&shop, &lent.slot, &candidates).await;
+            if let Ok(fates) = &fates
+                && fates.iter().all(|fate| matches!(fate, Integrated::Merged(_)))
+            {
+                lent.keep_caches(&shop).await;
+            }
             let returned = slots::give_back(&shop, lent).await;
-            let result = merged.and_then(|merged| returned.map(|()| merged));
-            Ended::Integration(Box::new(candidate), result)
+            Ended::Integration(entries, fates.and_then(|fates| returned.map(|()| fates)))
         });
         Ok(())
     }
@@ -400,10 +416,9 @@ impl Dispatcher {
         match ended {
             Ended::Attempt(ended) => self.attempted(*ended).await,
             Ended::Push => Ok(()),
-            Ended::Integration(candidate, result) => {
+            Ended::Integration(entries, result) => {
                 self.integrating = false;
-                self.running.remove(&candidate.attempt.key);
-                self.integrated(*candidate, result).await
+                self.integrated(entries, result).await
             }
         }
     }
@@ -428,15 +443,14 @@ impl Dispatcher {
         let end = match (attempted.outcome, attempted.commit) {
             (Outcome::Success, Some(commit)) => {
                 self.push(&task, &commit);
-                self.queue.push_back(Candidate {
-                    attempt: resume::running_attempt(&task),
-                    instance,
-                    commit,
-                    base,
-                    scope: attempted.scope,
-                    spell: attempted.spell,
-                });
-                return Ok(());
+                let (attempt, key) = (resume::running_attempt(&task), task.key.clone());
+                let attempts = self.shop.registry.read(move |reader| reader.attempts(&key)).await?;
+                let judged = attempts.into_iter().find(|other| other.key == attempt);
+                let judged_at = judged.and_then(|attempt| attempt.finished_at);
+                let judged_at = judged_at.unwrap_or_else(|| self.shop.clock.now());
+                let (scope, spell) = (attempted.scope, attempted.spell);
+                let candidate = Candidate { attempt, instance, commit, base, scope, spell, judged_at };
+                return self.enqueue(candidate).await;
             }
             (Outcome::Interrupted, _) => AttemptEnd::Interrupted,
             _ => AttemptEnd::Failed { reason: attempted.reason.unwrap_or_default() },
@@ -457,18 +471,40 @@ impl Dispatcher {
         }
     }
 
+    /// Writes down what became of a batch. About whom nothing is decided, waits again.
     async fn integrated(
         &mut self,
-        candidate: Candidate,
-        result: Result<Integrated, ServiceError>,
+        entries: Vec<Entry<Candidate>>,
+        result: Result<Vec<Integrated>, ServiceError>,
     ) -> Result<(), ServiceError> {
-        let AttemptKey { key, attempt } = &candidate.attempt;
-        match result? {
-            Integrated::Merged(commit) => self.merged(&candidate.attempt, commit).await,
-            Integrated::Returned(reason) => self.settle(key, *attempt, AttemptEnd::Failed { reason }).await,
-            // It goes on with the run.
-            Integrated::Stopped => Ok(()),
+        let fates = match result {
+            Ok(fates) => fates,
+            Err(error) => {
+                entries.iter().for_each(|entry| drop(self.running.remove(&entry.what.attempt.key)));
+                return Err(error);
+            }
+        };
+        for (entry, fate) in entries.into_iter().zip(fates) {
+            let AttemptKey { key, attempt } = entry.what.attempt.clone();
+            if fate != Integrated::Undecided {
+                self.running.remove(&key);
+            }
+            match fate {
+                Integrated::Undecided => self.queue.put_back(entry),
+                Integrated::Merged(commit) => self.merged(&entry.what.attempt, commit).await?,
+                Integrated::Returned(reason) => {
+                    self.settle(&key, attempt, AttemptEnd::Failed { reason }).await?;
+                }
+                // The words are found before this.
+                Integrated::Conflict { files, .. } => {
+                    let reason = format!("conflicts in {}", files.join(", "));
+                    self.settle(&key, attempt, AttemptEnd::Failed { reason }).await?;
+                }
+                // It goes on with the run.
+                Integrated::Stopped => {}
+            }
         }
+        Ok(())
     }
 
     /// Writes down that an attempt's commit is on the spec branch.

@@ -16,7 +16,7 @@ use crate::llm::config::LlmConfigError;
 use crate::plugin::capability::JournalError;
 use crate::plugin::{EngineError, ExecutionError, LoadError};
 use crate::registry::{BackupError, RegistryError};
-use crate::sandbox::SandboxError;
+use crate::sandbox::{SandboxError, Unconfinable};
 use crate::store::BlobError;
 use crate::workspace::{GitError, LandError, SourceError, WorkspaceError};
 
@@ -65,6 +65,8 @@ pub enum ServiceError {
     Artifact(#[from] ArtifactError),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    Unconfinable(#[from] Unconfinable),
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
@@ -149,6 +151,7 @@ impl ServiceError {
                 | BackupError::Occupied { .. },
             )
             | Self::Exchange(ExchangeError::Nothing { .. } | ExchangeError::Exists { .. })
+            | Self::Workspace(WorkspaceError::NoSlot { .. } | WorkspaceError::SlotRefused { .. })
             | Self::Config(_)
             | Self::Source(_)
             | Self::Plugin(_)
@@ -169,6 +172,7 @@ impl ServiceError {
             | Self::Component { .. }
             | Self::Artifact(_)
             | Self::Sandbox(_)
+            | Self::Unconfinable(_)
             | Self::Engine(_)
             | Self::Author(AuthorError::Missing { .. })
             | Self::Io { .. } => Trouble::Environment,

@@ -13,7 +13,8 @@ use crate::config::condition::{Facts, evaluate};
 use crate::domain::mask::Mask;
 use crate::domain::playbook::{Next, Play, Playbook, StepResult, StepState};
 use crate::domain::review::Check;
-use crate::sandbox::{CommandSpec, Sandbox, SandboxError};
+use crate::sandbox::{CommandSpec, Limits, Sandbox, SandboxError};
+use crate::store::digest_of;
 use crate::workspace::Slot;
 
 /// Head and tail of a command's output that a check carries, in bytes for each stream.
@@ -28,6 +29,10 @@ pub(crate) struct GateCommand {
     pub(crate) argv: Vec<String>,
     /// It is killed after this.
     pub(crate) timeout: Duration,
+    /// Whether it may use networks.
+    pub(crate) network: bool,
+    /// What it may use.
+    pub(crate) limits: Limits,
 }
 
 /// What decides.
@@ -64,6 +69,11 @@ impl GateRun {
 }
 
 impl Gate {
+    /// What the gate runs, in one word: another word, another gate.
+    pub(crate) fn definition(&self) -> String {
+        digest_of(format!("{:?} {:?}", self.playbook, self.commands).as_bytes()).to_string()
+    }
+
     /// Plays over what the slot has checked out, without knowing what changed: whatever a condition asks of
     /// changes is true, so that nothing is left out.
     pub(crate) async fn run(&self, slot: &Slot, stop: &watch::Receiver<bool>) -> Result<GateRun, SandboxError> {
@@ -133,6 +143,9 @@ impl Gate {
             argv: command.argv.iter().cloned().chain(extra).collect(),
             dir: slot.work_dir().to_owned(),
             scratch: slot.scratch_dir().to_owned(),
+            readable: slot.history_dirs(),
+            network: command.network,
+            limits: command.limits,
             env: BTreeMap::new(),
             timeout: command.timeout,
             output_limit_bytes: OUTPUT_LIMIT_BYTES,

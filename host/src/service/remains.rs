@@ -16,6 +16,7 @@ use super::workshop::Workshop;
 use crate::domain::event::{Body, Outcome, Subject, TaskChange};
 use crate::domain::excerpt::excerpt;
 use crate::domain::id::{AttemptKey, ExecutionId};
+use crate::domain::review::Check;
 
 /// Of a log, so much is kept from its beginning and as much from its end, in bytes.
 const LOG_HALF_BYTES: usize = 16 * 1024 * 1024;
@@ -86,6 +87,17 @@ pub(crate) async fn store_merge(
     let mut bodies = put(shop, attempt, parts).await?;
     bodies.push(Body::TaskUpdated { change: TaskChange::gate("merge", &gate.checks) });
     shop.registry.append(Subject::attempt(&shop.run, attempt), bodies).await?;
+    Ok(())
+}
+
+/// Says in the log that the gate over a merged tree has passed for this attempt too: its output stands with another.
+pub(crate) async fn note_merge(
+    shop: &Arc<Workshop>,
+    attempt: &AttemptKey,
+    checks: &[Check],
+) -> Result<(), ServiceError> {
+    let body = Body::TaskUpdated { change: TaskChange::gate("merge", checks) };
+    shop.registry.append(Subject::attempt(&shop.run, attempt), vec![body]).await?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::assignment;
 use super::error::{ServiceError, chain};
-use super::integration::Candidate;
+use super::integration::{self, Candidate};
 use super::necromancer::{Extent, Goal, RunOptions};
 use super::specname;
 use super::workshop::Workshop;
@@ -19,7 +19,7 @@ use crate::domain::task::{Task, TaskState};
 use crate::llm::config::LlmChoice;
 use crate::registry::{Attempt, Record, Registry, RegistryError, Run};
 use crate::store::{BlobStore, digest_of};
-use crate::workspace::{MAX_LOG_ENTRIES, without_credentials};
+use crate::workspace::without_credentials;
 
 /// Whether a run may go on with an earlier one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -204,17 +204,11 @@ async fn passed(shop: &Arc<Workshop>, attempt: Attempt) -> Result<Place, Service
         return Ok(Place::Ended(AttemptEnd::Interrupted));
     };
     let (tip, wanted, since) = (assignment::tip(shop).await?, commit.clone(), base.clone());
+    let key = attempt.key.clone();
     let (merge, message) = shop
         .mirror
         .objects(move |objects| {
-            let history = objects.log(&tip, Some(&since), MAX_LOG_ENTRIES)?;
-            let merge =
-                history.into_iter().find(|entry| entry.parents.get(1) == Some(&wanted)).map(|entry| entry.commit);
-            // Behind more commits than are looked at, it is merged all the same.
-            let merge = match merge {
-                None if objects.is_ancestor(&wanted, &tip)? => Some(tip),
-                merge => merge,
-            };
+            let merge = integration::brought_in(objects, &tip, &since, &wanted, &key)?;
             let own = objects.log(&wanted, None, 1)?;
             Ok((merge, own.into_iter().next().map(|entry| entry.message)))
         })
@@ -230,6 +224,7 @@ async fn passed(shop: &Arc<Workshop>, attempt: Attempt) -> Result<Place, Service
             base,
             scope: form.scope().to_owned(),
             spell: form.spell().to_owned(),
+            judged_at: attempt.finished_at.unwrap_or_else(|| shop.clock.now()),
         }))),
         _ => Ok(Place::Ended(AttemptEnd::Interrupted)),
     }

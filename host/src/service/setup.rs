@@ -27,7 +27,7 @@ use super::workshop::{SpiritCommand, Workshop, stopped};
 use super::{llm_access, resume, specbranch, specname};
 use crate::artifact::ArtifactStore;
 use crate::clock::Clock;
-use crate::config::{self, CommandSettings, Config};
+use crate::config::{self, CommandSettings, Config, SandboxMode};
 use crate::domain::budget::{Amount, Budget};
 use crate::domain::event::{Body, Subject};
 use crate::domain::id::{CommitId, Digest, RunId, SpecName};
@@ -37,7 +37,7 @@ use crate::domain::protocol;
 use crate::domain::team::Language;
 use crate::llm::config::LlmConfig;
 use crate::registry::{Registry, Run};
-use crate::sandbox::{Confinement, HostEnv, Sandbox};
+use crate::sandbox::{Confinement, HostEnv, Limits, Sandbox};
 use crate::store::BlobStore;
 use crate::workspace::{Git, Inspection, Mirror, OtherSource, Source, check_whole, inspect, other_source};
 
@@ -153,6 +153,7 @@ struct Gathered {
     llm: LlmConfig,
     mask: Arc<Mask>,
     plugins: Arc<Seats>,
+    confinement: Confinement,
     tried: Tried,
     spec: SpecName,
     goal: Goal,
@@ -202,6 +203,7 @@ async fn gather(
     let found = mirror.objects(move |objects| BaseFiles::read(objects, &at)).await?;
     let config = found.config()?;
     let llm = llm_access::config(options, &config)?;
+    let confinement = confinement(&config)?;
     let mask = Arc::new(llm_access::mask(options, &config, &source));
 
     let mut plugins = PluginSet::load(loading, &config, &options.plugins, root_of(&source, &options.cwd)).await?;
@@ -228,6 +230,7 @@ async fn gather(
         llm,
         mask,
         plugins,
+        confinement,
         tried,
         spec,
         goal,
@@ -274,18 +277,19 @@ pub(crate) async fn prepare(
         llm,
         mask,
         plugins,
+        confinement,
         tried,
         spec,
         goal,
         earlier,
         mut warnings,
     } = gathered;
-    let pushing = pushing(&source, &config, &seen, &spec, &mut warnings);
     let (set, store) = (plugins.now(), blobs.clone());
     let keeping = tokio::task::spawn_blocking(move || set.keep(&store));
-    let (gate, commands) = commands((&mirror, &base), &config, &found, (&mask, &clock), state.root()).await?;
+    let (gate, commands) = commands((&mirror, &base), &config, &found, (confinement, &clock, &mask), &state).await?;
     let (run, spent) = identity(&registry, earlier.as_ref()).await?;
     let shop = Arc::new(Workshop {
+        pushing: pushing(&source, &config, &seen, &spec, &mut warnings),
         artifacts: ArtifactStore::new(blobs, registry.ids().clone(), Arc::clone(&clock)),
         language: language(&goal, &found).code().to_owned(),
         steering: found.steering(&mask),
@@ -305,7 +309,6 @@ pub(crate) async fn prepare(
         run,
         spec,
         gate,
-        pushing,
     });
     specbranch::start(&shop, &seen.base_branch, &base).await?;
     keeping.await.map_err(|error| ServiceError::Internal(error.to_string()))??;
@@ -389,8 +392,8 @@ async fn commands(
     (mirror, base): (&Mirror, &CommitId),
     config: &Config,
     found: &BaseFiles,
-    (mask, clock): (&Arc<Mask>, &Arc<dyn Clock>),
-    dir: &Path,
+    (confinement, clock, mask): (Confinement, &Arc<dyn Clock>, &Arc<Mask>),
+    state: &StateDir,
 ) -> Result<(Gate, Vec<SpiritCommand>), ServiceError> {
     let playbook = playbook(mirror, base, config, found).await?;
     let detected = found.detected.as_ref();
@@ -398,8 +401,14 @@ async fn commands(
         name: name.to_owned(),
         argv: settings.run.clone(),
         timeout: Duration::from_millis(settings.timeout_ms),
+        network: settings.network,
+        limits: Limits::or_default(
+            settings.memory_bytes,
+            settings.cpu_seconds,
+            settings.processes,
+            settings.file_bytes,
+        ),
     };
-    let sandbox = Sandbox::new(HostEnv::from_process(), Arc::clone(clock), Confinement::Off);
     let all = config.all_commands(detected);
     let named = |name: &str| playbook.steps.iter().any(|step| step.command == name);
     let deciding = all.iter().filter(|(name, _)| named(name)).map(|(name, settings)| command(name, settings)).collect();
@@ -412,9 +421,18 @@ async fn commands(
             extra_args: settings.extra_args,
         })
         .collect();
+    let sandbox = Sandbox::new(HostEnv::from_process(), Arc::clone(clock), confinement);
     let gate = Gate { playbook, commands: deciding, sandbox, mask: Arc::clone(mask) };
-    check_programs(&gate, dir)?;
+    check_programs(&gate, state.root())?;
     Ok((gate, allowed))
+}
+
+/// As the configuration says, or none at all: it is tried before anything is spent.
+fn confinement(config: &Config) -> Result<Confinement, ServiceError> {
+    match config.run.sandbox {
+        SandboxMode::Off => Ok(Confinement::Off),
+        SandboxMode::On => Ok(Confinement::by_this_program()?),
+    }
 }
 
 /// Refuses a branch that stands where a folder of branches is needed, before anything is written. A

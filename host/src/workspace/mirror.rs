@@ -12,7 +12,7 @@ use git2::{Oid, Repository};
 
 use super::clean::{BEGUN, drop_begun, write};
 use super::git::{Call, Git};
-use super::objects::{Objects, TreeId};
+use super::objects::{Identity, NewCommit, Objects, TreeId};
 use super::source::{Source, TRANSPORTS};
 use super::{WorkspaceError, blocking};
 use crate::domain::id::CommitId;
@@ -57,6 +57,9 @@ const FORBIDDEN: &[&str] =
 
 /// What the names of objects and packs begin with that git and libgit2 are writing.
 const BEGUN_OBJECT: &str = "tmp_";
+
+/// Who makes commits that are gone when the merge is.
+const PICKING: &str = "necro-pick";
 
 /// The folder of a repository that holds its own state directory.
 const OWN: &str = "own";
@@ -148,7 +151,7 @@ impl Mirror {
     pub async fn open(git: Git, repos_dir: &Path, source: Source) -> Result<Arc<Self>, WorkspaceError> {
         let mirror = Self::at(git, repos_dir, source);
         let (made, note, whose) = (mirror.path.clone(), mirror.dir.join(NOTE), mirror.source.display());
-        let hosts = folders(&mirror.dir.join("host"));
+        let (hosts, beside) = (folders(&mirror.dir.join("host")), mirror.dir.clone());
         blocking(move || {
             failpoint::writing("mirror", "make", || {
                 for sub in ["objects/info", "objects/pack", "refs/heads", "info"] {
@@ -157,7 +160,7 @@ impl Mirror {
                 fs::write(&note, whose).map_err(WorkspaceError::io(&note))
             })?;
             drop_stale_locks(&made)?;
-            for folder in [made.clone(), made.join("info")].into_iter().chain(hosts) {
+            for folder in [beside, made.clone(), made.join("info")].into_iter().chain(hosts) {
                 drop_begun(&folder, BEGUN)?;
             }
             // libgit2 begins an object here, git in the folder that it goes to; packs have one as well.
@@ -309,6 +312,29 @@ impl Mirror {
             Ok(MergeOutcome::Conflict { files, text })
         })
         .await
+    }
+}
+
+impl Mirror {
+    /// Does to `onto` what `commit` did to its first parent, without any work tree. No ref moves.
+    ///
+    /// # Errors
+    /// [`WorkspaceError`]: a commit is not there, or git failed.
+    pub async fn pick(&self, onto: &CommitId, commit: &CommitId) -> Result<MergeOutcome, WorkspaceError> {
+        let (at, wanted) = (onto.clone(), commit.clone());
+        let beside = self.objects(move |objects| {
+            let Some(entry) = objects.log(&wanted, None, 1)?.into_iter().next() else { return Ok(at) };
+            // What is there now, as if it had been made of the parent: then the parent is what the two have in
+            // common, which older gits cannot be told.
+            objects.commit(&NewCommit {
+                tree: objects.tree_of(&at)?,
+                parents: entry.parents.into_iter().take(1).collect(),
+                message: String::new(),
+                author: Identity { name: PICKING.to_owned(), email: PICKING.to_owned() },
+                time: jiff::Timestamp::UNIX_EPOCH,
+            })
+        });
+        self.merge(&beside.await?, commit).await
     }
 }
 

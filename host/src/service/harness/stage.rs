@@ -21,12 +21,13 @@ use crate::domain::grant::Grant;
 use crate::domain::id::{AttemptKey, Instance, Role, RunId, SpecName, TaskId, TaskKey};
 use crate::domain::mask::Mask;
 use crate::domain::playbook::Playbook;
+use crate::domain::pool::PoolSettings;
 use crate::domain::task::{Assigned, TaskDefinition};
 use crate::llm::config::{LlmChoice, LlmOptions};
 use crate::plugin::capability::{Capabilities, Command, CommandRun};
 use crate::plugin::{Plugin, PluginKind};
 use crate::registry::{Boxes, Claim, SpecContent};
-use crate::sandbox::{Confinement, HostEnv, Sandbox};
+use crate::sandbox::{Confinement, HostEnv, Limits, Sandbox};
 use crate::service::breakers::Breakers;
 use crate::service::capabilities::Desk;
 use crate::service::error::ServiceError;
@@ -39,7 +40,7 @@ use crate::service::setup::{owned_registry, temporary_dir, write_file};
 use crate::service::state_dir::StateDir;
 use crate::service::steering::SteeringSet;
 use crate::service::workshop::{SpiritCommand, Workshop};
-use crate::workspace::{Git, Mirror, Slot, SlotPool, Source, TreeDiff, TreeId, WorkPath, seed_repository};
+use crate::workspace::{Git, Mirror, Slot, SlotPool, Source, Terms, TreeDiff, TreeId, WorkPath, seed_repository};
 
 /// The branch of the temporary repository.
 const BRANCH: &str = "main";
@@ -94,7 +95,8 @@ impl Stage {
         let tip = tip.ok_or_else(|| ServiceError::Internal("the temporary repository has no commit".to_owned()))?;
         let at = tip.clone();
         let base = mirror.objects(move |objects| objects.tree_of(&at)).await?;
-        let slot = SlotPool::new(Arc::clone(&mirror), 1).acquire("harness");
+        let pool = SlotPool::new(Arc::clone(&mirror), PoolSettings::default(), Arc::clone(&clock));
+        let slot = pool.acquire(terms()).await?;
         let slot = Arc::new(slot.ok_or_else(|| ServiceError::Internal("a new slot is in use".to_owned()))?);
         // Nothing can be found in a slot that nobody had before.
         let _ = slot.prepare(&tip, clock.now()).await?;
@@ -277,7 +279,13 @@ fn commands(request: &ExecRequest) -> (Answers, Vec<SpiritCommand>) {
         }
         let timeout = Duration::from_millis(fake.timeout_ms);
         commands.push(SpiritCommand {
-            command: GateCommand { name: name.clone(), argv: fake.run.clone(), timeout },
+            command: GateCommand {
+                name: name.clone(),
+                argv: fake.run.clone(),
+                timeout,
+                network: false,
+                limits: Limits::default(),
+            },
             description: fake.description.clone(),
             extra_args: fake.extra_args,
         });
@@ -305,4 +313,10 @@ impl std::fmt::Debug for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stage").field("attempt", &self.attempt).finish_non_exhaustive()
     }
+}
+
+/// The stage is this process's, and nobody else uses its pool.
+fn terms() -> Terms {
+    let (lease, holder) = ("harness".to_owned(), "harness".to_owned());
+    Terms { lease, holder, ttl: Duration::from_secs(60 * 60), ends_with_process: true }
 }
