@@ -27,6 +27,8 @@ mod interrupts;
 mod judge;
 #[path = "end_to_end/models.rs"]
 mod models;
+#[path = "end_to_end/playbooks.rs"]
+mod playbooks;
 #[path = "end_to_end/policies.rs"]
 mod policies;
 #[path = "end_to_end/queue.rs"]

@@ -3,7 +3,7 @@
 
 use super::error::ServiceError;
 use super::steering::SteeringSet;
-use crate::config::{self, Config, Detected};
+use crate::config::{self, Config, Detected, WorkspaceSettings};
 use crate::domain::id::{CommitId, SpecName};
 use crate::domain::mask::Mask;
 use crate::workspace::{Objects, TreeId, WorkspaceError};
@@ -49,15 +49,34 @@ impl BaseFiles {
     }
 
     /// What spirits will not see as the operator does.
-    pub(crate) fn warnings(&self) -> Vec<String> {
+    ///
+    /// # Errors
+    /// [`ServiceError::Usage`]: the settings ask for what slots cannot have.
+    pub(crate) fn warnings(&self, settings: &WorkspaceSettings) -> Result<Vec<String>, ServiceError> {
+        let refused = |key: &str, what: &str| {
+            Err(ServiceError::Usage(format!(
+                "workspace.{key} = true asks for {what} in the clones that spirits and the gate work in, which cannot \
+                 be fetched: take the line out of {}, and let a command of the gate with `network = true` fetch them",
+                config::FILE_NAME
+            )))
+        };
+        if settings.submodules && self.has_submodules {
+            return refused("submodules", "submodules");
+        }
+        if settings.lfs && self.has_lfs {
+            return refused("lfs", "large files of Git LFS");
+        }
         let mut warnings = Vec::new();
+        if !settings.sparse.is_empty() {
+            warnings.push("workspace.sparse has no effect: slots have every file".to_owned());
+        }
         if self.has_submodules {
             warnings.push("submodules stay empty in the clones that spirits and the gate work in".to_owned());
         }
         if self.has_lfs {
             warnings.push("files of Git LFS are pointers in the clones that spirits and the gate work in".to_owned());
         }
-        warnings
+        Ok(warnings)
     }
 
     /// Whether there is a `necro.toml`.

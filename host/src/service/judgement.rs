@@ -237,11 +237,17 @@ fn unseen(diff: &TreeDiff) -> Vec<Finding> {
 
 /// Changes of what the gate's commands do, in files that the attempt could write.
 async fn rewritten(shop: &Arc<Workshop>, base: &TreeId, tree: &TreeId) -> Result<Vec<Finding>, ServiceError> {
+    // A playbook is the base commit's in this run, and would be the attempt's in the next.
+    let playbook =
+        shop.config.gate.playbook.iter().map(|path| ("playbook".to_owned(), judges::Judge::File(path.clone())));
     let judges: Vec<(String, judges::Judge)> = shop
         .gate
         .commands
         .iter()
-        .flat_map(|command| judges::judges(&command.argv).into_iter().map(|judge| (command.name.clone(), judge)))
+        .flat_map(|command| {
+            judges::judges(&command.argv).into_iter().map(|judge| (format!("command `{}`", command.name), judge))
+        })
+        .chain(playbook)
         .collect();
     let (base, tree) = (base.clone(), tree.clone());
     let found = shop
@@ -253,7 +259,7 @@ async fn rewritten(shop: &Arc<Workshop>, base: &TreeId, tree: &TreeId) -> Result
                 let new = content(objects, &tree, judge.path())?;
                 if judge.differs(old.as_deref(), new.as_deref()) {
                     let message = format!(
-                        "what the gate's command `{command}` does is said here, and the change rewrites it: leave it as \
+                        "what the gate's {command} does is said here, and the change rewrites it: leave it as \
                          it was{}",
                         override_of(GATE_CHANGED)
                     );

@@ -208,7 +208,7 @@ async fn gather(
 
     let mut plugins = PluginSet::load(loading, &config, &options.plugins, root_of(&source, &options.cwd)).await?;
     let (spec, goal, earlier) = resume::begin(options, &registry, &found.specs).await?;
-    let mut warnings = found.warnings();
+    let mut warnings = found.warnings(&config.workspace)?;
     warnings.extend(plugins.unheard(&config));
     if let Some(run) = &earlier {
         warnings.extend(plugins.put_back(&run.plugins, &blobs, &config, &options.plugins).await?);
@@ -284,14 +284,12 @@ pub(crate) async fn prepare(
         earlier,
         mut warnings,
     } = gathered;
-    let pushing = pushing(&source, &config, &seen, &spec, &mut warnings);
     let (set, store) = (plugins.now(), blobs.clone());
     let keeping = tokio::task::spawn_blocking(move || set.keep(&store));
-    let playbook = playbook(&mirror, &base, &config, &found).await?;
-    let sandbox = Sandbox::new(HostEnv::from_process(), Arc::clone(&clock), confinement);
-    let (gate, commands) = commands(&config, &found, playbook, (sandbox, &mask), state.root())?;
+    let (gate, commands) = commands((&mirror, &base), &config, &found, (confinement, &clock, &mask), &state).await?;
     let (run, spent) = identity(&registry, earlier.as_ref()).await?;
     let shop = Arc::new(Workshop {
+        pushing: pushing(&source, &config, &seen, &spec, &mut warnings),
         artifacts: ArtifactStore::new(blobs, registry.ids().clone(), Arc::clone(&clock)),
         language: language(&goal, &found).code().to_owned(),
         steering: found.steering(&mask),
@@ -311,7 +309,6 @@ pub(crate) async fn prepare(
         run,
         spec,
         gate,
-        pushing,
     });
     specbranch::start(&shop, &seen.base_branch, &base).await?;
     keeping.await.map_err(|error| ServiceError::Internal(error.to_string()))??;
@@ -391,13 +388,14 @@ async fn playbook(
 }
 
 /// The gate, and the commands that spirits may run.
-fn commands(
+async fn commands(
+    (mirror, base): (&Mirror, &CommitId),
     config: &Config,
     found: &BaseFiles,
-    playbook: Playbook,
-    (sandbox, mask): (Sandbox, &Arc<Mask>),
-    dir: &Path,
+    (confinement, clock, mask): (Confinement, &Arc<dyn Clock>, &Arc<Mask>),
+    state: &StateDir,
 ) -> Result<(Gate, Vec<SpiritCommand>), ServiceError> {
+    let playbook = playbook(mirror, base, config, found).await?;
     let detected = found.detected.as_ref();
     let command = |name: &str, settings: &CommandSettings| GateCommand {
         name: name.to_owned(),
@@ -423,8 +421,9 @@ fn commands(
             extra_args: settings.extra_args,
         })
         .collect();
+    let sandbox = Sandbox::new(HostEnv::from_process(), Arc::clone(clock), confinement);
     let gate = Gate { playbook, commands: deciding, sandbox, mask: Arc::clone(mask) };
-    check_programs(&gate, dir)?;
+    check_programs(&gate, state.root())?;
     Ok((gate, allowed))
 }
 

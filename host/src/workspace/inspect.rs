@@ -12,6 +12,9 @@ use crate::domain::id::CommitId;
 /// Changed paths that are named one by one.
 const MAX_DIRTY_LISTED: usize = 50;
 
+/// The mark of an entry that a sparse checkout leaves out.
+const SKIP_WORKTREE: u16 = 1 << 14;
+
 /// A change that is in the user's work tree but in no commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirtyPath {
@@ -185,15 +188,24 @@ fn dirty_paths(repository: &Repository) -> Result<(Vec<DirtyPath>, usize), git2:
     let mut options = StatusOptions::new();
     options.include_untracked(true).recurse_untracked_dirs(false).exclude_submodules(true).update_index(false);
     let statuses = repository.statuses(Some(&mut options))?;
-    let dirty = statuses
-        .iter()
+    let index = repository.index()?;
+    // A sparse checkout leaves files out on purpose.
+    let left_out = |entry: &git2::StatusEntry<'_>| {
+        entry.status() == git2::Status::WT_DELETED
+            && std::str::from_utf8(entry.path_bytes())
+                .ok()
+                .and_then(|path| index.get_path(Path::new(path), 0))
+                .is_some_and(|found| found.flags_extended & SKIP_WORKTREE != 0)
+    };
+    let changed = || statuses.iter().filter(|entry| !left_out(entry));
+    let dirty = changed()
         .take(MAX_DIRTY_LISTED)
         .map(|entry| DirtyPath {
             path: String::from_utf8_lossy(entry.path_bytes()).into_owned(),
             untracked: entry.status() == git2::Status::WT_NEW,
         })
         .collect();
-    Ok((dirty, statuses.len()))
+    Ok((dirty, changed().count()))
 }
 
 async fn inspect_url(git: &Git, source: &Source, url: &str, base: Option<&str>) -> Result<Inspection, SourceError> {

@@ -11,6 +11,7 @@ mod model;
 mod objects;
 mod pool;
 mod remotes;
+mod shapes;
 mod slots;
 mod sources;
 
