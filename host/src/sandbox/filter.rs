@@ -101,8 +101,7 @@ pub(super) fn apply(network: bool) -> Result<(), String> {
 fn rules(network: bool) -> Value {
     let equal = |index: u8, value: u64| json!({ "index": index, "type": "dword", "op": "eq", "val": value });
     let other = |index: u8, value: u64| json!({ "index": index, "type": "dword", "op": "ne", "val": value });
-    let mut denied: Vec<Value> =
-        DENIED.iter().chain(DENIED_HERE).map(|name| json!({ "syscall": name })).collect();
+    let mut denied: Vec<Value> = DENIED.iter().chain(DENIED_HERE).map(|name| json!({ "syscall": name })).collect();
     denied.extend(NEW_NAMESPACES.iter().map(|flag| {
         let has = json!({ "index": 0, "type": "qword", "op": { "masked_eq": flag }, "val": flag });
         json!({ "syscall": "clone", "args": [has] })
@@ -116,9 +115,7 @@ fn rules(network: bool) -> Value {
     } else {
         json!({ "syscall": "socket" })
     });
-    let set = |errno: u32, filter: Vec<Value>| {
-        json!({ "mismatch_action": "allow", "match_action": { "errno": errno }, "filter": filter })
-    };
+    let set = |errno: u32, filter: Vec<Value>| json!({ "mismatch_action": "allow", "match_action": { "errno": errno }, "filter": filter });
     json!({
         "denied": set(NOT_PERMITTED, denied),
         // Its flags lie in memory, where no filter sees them; libraries take `clone` in its place.
