@@ -25,6 +25,8 @@ mod queries;
 mod recorded;
 #[path = "cli/set_up.rs"]
 mod set_up;
+#[path = "cli/slots.rs"]
+mod slots;
 #[path = "cli/specs.rs"]
 mod specs;
 #[path = "cli/sync.rs"]

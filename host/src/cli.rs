@@ -8,6 +8,7 @@ mod display;
 mod doctor;
 mod events;
 mod exchange;
+mod gc;
 mod graph;
 mod init;
 mod issue;
@@ -22,9 +23,11 @@ mod prune;
 mod registry;
 mod replay;
 mod report;
+mod rescue;
 mod run;
 mod serve;
 mod show;
+mod slot;
 mod spec;
 mod status;
 mod stop;
@@ -34,6 +37,7 @@ mod table;
 mod task;
 mod tasks;
 mod words;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -95,6 +99,10 @@ async fn dispatch(cli: Cli, err: Style) -> Result<ExitCode, ServiceError> {
         Command::Prune(args) => prune::run(args, out).await?,
         Command::Registry(command) => return registry::run(command, out).await,
         Command::Lock(command) => registry::lock(command, out).await?,
+        Command::Slot(command) => return slot::run(command, out).await,
+        Command::Gc(args) => gc::run(args, out).await?,
+        Command::Workspace(command) => workspace::run(command, out).await?,
+        Command::Rescue(command) => rescue::run(command, out).await?,
         Command::Init(args) => init::run(args).await?,
         Command::Completions { shell } => completions::run(shell)?,
     }

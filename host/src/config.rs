@@ -14,15 +14,16 @@ use crate::domain::limits::LimitSettings;
 use crate::domain::llm::Dialect;
 use crate::domain::review::Severity;
 
+pub mod condition;
 pub mod detect;
+mod playbook;
 mod template;
 mod workspace;
 
 pub use detect::Detected;
+pub use playbook::{MAX_PLAYBOOK_BYTES, StepSettings};
 pub use template::TEMPLATE;
-pub use workspace::{
-    IntegrationSettings, MAX_BATCH, MAX_SLOTS, MergeStrategy, SandboxMode, SlotChoice, WorkspaceSettings,
-};
+pub use workspace::{IntegrationSettings, MAX_BATCH, MergeStrategy, SandboxMode, WorkspaceSettings};
 
 /// The file's name at the root of a repository.
 pub const FILE_NAME: &str = "necro.toml";
@@ -183,6 +184,10 @@ pub struct GateSettings {
     /// Names of commands, in order; absent: detected from the files of the base commit. An empty list
     /// is a gate that lets everything through.
     pub commands: Option<Vec<String>>,
+    /// A YAML file of the repository with the steps.
+    pub playbook: Option<String>,
+    /// `[[gate.steps]]`
+    pub steps: Option<Vec<StepSettings>>,
 }
 
 /// A named command.
@@ -294,6 +299,8 @@ struct Spirits(#[serde(deserialize_with = "spirits")] u32);
 #[serde(deny_unknown_fields, default)]
 struct GateFile {
     commands: Option<Vec<Spanned<String>>>,
+    playbook: Option<Spanned<String>>,
+    steps: Option<Spanned<Vec<StepSettings>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -302,6 +309,35 @@ struct BudgetFile {
     tokens: Option<u64>,
     cost_microusd: Option<u64>,
     calls: Option<u64>,
+}
+
+impl GateSettings {
+    /// Whether nothing is configured, so that the files of the repository decide.
+    #[must_use]
+    pub const fn is_detected(&self) -> bool {
+        self.commands.is_none() && self.playbook.is_none() && self.steps.is_none()
+    }
+}
+
+impl GateFile {
+    /// The settings, or where and why there are none.
+    fn read(self) -> Result<GateSettings, (usize, String)> {
+        let Self { commands, playbook, steps } = self;
+        let place = playbook.as_ref().map(|path| path.span().start).or(steps.as_ref().map(|steps| steps.span().start));
+        if [commands.is_some(), playbook.is_some(), steps.is_some()].into_iter().filter(|given| *given).count() > 1 {
+            let message = "a gate has one of `commands`, `playbook` and `steps`, not several".to_owned();
+            return Err((place.unwrap_or_default(), message));
+        }
+        if let Some(path) = playbook.as_ref().filter(|path| !workspace::is_path(path.get_ref())) {
+            let message = format!("`{}` is no file of the repository: write it as `ci/gate.yaml`", cut(path.get_ref()));
+            return Err((path.span().start, message));
+        }
+        Ok(GateSettings {
+            commands: commands.map(|names| names.into_iter().map(Spanned::into_inner).collect()),
+            playbook: playbook.map(Spanned::into_inner),
+            steps: steps.map(Spanned::into_inner),
+        })
+    }
 }
 
 /// Named commands appear in prompts, logs and on the command line.
@@ -351,14 +387,14 @@ impl Config {
                 return Err(error(name.span().start, &message));
             }
         }
-        let gate = parsed.gate.commands.map(|names| names.into_iter().map(Spanned::into_inner).collect());
+        let gate = parsed.gate.read().map_err(|(offset, message)| error(offset, &message))?;
         let BudgetFile { tokens, cost_microusd, calls } = parsed.budget;
         Ok(Self {
             run: parsed.run,
             llm: parsed.llm,
             workspace: parsed.workspace,
             integration: parsed.integration,
-            gate: GateSettings { commands: gate },
+            gate,
             commands,
             budget: budget::Limits { tokens, cost_microusd, calls },
             plugins: parsed.plugins,
@@ -392,15 +428,20 @@ impl Config {
         all
     }
 
-    /// The gate's commands in order: the configured list, else what was detected (a configured command
+    /// The gate's commands in order: the configured list, those of the steps, else what was detected (a configured command
     /// takes the place of a detected one of its name). Empty: everything passes, and the caller should
     /// say so.
     #[must_use]
     pub fn gate_commands(&self, detected: Option<&Detected>) -> Vec<(String, CommandSettings)> {
         let all = self.all_commands(detected);
-        let names: Vec<String> = match &self.gate.commands {
-            Some(names) => names.clone(),
-            None => detected.iter().flat_map(|d| &d.commands).map(|(name, _)| (*name).to_owned()).collect(),
+        let names: Vec<String> = match (&self.gate.commands, &self.gate.steps, &self.gate.playbook) {
+            (Some(names), ..) => names.clone(),
+            (None, Some(steps), _) => playbook::commands_of(steps),
+            // Any of them may be a step's.
+            (None, None, Some(_)) => all.keys().cloned().collect(),
+            (None, None, None) => {
+                detected.iter().flat_map(|d| &d.commands).map(|(name, _)| (*name).to_owned()).collect()
+            }
         };
         names.into_iter().filter_map(|name| all.get(&name).cloned().map(|command| (name, command))).collect()
     }

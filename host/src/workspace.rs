@@ -24,8 +24,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::domain::pool::Refused;
 use crate::failpoint::DiskFull;
 
+mod branches;
+mod cache;
 mod clean;
 mod diff;
 mod files;
@@ -37,14 +40,20 @@ mod land;
 mod mirror;
 mod objects;
 mod path;
+mod place;
+mod pool;
+mod push;
+mod rescue;
 mod seed;
 mod slot;
 mod snapshot;
 mod source;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod whole;
 
+pub use cache::Cached;
 pub use diff::{MAX_DIFF_LINES, MAX_DIFF_TEXT_BYTES, TreeDiff, unified};
 pub use files::{
     FolderFiles, MAX_LIST_ENTRIES, MAX_READ_BYTES, MAX_READABLE_FILE_BYTES, MAX_SEARCH_HITS, MAX_WRITE_BYTES, WorkFiles,
@@ -56,10 +65,15 @@ pub use land::{LandError, Landed, fetch_command};
 pub use mirror::{MergeOutcome, Mirror, OtherSource, other_source};
 pub use objects::{Identity, LogEntry, MAX_LOG_ENTRIES, NewCommit, Objects, TreeId};
 pub(crate) use path::WorkPath;
+pub use place::{Prepared, Rescue};
+pub use pool::{GivenBack, Liveness, SlotPool, Terms};
+pub use push::{PUSH_TIMEOUT, Pushed, push_address};
+pub use rescue::{KeptKind, KeptWork, RESCUES, copy_files, is_branch_name};
 pub use seed::seed_repository;
-pub use slot::{Prepared, Rescue, Slot, SlotPool};
+pub use slot::Slot;
 pub use snapshot::{SkipReason, Skipped, Snapshot};
 pub use source::{Source, SourceError, without_credentials};
+pub use usage::Usage;
 pub use whole::check_whole;
 
 /// Why something about a workspace failed.
@@ -108,6 +122,20 @@ pub enum WorkspaceError {
         slot: String,
         /// What is in the way.
         detail: String,
+    },
+    /// There is no such slot.
+    #[error("there is no {slot}; `necro-host slot ls` lists those that there are")]
+    NoSlot {
+        /// What was named.
+        slot: String,
+    },
+    /// A slot cannot be had, or not be given back.
+    #[error("{slot}: {reason}")]
+    SlotRefused {
+        /// The slot.
+        slot: String,
+        /// Why.
+        reason: Refused,
     },
     /// A directory of a slot is gone, or something else stands in its place.
     #[error("{} of slot {slot} was replaced while an attempt ran; it is made anew before the next one", path.display())]
@@ -162,6 +190,19 @@ impl WorkspaceError {
             return Self::DiskFull { what: what.to_owned() };
         }
         Self::Objects { what: what.to_owned(), detail: error.message().to_owned() }
+    }
+
+    /// Whether a slot cannot be trusted because of it, as opposed to the disk, the mirror or what was asked for.
+    fn is_of_slot(&self) -> bool {
+        matches!(self, Self::NotClean { .. } | Self::Replaced { .. } | Self::Io { .. } | Self::Git(_))
+    }
+
+    /// In one line, with what the system said.
+    fn in_words(&self) -> String {
+        match self {
+            Self::Io { path, source } => format!("{}: {source}", path.display()),
+            other => other.to_string(),
+        }
     }
 
     fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {

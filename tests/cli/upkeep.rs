@@ -19,6 +19,8 @@ fn lasting(place: &Place) -> [Value; 4] {
     let mut status = json(place, &["status"]);
     // The next owner has written its note.
     status["owner"].take();
+    // What is dropped takes less.
+    status["disk"].take();
     [status, json(place, &["events"]), json(place, &["artifact", "ls"]), json(place, &["tasks"])]
 }
 

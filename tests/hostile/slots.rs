@@ -4,15 +4,18 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use necro_host::clock::ManualClock;
 use necro_host::domain::call::HostError;
 use necro_host::domain::grant::{Grant, Scopes};
 use necro_host::domain::mask::Mask;
+use necro_host::domain::pool::PoolSettings;
 use necro_host::domain::work::{Edit, Entry, FileStatus, FileText, LineRange, PlannedWrite, SearchHit, SearchQuery};
 use necro_host::plugin::capability::{Workspace, WorkspaceEdit};
 use necro_host::plugin::{Plugin, PluginKind};
-use necro_host::workspace::{Git, Mirror, SlotPool, Source, WorkFiles, seed_repository};
+use necro_host::workspace::{Git, Mirror, Slot, SlotPool, Source, Terms, WorkFiles, seed_repository};
 
 use crate::fakes::{TIME, assignment, context};
 use crate::play::{reported, told};
@@ -88,6 +91,12 @@ fn all(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
+async fn lent(pool: &SlotPool, lease: &str) -> Slot {
+    let ttl = Duration::from_secs(3600);
+    let terms = Terms { lease: lease.to_owned(), holder: lease.to_owned(), ttl, ends_with_process: true };
+    pool.acquire(terms).await.unwrap().unwrap()
+}
+
 /// Runs a spirit in one of two slots and says how it ended; what lies outside its work tree is as before.
 pub(crate) async fn play(plugin: &Plugin, name: &str, approved: &str) -> String {
     let root = tempfile::tempdir().unwrap();
@@ -97,8 +106,8 @@ pub(crate) async fn play(plugin: &Plugin, name: &str, approved: &str) -> String 
     let mirror = Mirror::open(git, &root.path().join("state/repos"), Source::Path(user)).await.unwrap();
     mirror.fetch().await.unwrap();
     let base = mirror.branch_tip("main").await.unwrap().unwrap();
-    let pool = SlotPool::new(mirror, 2);
-    let (slot, other) = (pool.acquire("one").unwrap(), pool.acquire("two").unwrap());
+    let pool = SlotPool::new(mirror, PoolSettings::default(), Arc::new(ManualClock::at(TIME)));
+    let (slot, other) = (lent(&pool, "one").await, lent(&pool, "two").await);
     for slot in [&slot, &other] {
         assert_eq!(slot.prepare(&base, TIME).await.unwrap().rescued, None);
     }

@@ -4,6 +4,7 @@ mod author;
 pub(crate) mod plugin;
 mod query;
 mod registry;
+mod slot;
 pub(crate) mod swap;
 mod sync;
 mod upkeep;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use author::{AuthorCommand, BuildArgs, CheckArgs, DevArgs, ExecArgs, Kind, NewArgs, TestArgs};
 pub(crate) use query::{EventsArgs, GraphArgs, GraphFormat, Sort, TasksArgs};
 pub(crate) use registry::{AtArgs, LockCommand, RegistryCommand};
+pub(crate) use slot::{GcArgs, RescueCommand, SlotCommand, WorkspaceCommand};
 pub(crate) use sync::SyncArgs;
 pub(crate) use upkeep::{PruneArgs, StopArgs};
 pub(crate) use work::{Held, IssueCommand, ServeArgs, TaskAt, TaskCommand};
@@ -114,6 +116,8 @@ pub(crate) enum Command {
     /// Install plugins, decide what they may do, look at them.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Take away caches and idle slots that are old, or more than the quota allows.
+    Gc(GcArgs),
     /// Drop the journals of runs that are over, by age or size, and what nothing names any more.
     Prune(PruneArgs),
     /// Prove the registry, mend it, save it and restore it.
@@ -122,6 +126,15 @@ pub(crate) enum Command {
     /// List locks of spirits, or give one back.
     #[command(subcommand)]
     Lock(LockCommand),
+    /// List, take, give back, warm up, repair and remove the slots that work is done in.
+    #[command(subcommand)]
+    Slot(SlotCommand),
+    /// Say which spec's work is where, or take a spec's branches out of the state directory.
+    #[command(subcommand)]
+    Workspace(WorkspaceCommand),
+    /// List work that was found in slots and in no commit, or bring it back.
+    #[command(subcommand)]
+    Rescue(RescueCommand),
     /// Check git, key, model, gate and disk.
     Doctor(DoctorArgs),
     /// Write a commented `necro.toml`.
@@ -286,7 +299,7 @@ pub(crate) struct LandArgs {
 
 JSON: an object with `spec`, `state_dir`, `run` (its record), `going_on` (a process works on it), `owner` \
 (null, or who works in the state directory: `pid`, `since`, `run`, `answers`), `tasks` (`total`, `done`, `failed`, `running`, `ready`, `blocked`, `cancelled`; containers \
-are not counted), `active` and `failed` (lists), `cost`.")]
+are not counted), `active` and `failed` (lists), `cost`, `disk` (`total_bytes`, and `parts` with `what` and `bytes`).")]
 pub(crate) struct StatusArgs {
     /// What and where.
     #[command(flatten)]

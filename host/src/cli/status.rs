@@ -10,6 +10,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::domain::id::{Instance, SpecName, TaskId};
 use crate::domain::task::{Task, TaskState};
 use crate::registry::{CostSummary, Run};
+use crate::service::disk::{self, Sizes};
 use crate::service::{self, Ownership, ServiceError};
 
 /// How many tasks are in a state, its name, and its colour.
@@ -34,6 +35,8 @@ struct Status {
     failed: Vec<Failed>,
     /// Of the newest run.
     cost: Option<CostSummary>,
+    /// What the state directory takes on disk.
+    disk: Sizes,
     #[serde(skip)]
     flags: String,
 }
@@ -115,6 +118,7 @@ fn status(records: &Records, named: Option<&str>, owner: Option<Ownership>) -> R
         active: active.collect(),
         failed: failed.collect(),
         cost: run.as_ref().map(|run| records.reader.cost(&run.id)).transpose()?,
+        disk: disk::sizes(records.state.root()),
         flags: records.flags.clone(),
         run,
         spec,
@@ -159,7 +163,7 @@ impl Counts {
 }
 
 fn text(status: &Status, now: jiff::Timestamp, style: Style) -> String {
-    let Status { spec, state_dir, run, going_on, owner, tasks, active, failed, cost, flags } = status;
+    let Status { spec, state_dir, run, going_on, owner, tasks, active, failed, cost, disk, flags } = status;
     let mut text = String::new();
     let mut line = |name: &str, value: &str| text.push_str(&format!("{} {value}\n", style.dim(&format!("{name:<8}"))));
     line("spec", &style.bold(spec.as_str()));
@@ -167,6 +171,9 @@ fn text(status: &Status, now: jiff::Timestamp, style: Style) -> String {
         line("job", &neutral::line(&run.title));
         line("run", &how_it_goes(run, *going_on, now, style));
         line("model", &neutral::line(&run.llm));
+        if run.options.as_ref().is_some_and(|options| options.sandbox_off) {
+            line("sandbox", &style.yellow("off (its commands run with your rights)"));
+        }
         let at = run.commit.as_ref().map_or_else(String::new, |commit| format!(" at {}", commit.short()));
         line("branch", &format!("{}{at}, from {}", neutral::line(&run.branch), neutral::line(&run.base_branch)));
     }
@@ -200,6 +207,7 @@ fn text(status: &Status, now: jiff::Timestamp, style: Style) -> String {
         line("owner", &format!("process {pid}{since}{silent}"));
     }
     line("kept in", state_dir);
+    line("disk", &taken(disk));
     text.push_str(&format!(
         "\nlook: necro-host tasks{flags} · necro-host show <task>{flags} · necro-host logs -f{flags}\n"
     ));
@@ -233,4 +241,12 @@ fn how_it_goes(run: &Run, going_on: bool, now: jiff::Timestamp, style: Style) ->
 
 fn saturated(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// The size of the state directory, and of its parts with the largest first.
+fn taken(disk: &Sizes) -> String {
+    let mut parts = disk.parts.clone();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.bytes));
+    let parts: Vec<String> = parts.iter().map(|part| format!("{} {}", part.what, words::size(part.bytes))).collect();
+    format!("{}: {}", words::size(disk.total_bytes), parts.join(", "))
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::pool::SlotChoice;
 
 fn error(text: &str) -> String {
     Config::parse(text, "necro.toml").expect_err("the text is wrong").to_string()

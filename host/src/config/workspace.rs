@@ -3,8 +3,8 @@
 use globset::Glob;
 use serde::{Deserialize, Deserializer};
 
-/// Slots that a pool may have, at most.
-pub const MAX_SLOTS: u32 = 256;
+use crate::domain::pool::{CacheMode, MAX_SLOTS, PoolSettings, SlotChoice};
+
 /// Branches that are gated together, at most.
 pub const MAX_BATCH: u32 = 256;
 /// Entries of a list of patterns, at most.
@@ -19,17 +19,6 @@ pub enum SandboxMode {
     On,
     /// They are not, and every report says so.
     Off,
-}
-
-/// Which free slot is lent (`readings A9`: both are called LRU somewhere).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SlotChoice {
-    /// The one that was used last: most of it is right already, and in the cache.
-    #[default]
-    Warmest,
-    /// The one that has not been used for the longest time.
-    LeastRecentlyUsed,
 }
 
 /// `[workspace]`
@@ -53,6 +42,8 @@ pub struct WorkspaceSettings {
     /// Folders that slots have; empty: everything.
     #[serde(deserialize_with = "folders")]
     pub sparse: Vec<String>,
+    /// How slots get `target`, `node_modules` and `.venv` of what was merged before with the same lock file.
+    pub caches: CacheMode,
     /// Bound on the state directory, in bytes; 0: none.
     pub quota_bytes: u64,
 }
@@ -67,8 +58,18 @@ impl Default for WorkspaceSettings {
             submodules: false,
             lfs: false,
             sparse: Vec::new(),
+            caches: CacheMode::default(),
             quota_bytes: 0,
         }
+    }
+}
+
+impl WorkspaceSettings {
+    /// How the pool lends. Without a number a slot is made whenever one is wanted and none is free.
+    #[must_use]
+    pub fn pool(&self) -> PoolSettings {
+        let bound = if self.slots == 0 { MAX_SLOTS } else { self.slots };
+        PoolSettings { bound, choice: self.choice, caches: self.caches }
     }
 }
 
@@ -126,14 +127,14 @@ fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D
     Ok(entries)
 }
 
+/// Whether this names something of a repository, from its root.
+pub(super) fn is_path(entry: &str) -> bool {
+    entry.split('/').all(|part| !matches!(part, "" | "." | ".." | ".git")) && !entry.contains('\0')
+}
+
 fn folders<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let entries = list(deserializer)?;
-    let is_folder = |entry: &String| {
-        !entry.is_empty()
-            && entry.split('/').all(|part| !matches!(part, "" | "." | ".." | ".git"))
-            && !entry.contains('\0')
-    };
-    match entries.iter().find(|entry| !is_folder(entry)) {
+    match entries.iter().find(|entry| !is_path(entry)) {
         Some(entry) => Err(serde::de::Error::custom(format!(
             "`{}` is no folder of the repository: write it as `src/part`, without `..`",
             super::cut(entry)

@@ -17,6 +17,58 @@ const MAX_RELEASED: usize = 16;
 /// The longest reason that a record keeps, in characters.
 const MAX_REASON_CHARS: usize = 500;
 
+/// Slots that a pool may have, at most.
+pub const MAX_SLOTS: u32 = 256;
+
+/// Which free slot is lent (`readings A9`: both are called LRU somewhere).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlotChoice {
+    /// The one that was used last: most of it is right already, and in the cache.
+    #[default]
+    Warmest,
+    /// The one that has not been used for the longest time.
+    LeastRecentlyUsed,
+}
+
+/// How slots get dependencies that were built before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheMode {
+    /// Not at all.
+    Off,
+    /// As copies that share blocks, where the file system has them.
+    #[default]
+    CopyOnWrite,
+    /// As the same files: a command that writes into one in place changes it for all slots.
+    HardLink,
+}
+
+/// How a pool lends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// Slots that are held at the same time, at most; a slot is made when none is free.
+    pub bound: u32,
+    /// Which free slot is lent.
+    pub choice: SlotChoice,
+    /// How slots get dependencies that were built before.
+    pub caches: CacheMode,
+}
+
+impl PoolSettings {
+    /// How many attempts can be at work, when as many as `wanted` are wanted: integration needs a slot too.
+    #[must_use]
+    pub fn parallel(self, wanted: u32) -> u32 {
+        wanted.min(self.bound.saturating_sub(1)).max(1)
+    }
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self { bound: MAX_SLOTS, choice: SlotChoice::default(), caches: CacheMode::default() }
+    }
+}
+
 /// What a slot is doing (`readings A11`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -29,6 +81,28 @@ pub enum SlotState {
     Cleaning,
     /// It is isolated until somebody repairs it.
     Error,
+}
+
+impl std::fmt::Display for SlotState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Available => "available",
+            Self::Allocated => "allocated",
+            Self::Cleaning => "cleaning",
+            Self::Error => "error",
+        })
+    }
+}
+
+impl std::fmt::Display for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::New => "new",
+            Self::Clean => "clean",
+            Self::Dirty => "dirty",
+            Self::Broken => "broken",
+        })
+    }
 }
 
 /// What is known of a slot's files, apart from what it is doing.
@@ -52,6 +126,8 @@ pub struct Process {
     pub pid: u32,
     /// When it began, in the kernel's own count; compared, never computed with.
     pub began: u64,
+    /// The start of the machine that both of these belong to; empty where the system does not name it.
+    pub boot: String,
 }
 
 /// Who has a slot, since when and until when.
@@ -155,7 +231,7 @@ pub struct SlotRecord {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Somebody has it.
-    #[error("it is held by {holder} until {until}")]
+    #[error("it is held by {holder} until {until:.0}")]
     Held {
         /// Who.
         holder: String,
@@ -169,7 +245,7 @@ pub enum Refused {
         reason: String,
     },
     /// The lease is not the one that it is held by.
-    #[error("no lease `{lease}` is held here")]
+    #[error("nobody holds it by the lease `{lease}`")]
     NotYours {
         /// What was given.
         lease: String,
@@ -253,14 +329,25 @@ impl SlotRecord {
         Ok(())
     }
 
-    /// Notes that its holder found it ready after `took` since the wish for a slot.
-    pub fn prepared(&mut self, at: CommitId, took: Duration) {
+    /// Notes that its holder found it ready; `took` is the time since the wish for a slot, the first time.
+    pub fn prepared(&mut self, at: CommitId, took: Option<Duration>) {
         self.clean_at = Some(at);
         self.failures = 0;
-        self.metrics.prepared += 1;
-        self.metrics.lend_ms += millis(took);
-        if self.health != Health::Clean {
-            self.health = Health::Dirty;
+        self.health = Health::Dirty;
+        if let Some(took) = took {
+            self.metrics.prepared += 1;
+            self.metrics.lend_ms += millis(took);
+        }
+    }
+
+    /// Notes that it could not be made ready. Its holder gives it back, and it is not lent once more after the second
+    /// time in a row.
+    pub fn prepare_failed(&mut self, reason: &str, now: Timestamp) {
+        self.failures += 1;
+        self.metrics.failed += 1;
+        self.health = Health::Broken;
+        if self.failures >= MAX_FAILURES {
+            self.isolate(reason, now);
         }
     }
 
@@ -293,13 +380,8 @@ impl SlotRecord {
 
     /// It could not be cleaned: once it is tried again by whoever is lent it, then it is isolated.
     pub fn clean_failed(&mut self, reason: &str, now: Timestamp) {
-        self.failures += 1;
-        self.metrics.failed += 1;
-        self.health = Health::Broken;
+        self.prepare_failed(reason, now);
         self.give_back(now);
-        if self.failures >= MAX_FAILURES {
-            self.isolate(reason, now);
-        }
     }
 
     /// It is given back as it is, because its holder will go on in it.
@@ -319,6 +401,23 @@ impl SlotRecord {
         let reason = reason.chars().take(MAX_REASON_CHARS).collect();
         self.state = SlotState::Error;
         self.isolated = Some(Isolation { at: now, reason });
+    }
+
+    /// Takes it for work on the slot itself: repairing or removing it. What isolates it stays until that has succeeded.
+    ///
+    /// # Errors
+    /// [`Refused::Held`].
+    pub fn take(&mut self, lease: Lease, now: Timestamp, is_alive: &dyn Fn(&Process) -> bool) -> Result<(), Refused> {
+        self.check_unused(now, is_alive)?;
+        if self.lease.is_some() {
+            self.metrics.expired += 1;
+            self.forget_lease(now);
+        }
+        self.lease = Some(lease);
+        if self.isolated.is_none() {
+            self.state = SlotState::Cleaning;
+        }
+        Ok(())
     }
 
     /// It was made anew and proven clean.
@@ -380,14 +479,14 @@ impl SlotRecord {
 #[must_use]
 pub fn choose(
     records: &[SlotRecord],
-    warmest: bool,
+    choice: SlotChoice,
     now: Timestamp,
     is_alive: &dyn Fn(&Process) -> bool,
 ) -> Option<u32> {
     let free = records.iter().filter(|record| record.is_free(now, is_alive));
     // A broken one is lent when there is no other; one that was never used counts as older than any other.
     let is_broken = |record: &SlotRecord| record.health == Health::Broken;
-    let chosen = if warmest {
+    let chosen = if choice == SlotChoice::Warmest {
         free.min_by_key(|record| (is_broken(record), Reverse(record.last_used_at), record.number))
     } else {
         free.min_by_key(|record| (is_broken(record), record.last_used_at, record.number))

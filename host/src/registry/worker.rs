@@ -87,9 +87,13 @@ pub(super) fn claim_next(tx: &mut Tx<'_>, wanted: &WorkerClaim) -> Result<Option
     }
     let Some(key) = next(tx.conn, wanted)? else { return Ok(None) };
     let task = find::task(tx.conn, &key)?.ok_or_else(|| RegistryError::UnknownTask(key.clone()))?;
-    let instance = Instance::of(&role(&task), 1);
+    let (instance, live) = instance(tx.conn, &role(&task))?;
+    let branch = match first_branch(tx.conn, &key)? {
+        Some(branch) => branch,
+        None => protocol::task_branch(&key, &task.definition.title, &instance, live),
+    };
     let assigned = Assigned {
-        branch: protocol::task_branch(&key, &task.definition.title, &instance, 1),
+        branch,
         slot: SlotId::new(ELSEWHERE).map_err(|error| RegistryError::Database(error.to_string()))?,
         instance,
         runner: worker.clone(),
@@ -103,6 +107,26 @@ pub(super) fn claim_next(tx: &mut Tx<'_>, wanted: &WorkerClaim) -> Result<Option
 fn role(task: &Task) -> Role {
     let named = task.definition.skill.as_deref().and_then(|skill| Role::new(skill.replace('-', "_")).ok());
     named.unwrap_or_else(|| Role::new(SCRUM_MASTER).expect("a constant that is a role"))
+}
+
+/// The first instance of `role` that works on nothing, and how many of that role live with it.
+fn instance(conn: &Connection, role: &Role) -> Result<(Instance, usize), RegistryError> {
+    let sql = "SELECT instance FROM tasks WHERE state = 'running' AND instance LIKE ?1";
+    let mut statement = conn.prepare_cached(sql)?;
+    let named = statement.query_map([format!("{role}%")], |row| row.get::<_, String>(0))?;
+    let named = named.collect::<Result<Vec<_>, _>>()?;
+    let busy: Vec<Instance> = named.into_iter().filter_map(|name| Instance::new(name).ok()).collect();
+    let busy: Vec<u32> = busy.iter().filter(|busy| busy.role() == *role).map(Instance::number).collect();
+    let free = (1..).find(|number| !busy.contains(number)).unwrap_or(1);
+    Ok((Instance::of(role, free), busy.len() + 1))
+}
+
+/// The task's branch, fixed when it was claimed first.
+fn first_branch(conn: &Connection, key: &TaskKey) -> Result<Option<String>, RegistryError> {
+    let sql = "SELECT branch FROM attempts WHERE spec = ?1 AND task = ?2 AND branch <> '' ORDER BY attempt LIMIT 1";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query((key.spec.as_str(), key.task.as_str()))?;
+    Ok(rows.next()?.map(|row| row.get(0)).transpose()?)
 }
 
 fn next(conn: &Connection, wanted: &WorkerClaim) -> Result<Option<TaskKey>, RegistryError> {

@@ -27,7 +27,7 @@ use crate::domain::work::CommandOutcome;
 use crate::failpoint::{self, Side};
 
 /// Most of an output that is kept: half of it from the beginning, half from the end.
-pub const MAX_LOG_BYTES: usize = 8 * 1024 * 1024;
+pub const MAX_LOG_BYTES: usize = 32 * 1024 * 1024;
 /// Time between asking a group to end and ending it.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long output may still come after everything was killed. Only a process that left the group

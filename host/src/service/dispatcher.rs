@@ -14,6 +14,7 @@ use super::necromancer::TaskCounts;
 use super::plugins::PluginSet;
 use super::policies;
 use super::progress::Progress;
+use super::push;
 use super::reclaim;
 use super::resume::{self, Place, Recorded};
 use super::runner::{self, Ran, Work};
@@ -39,6 +40,8 @@ const MAX_CONFLICTS: u32 = 100;
 enum Ended {
     Attempt(Box<EndedAttempt>),
     Integration(Box<Candidate>, Result<Integrated, ServiceError>),
+    /// It is told already what became of it.
+    Push,
 }
 
 struct EndedAttempt {
@@ -240,6 +243,8 @@ impl Dispatcher {
         }
         let instance = decision.instance.clone();
         let branch = self.branch_of(task, &instance).await?;
+        // Before a slot is filled and a model is asked.
+        self.shop.mirror.check_task_branch(&branch, &task.key).await?;
         let lent = slots::lend(&self.shop, &self.pool, &attempt).await?;
         let claim = Claim {
             run: Some(self.shop.run.clone()),
@@ -301,6 +306,7 @@ impl Dispatcher {
             Place::Start => None,
             Place::Spirit(recorded) => Some(*recorded),
             Place::Integration(candidate) => {
+                self.push(&task, &candidate.commit);
                 self.running.insert(task.key, instance);
                 self.queue.push_back(*candidate);
                 return Ok(());
@@ -383,6 +389,9 @@ impl Dispatcher {
         let shop = Arc::clone(&self.shop);
         self.jobs.spawn(async move {
             let merged = integration::integrate(&shop, &lent.slot, &candidate).await;
+            if let Ok(Integrated::Merged(_)) = &merged {
+                lent.keep_caches(&shop).await;
+            }
             let returned = slots::give_back(&shop, lent).await;
             let result = merged.and_then(|merged| returned.map(|()| merged));
             Ended::Integration(Box::new(candidate), result)
@@ -393,6 +402,7 @@ impl Dispatcher {
     async fn ended(&mut self, ended: Ended) -> Result<(), ServiceError> {
         match ended {
             Ended::Attempt(ended) => self.attempted(*ended).await,
+            Ended::Push => Ok(()),
             Ended::Integration(candidate, result) => {
                 self.integrating = false;
                 self.running.remove(&candidate.attempt.key);
@@ -420,6 +430,7 @@ impl Dispatcher {
         let trouble = attempted.trouble.take();
         let end = match (attempted.outcome, attempted.commit) {
             (Outcome::Success, Some(commit)) => {
+                self.push(&task, &commit);
                 self.queue.push_back(Candidate {
                     attempt: resume::running_attempt(&task),
                     instance,
@@ -436,6 +447,17 @@ impl Dispatcher {
         self.running.remove(&task.key);
         self.settle(&task.key, task.attempts, end).await?;
         trouble.map_or(Ok(()), Err)
+    }
+
+    /// Pushes a gated commit beside everything else, when that is asked for.
+    fn push(&mut self, task: &Task, commit: &CommitId) {
+        let Some(branch) = task.assigned.as_ref().map(|assigned| assigned.branch.clone()) else { return };
+        if let Some(job) = push::job(&self.shop, resume::running_attempt(task), branch, commit.clone()) {
+            self.jobs.spawn(async move {
+                job.await;
+                Ended::Push
+            });
+        }
     }
 
     async fn integrated(

@@ -151,6 +151,7 @@ impl ServiceError {
                 | BackupError::Occupied { .. },
             )
             | Self::Exchange(ExchangeError::Nothing { .. } | ExchangeError::Exists { .. })
+            | Self::Workspace(WorkspaceError::NoSlot { .. } | WorkspaceError::SlotRefused { .. })
             | Self::Config(_)
             | Self::Source(_)
             | Self::Plugin(_)

@@ -1,14 +1,17 @@
-//! The gate: the operator's named commands, run by the host over a commit. What a spirit says about
-//! its tests is a claim; this is the evidence.
+//! The gate: a playbook of the operator's named commands, played by the host over a commit. What a spirit says
+//! about its tests is a claim; this is the evidence.
 
 use std::collections::BTreeMap;
+use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::workshop::stopped;
+use crate::config::condition::{Facts, evaluate};
 use crate::domain::mask::Mask;
+use crate::domain::playbook::{Next, Play, Playbook, StepResult, StepState};
 use crate::domain::review::Check;
 use crate::sandbox::{CommandSpec, Limits, Sandbox, SandboxError};
 use crate::workspace::Slot;
@@ -31,10 +34,12 @@ pub(crate) struct GateCommand {
     pub(crate) limits: Limits,
 }
 
-/// The commands that decide, in order.
+/// What decides.
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
-    /// Run in this order; the first that fails ends the gate.
+    /// Its steps.
+    pub(crate) playbook: Playbook,
+    /// The commands that they name, each once.
     pub(crate) commands: Vec<GateCommand>,
     /// Who runs them.
     pub(crate) sandbox: Sandbox,
@@ -45,8 +50,14 @@ pub(crate) struct Gate {
 /// What the gate saw.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct GateRun {
-    /// One for each command that ran.
+    /// One for each step that ran.
     pub(crate) checks: Vec<Check>,
+    /// What became of each step.
+    pub(crate) steps: Vec<StepResult>,
+    /// In which sandbox they ran: on or off; empty when nothing ran.
+    pub(crate) sandbox: &'static str,
+    /// The whole output of each step, its retries one after the other.
+    pub(crate) outputs: Vec<(String, Vec<u8>)>,
     /// Output of all of them, in order of arrival, capped by the sandbox.
     pub(crate) log: Vec<u8>,
     /// The run was stopped meanwhile: the checks say nothing.
@@ -54,6 +65,13 @@ pub(crate) struct GateRun {
 }
 
 impl GateRun {
+    fn keep(&mut self, step: &str, log: &[u8]) {
+        match self.outputs.iter_mut().find(|(name, _)| name == step) {
+            Some((_, kept)) => kept.extend_from_slice(log),
+            None => self.outputs.push((step.to_owned(), log.to_vec())),
+        }
+    }
+
     /// Every command that ran has passed.
     pub(crate) fn passed(&self) -> bool {
         !self.cancelled && self.checks.iter().all(|check| check.passed)
@@ -61,20 +79,62 @@ impl GateRun {
 }
 
 impl Gate {
-    /// Runs the commands over what the slot has checked out, up to the first failure.
+    /// Plays over what the slot has checked out, without knowing what changed: whatever a condition asks of
+    /// changes is true, so that nothing is left out.
     pub(crate) async fn run(&self, slot: &Slot, stop: &watch::Receiver<bool>) -> Result<GateRun, SandboxError> {
-        let mut run = GateRun::default();
-        for command in &self.commands {
-            let finished = self.command(command, Vec::new(), slot, stop).await?;
+        self.run_over(None, slot, stop).await
+    }
+
+    /// Plays over what the slot has checked out, in which these paths changed.
+    pub(crate) async fn run_over(
+        &self,
+        changed: Option<Arc<[String]>>,
+        slot: &Slot,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<GateRun, SandboxError> {
+        let work = slot.work_dir().to_owned();
+        let facts = Facts { changed, exists: Arc::new(move |path| exists(&work, path)), ended: Arc::default() };
+        let (mut run, mut play) = (GateRun::default(), Play::new(&self.playbook));
+        run.sandbox = self.sandbox.confinement().name();
+        loop {
+            let step = match play.next() {
+                Next::Done => break,
+                Next::Evaluate(condition) => {
+                    let value = evaluate(condition, &facts.after(play.results()));
+                    play.decided(value);
+                    continue;
+                }
+                Next::Run(step) => step,
+            };
+            let Some(command) = self.commands.iter().find(|command| command.name == step.command) else {
+                // The configuration was held against the commands; a step that has none speaks against the change.
+                play.ran(StepState::Failed, 0);
+                run.checks.push(check(&step.name, false, format!("there is no command `{}`\n", step.command)));
+                continue;
+            };
+            let limit = if step.timeout_ms == 0 { command.timeout } else { Duration::from_millis(step.timeout_ms) };
+            let command = GateCommand { timeout: limit, ..command.clone() };
+            let finished = self.command(&command, Vec::new(), slot, stop).await?;
             run.log.extend_from_slice(format!("$ {}\n", command.argv.join(" ")).as_bytes());
             run.log.extend_from_slice(&finished.log);
-            run.cancelled |= finished.cancelled;
-            let passed = finished.outcome.passed();
-            run.checks.push(Check { name: command.name.clone(), passed, output: words(&finished.outcome, command) });
-            if !passed || run.cancelled {
+            run.keep(&step.name, &finished.log);
+            if finished.cancelled {
+                run.cancelled = true;
                 break;
             }
+            let outcome = &finished.outcome;
+            let state = match (outcome.passed(), outcome.timed_out) {
+                (true, _) => StepState::Passed,
+                (false, true) => StepState::TimedOut,
+                (false, false) => StepState::Failed,
+            };
+            let ended = play.results().len();
+            play.ran(state, outcome.duration_ms);
+            if play.results().len() > ended {
+                run.checks.push(check(&step.name, outcome.passed(), words(outcome, &command)));
+            }
         }
+        run.steps = play.into_results();
         Ok(run)
     }
 
@@ -102,6 +162,21 @@ impl Gate {
     }
 }
 
+fn check(name: &str, passed: bool, output: String) -> Check {
+    Check { name: name.to_owned(), passed, output }
+}
+
+/// Whether the work tree has `path`. Links are not followed: what is behind them is not part of it.
+fn exists(work: &Path, path: &str) -> bool {
+    let path = Path::new(path);
+    if path.as_os_str().is_empty() || !path.components().all(|part| matches!(part, Component::Normal(_))) {
+        return false;
+    }
+    let mut folders = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+    folders.all(|folder| std::fs::symlink_metadata(work.join(folder)).is_ok_and(|found| found.is_dir()))
+        && std::fs::symlink_metadata(work.join(path)).is_ok()
+}
+
 fn words(outcome: &crate::domain::work::CommandOutcome, command: &GateCommand) -> String {
     let mut text = String::new();
     if outcome.timed_out {
@@ -125,6 +200,28 @@ fn limit(limit: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_condition_sees_files_of_the_work_tree_and_nothing_behind_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let work = dir.path().join("work");
+        std::fs::create_dir_all(work.join("src")).unwrap();
+        std::fs::write(work.join("src/a.rs"), "").unwrap();
+        std::fs::write(dir.path().join("secret"), "").unwrap();
+        std::os::unix::fs::symlink(dir.path(), work.join("out")).unwrap();
+        for (path, expected) in [
+            ("src", true),
+            ("src/a.rs", true),
+            ("out", true),
+            ("src/b.rs", false),
+            ("out/secret", false),
+            ("../secret", false),
+            ("", false),
+            ("/etc", false),
+        ] {
+            assert_eq!(exists(&work, path), expected, "{path}");
+        }
+    }
 
     #[test]
     fn a_short_limit_is_said_in_milliseconds() {

@@ -19,6 +19,7 @@ use crate::domain::assignment::{Report, WorkKind};
 use crate::domain::event::{Body, Outcome, TaskChange};
 use crate::domain::id::CommitId;
 use crate::domain::judges;
+use crate::domain::playbook::StepResult;
 use crate::domain::protocol::{self, Commit};
 use crate::domain::review::{Change, Finding, GATE_CHANGED, Severity, UNREVIEWED, bounded};
 use crate::domain::verdict::{self, Verdict};
@@ -175,7 +176,12 @@ async fn implemented(
     // The gate sees what the commit holds and nothing else: no ignored or left-over file helps it.
     slots::prepare(shop, &work.slot, commit).await?;
     desk.says("is done; the gate runs".to_owned());
-    judged.gate = shop.gate.run(&work.slot, &shop.stop).await?;
+    let changed = diff.files.iter().map(|file| file.path.clone()).chain(diff.unseen.iter().cloned()).collect();
+    judged.gate = shop.gate.run_over(Some(changed), &work.slot, &shop.stop).await?;
+    let remarks: Vec<String> = judged.gate.steps.iter().filter_map(StepResult::remark).collect();
+    if !remarks.is_empty() {
+        desk.says(format!("gate: {}", remarks.join("; ")));
+    }
     if judged.gate.cancelled {
         judged.stopped = true;
         return Ok(None);

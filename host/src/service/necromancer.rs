@@ -14,11 +14,10 @@ use super::error::{ServiceError, Trouble};
 use super::planning::{self, Planned};
 use super::plugins::PluginChoice;
 use super::progress::{Observer, Progress};
-use super::reclaim;
 use super::resume::{self, Going};
 use super::setup::{self, Ready};
 use super::workshop::{Workshop, stopped};
-use super::{assignment, taskset};
+use super::{assignment, disk, reclaim, taskset};
 use crate::clock::Clock;
 use crate::config::FILE_NAME;
 use crate::domain::assignment::Spirit;
@@ -140,6 +139,8 @@ pub struct RunSummary {
     pub cost: Cost,
     /// Replies came from a script, not from a model.
     pub scripted: bool,
+    /// In which sandbox its commands ran: on or off.
+    pub sandbox: &'static str,
     /// What is left to do, in words: failed and waiting tasks, a landing that was refused.
     pub problems: Vec<String>,
     /// The spec branch was brought into the repository (`run.land`).
@@ -184,6 +185,9 @@ pub async fn run(
         Err(error) => ("interrupted".to_owned(), vec![super::error::chain(error)]),
     };
     let finished = finish(&ready, &outcome, problems).await;
+    if let Err(error) = disk::keep_to_quota(&ready.shop, &ready.state).await {
+        ready.shop.tell(&Progress::Warning { text: super::error::chain(&error) });
+    }
     let mut summary = match (result, finished) {
         (Ok(_), finished) => finished?,
         // Nothing was begun, or not even the end could be written down.
@@ -212,7 +216,9 @@ async fn work(
     stop: watch::Sender<bool>,
 ) -> Result<(String, Vec<String>), ServiceError> {
     let shop = &ready.shop;
-    let pool = SlotPool::new(Arc::clone(&shop.mirror), ready.max_parallel + 1);
+    disk::keep_to_quota(shop, &ready.state).await?;
+    let settings = shop.config.workspace.pool();
+    let pool = SlotPool::new(Arc::clone(&shop.mirror), settings, Arc::clone(&shop.clock));
     for scratch in pool.scratch_dirs() {
         // A command of a process that is gone must not write into what this run works in.
         shop.gate.sandbox.end_strays(&scratch).await;
@@ -247,7 +253,7 @@ async fn work(
         let body = Body::TeamAssembled { team: instances };
         shop.registry.append(Subject { spec: Some(shop.spec.clone()), ..Subject::run(&shop.run) }, vec![body]).await?;
     }
-    let dispatcher = Dispatcher::new(Arc::clone(shop), pool, team, ready.max_parallel, stop.clone());
+    let dispatcher = Dispatcher::new(Arc::clone(shop), pool, team, settings.parallel(ready.max_parallel), stop.clone());
     let late = async {
         stopped(shop.stop.clone()).await;
         tokio::time::sleep(STOP_GRACE).await;
@@ -344,6 +350,7 @@ async fn finish(ready: &Ready, outcome: &str, problems: Vec<String>) -> Result<R
         findings,
         cost: cost.cost,
         scripted: ready.scripted,
+        sandbox: shop.gate.sandbox.confinement().name(),
         problems,
         landed: false,
         state: ready.state.clone(),

@@ -88,7 +88,7 @@ pub(crate) async fn reclaim(shop: &Arc<Workshop>, resumed: bool) -> Result<(), S
     Ok(())
 }
 
-/// Slots are free; a lock stays with an attempt that believes it has it, as long from now as it was taken for.
+/// A lock stays with an attempt that believes it has it, as long from now as it was taken for.
 async fn leases(shop: &Workshop, kept: impl Iterator<Item = &Attempt>) -> Result<(), ServiceError> {
     let holders: HashSet<String> = kept.map(|attempt| attempt.key.to_string()).collect();
     for lease in shop.registry.read(|reader| reader.leases(None)).await? {

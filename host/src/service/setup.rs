@@ -19,6 +19,7 @@ use super::office::Office;
 use super::plugins::lock::LOCK_FILE;
 use super::plugins::{Loading, PluginSet, Shelf};
 use super::progress::{Observer, Progress};
+use super::push::Pushing;
 use super::seats::Seats;
 use super::state_dir::{DEFAULT_NAME, StateDir};
 use super::swap::{self, Tried};
@@ -28,9 +29,10 @@ use crate::artifact::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::{self, CommandSettings, Config, SandboxMode};
 use crate::domain::budget::{Amount, Budget};
-use crate::domain::event::{Body, Subject};
+use crate::domain::event::{Body, RunRequest, Subject};
 use crate::domain::id::{CommitId, Digest, RunId, SpecName};
 use crate::domain::mask::Mask;
+use crate::domain::playbook::Playbook;
 use crate::domain::protocol;
 use crate::domain::team::Language;
 use crate::llm::config::LlmConfig;
@@ -280,12 +282,13 @@ pub(crate) async fn prepare(
         spec,
         goal,
         earlier,
-        warnings,
+        mut warnings,
     } = gathered;
+    let pushing = pushing(&source, &config, &seen, &spec, &mut warnings);
     let (set, store) = (plugins.now(), blobs.clone());
     let keeping = tokio::task::spawn_blocking(move || set.keep(&store));
-    let (gate, commands) = commands(&config, &found, &mask, &clock, confinement);
-    check_programs(&gate, state.root())?;
+    let playbook = playbook(&mirror, &base, &config, &found).await?;
+    let (gate, commands) = commands(&config, &found, playbook, (&mask, &clock, confinement), state.root())?;
     let (run, spent) = identity(&registry, earlier.as_ref()).await?;
     let shop = Arc::new(Workshop {
         artifacts: ArtifactStore::new(blobs, registry.ids().clone(), Arc::clone(&clock)),
@@ -307,6 +310,7 @@ pub(crate) async fn prepare(
         run,
         spec,
         gate,
+        pushing,
     });
     specbranch::start(&shop, &seen.base_branch, &base).await?;
     keeping.await.map_err(|error| ServiceError::Internal(error.to_string()))??;
@@ -345,14 +349,54 @@ fn check_programs(gate: &Gate, dir: &Path) -> Result<(), ServiceError> {
     Ok(())
 }
 
+/// Where task branches are pushed to; when that is asked for and there is no such place, it is a warning.
+fn pushing(
+    source: &Source,
+    config: &Config,
+    seen: &Inspection,
+    spec: &SpecName,
+    warnings: &mut Vec<String>,
+) -> Option<Pushing> {
+    let pushing = Pushing::new(source, &config.workspace, &seen.base_branch, &protocol::spec_branch(spec));
+    pushing.unwrap_or_else(|nowhere| {
+        warnings.push(nowhere.to_owned());
+        None
+    })
+}
+
+/// What the gate plays. A file with it is the base commit's, so that no attempt changes its own judge.
+async fn playbook(
+    mirror: &Mirror,
+    base: &CommitId,
+    config: &Config,
+    found: &BaseFiles,
+) -> Result<Playbook, ServiceError> {
+    let detected = found.detected.as_ref();
+    let Some(path) = config.gate.playbook.clone() else { return Ok(config.playbook(detected, None)?) };
+    let (at, file) = (base.clone(), path.clone());
+    let bytes = mirror
+        .objects(move |objects| {
+            let tree = objects.tree_of(&at)?;
+            let link = objects.is_link(&tree, &file).unwrap_or(false);
+            if link { Ok(None) } else { objects.read_file(&tree, &file) }
+        })
+        .await?;
+    let text = match bytes.map(String::from_utf8) {
+        Some(Err(_)) => return Err(ServiceError::Usage(format!("`{path}` in the base commit is not UTF-8"))),
+        Some(Ok(text)) => Some(text),
+        None => None,
+    };
+    Ok(config.playbook(detected, text.as_deref())?)
+}
+
 /// The gate, and the commands that spirits may run.
 fn commands(
     config: &Config,
     found: &BaseFiles,
-    mask: &Arc<Mask>,
-    clock: &Arc<dyn Clock>,
-    confinement: Confinement,
-) -> (Gate, Vec<SpiritCommand>) {
+    playbook: Playbook,
+    (mask, clock, confinement): (&Arc<Mask>, &Arc<dyn Clock>, Confinement),
+    dir: &Path,
+) -> Result<(Gate, Vec<SpiritCommand>), ServiceError> {
     let detected = found.detected.as_ref();
     let command = |name: &str, settings: &CommandSettings| GateCommand {
         name: name.to_owned(),
@@ -367,9 +411,10 @@ fn commands(
         ),
     };
     let sandbox = Sandbox::new(HostEnv::from_process(), Arc::clone(clock), confinement);
-    let deciding = config.gate_commands(detected).iter().map(|(name, settings)| command(name, settings)).collect();
-    let allowed = config
-        .all_commands(detected)
+    let all = config.all_commands(detected);
+    let named = |name: &str| playbook.steps.iter().any(|step| step.command == name);
+    let deciding = all.iter().filter(|(name, _)| named(name)).map(|(name, settings)| command(name, settings)).collect();
+    let allowed = all
         .into_iter()
         .filter(|(_, settings)| settings.spirits)
         .map(|(name, settings)| SpiritCommand {
@@ -378,7 +423,9 @@ fn commands(
             extra_args: settings.extra_args,
         })
         .collect();
-    (Gate { commands: deciding, sandbox, mask: Arc::clone(mask) }, allowed)
+    let gate = Gate { playbook, commands: deciding, sandbox, mask: Arc::clone(mask) };
+    check_programs(&gate, dir)?;
+    Ok((gate, allowed))
 }
 
 /// As the configuration says, or none at all: it is tried before anything is spent.
@@ -464,7 +511,10 @@ async fn announce(
             language: shop.language.clone(),
             team: Vec::new(),
             plugins,
-            options: Some(resume::request(options)),
+            options: Some(RunRequest {
+                sandbox_off: matches!(shop.gate.sandbox.confinement(), Confinement::Off),
+                ..resume::request(options)
+            }),
         },
     };
     let earlier = ready.earlier.as_ref().map(|run| &run.plugins);
@@ -477,7 +527,8 @@ async fn announce(
         llm,
         scripted: ready.scripted,
         resumed: ready.earlier.is_some(),
-        gate: shop.gate.commands.iter().map(|command| command.name.clone()).collect(),
+        sandbox: shop.gate.sandbox.confinement().name(),
+        gate: shop.gate.playbook.steps.iter().map(|step| step.name.clone()).collect(),
     });
     for plugin in set.brought() {
         shop.tell(&plugin);

@@ -1,4 +1,4 @@
-//! Lending a slot to an attempt: the pool gives it out, the registry knows who holds it.
+//! Lending a slot to an attempt: the pool gives it out, the log keeps who had it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::error::ServiceError;
 use super::progress::Progress;
 use super::runner::Ran;
-use super::workshop::Workshop;
+use super::workshop::{Workshop, stopped};
+use crate::config::FILE_NAME;
 use crate::domain::event::{Body, Subject};
 use crate::domain::id::{AttemptKey, CommitId, SlotId};
-use crate::registry::{Expired, LeaseKind, LeaseRequest};
-use crate::workspace::{Rescue, Slot, SlotPool, TreeId};
+use crate::workspace::{Rescue, Slot, SlotPool, Terms, TreeId, WorkspaceError};
 
 /// How long a slot's lease lasts without a sign of life; an attempt's wall limit is shorter.
 const LEASE: Duration = Duration::from_secs(2 * 60 * 60);
@@ -21,44 +21,60 @@ pub(crate) struct LentSlot {
     pub(crate) slot: Arc<Slot>,
     /// Id of the attempt's runner, which holds the lease.
     pub(crate) holder: String,
-    lease: String,
     attempt: AttemptKey,
 }
 
-/// Takes a free slot. The caller has counted: none free is a mistake of ours.
+impl LentSlot {
+    /// Says that what was built in the slot may serve others: its gate was green on what is merged now.
+    pub(crate) async fn keep_caches(&self, shop: &Workshop) {
+        self.slot.keep_caches(shop.clock.now()).await;
+    }
+}
+
+/// Takes a free slot, and waits for one while others have all that there may be.
 pub(crate) async fn lend(
     shop: &Arc<Workshop>,
     pool: &SlotPool,
     attempt: &AttemptKey,
 ) -> Result<LentSlot, ServiceError> {
-    let holder = shop.registry.ids().text();
-    let slot = pool
-        .acquire(&holder)
-        .ok_or_else(|| ServiceError::Internal("every slot is in use although one was counted as free".to_owned()))?;
-    leased(shop, attempt, slot, holder).await
+    let (holder, terms) = terms(shop, attempt);
+    let slot = match pool.acquire(terms.clone()).await? {
+        Some(slot) => slot,
+        None => {
+            let text = format!(
+                "{attempt} waits for a slot: all are held; `necro-host slot ls` says by whom, `workspace.slots` in \
+                 {FILE_NAME} sets how many there may be"
+            );
+            shop.tell(&Progress::Warning { text });
+            tokio::select! {
+                slot = pool.acquire_waiting(terms) => slot?,
+                () = stopped(shop.stop.clone()) => return Err(WorkspaceError::Stopped.into()),
+            }
+        }
+    };
+    lent(shop, attempt, slot, holder).await
 }
 
-async fn leased(
+fn terms(shop: &Workshop, attempt: &AttemptKey) -> (String, Terms) {
+    let holder = shop.registry.ids().text();
+    let terms = Terms {
+        lease: shop.registry.ids().text(),
+        holder: format!("{attempt}, runner {holder}"),
+        ttl: LEASE,
+        ends_with_process: true,
+    };
+    (holder, terms)
+}
+
+async fn lent(
     shop: &Arc<Workshop>,
     attempt: &AttemptKey,
     slot: Slot,
     holder: String,
 ) -> Result<LentSlot, ServiceError> {
-    let lease = shop
-        .registry
-        .acquire_lease(LeaseRequest {
-            kind: LeaseKind::Slot,
-            name: slot.id().to_string(),
-            holder: holder.clone(),
-            ttl: LEASE,
-            // This process owns the state directory, and the pool says that the slot is free:
-            // whoever the registry still names is gone.
-            expired: Expired::Taken,
-        })
-        .await?;
     let event = Body::SlotAllocated { slot: slot.id().clone(), holder: holder.clone() };
     shop.registry.append(about(shop, attempt), vec![event]).await?;
-    Ok(LentSlot { slot: Arc::new(slot), holder, lease: lease.id, attempt: attempt.clone() })
+    Ok(LentSlot { slot: Arc::new(slot), holder, attempt: attempt.clone() })
 }
 
 /// A slot is lent before the attempt is claimed: its events are about the task.
@@ -73,9 +89,9 @@ pub(crate) async fn lend_again(
     attempt: &AttemptKey,
     slot: &SlotId,
 ) -> Result<LentSlot, ServiceError> {
-    let holder = shop.registry.ids().text();
-    match pool.acquire_exact(slot, &holder) {
-        Some(slot) => leased(shop, attempt, slot, holder).await,
+    let (holder, terms) = terms(shop, attempt);
+    match pool.acquire_exact(slot, terms).await? {
+        Some(slot) => lent(shop, attempt, slot, holder).await,
         None => lend(shop, pool, attempt).await,
     }
 }
@@ -129,7 +145,6 @@ pub(crate) fn tell(shop: &Workshop, slot: &Slot, rescued: Option<&Rescue>) {
 
 /// Gives a slot back as it is: the attempt goes on in it, or in what its record says of it.
 pub(crate) async fn put_down(shop: &Arc<Workshop>, lent: LentSlot) -> Result<(), ServiceError> {
-    shop.registry.release_lease(&lent.lease).await?;
     let event = Body::SlotReleased { slot: lent.slot.id().clone(), holder: lent.holder };
     shop.registry.append(about(shop, &lent.attempt), vec![event]).await?;
     Ok(())
@@ -153,14 +168,15 @@ pub(crate) async fn give_back(shop: &Arc<Workshop>, lent: LentSlot) -> Result<()
     // Whoever still holds the slot keeps it from being cleaned now; the next attempt prepares it then.
     let slot = Arc::into_inner(lent.slot);
     let cleaned = match &slot {
-        Some(slot) => Some(slot.clean(shop.clock.now()).await),
+        Some(slot) => Some(slot.begin_release(shop.clock.now()).await),
         None => None,
     };
-    shop.registry.release_lease(&lent.lease).await?;
     let event = Body::SlotReleased { slot: id.clone(), holder: lent.holder };
     shop.registry.append(about(shop, &lent.attempt), vec![event]).await?;
-    // Only now can the pool lend it: whoever takes it finds no lease in the registry any more.
-    drop(slot);
+    // Only now can the pool lend it: the log tells who has had it in the order in which they had it.
+    if let (Some(slot), Some(cleaned)) = (slot, &cleaned) {
+        slot.finish_release(cleaned).await?;
+    }
     match cleaned {
         Some(Ok(prepared)) => {
             if let Some(rescue) = prepared.rescued {

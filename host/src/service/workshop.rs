@@ -9,6 +9,7 @@ use super::breakers::Breakers;
 use super::executions::Scene;
 use super::gate::{Gate, GateCommand};
 use super::progress::{Observer, Progress};
+use super::push::Pushing;
 use super::seats::Seats;
 use super::steering::SteeringSet;
 use crate::artifact::ArtifactStore;
@@ -58,6 +59,8 @@ pub(crate) struct Workshop {
     pub(crate) steering: SteeringSet,
     /// What decides about a change.
     pub(crate) gate: Gate,
+    /// Where task branches are pushed to, if they are.
+    pub(crate) pushing: Option<Pushing>,
     /// Commands that spirits may run.
     pub(crate) commands: Vec<SpiritCommand>,
     /// Attempts that a task may have in all.

@@ -9,7 +9,8 @@ use cap_std::fs::Dir;
 
 use super::WorkspaceError;
 use super::objects::TreeId;
-use super::slot::{Place, Slot};
+use super::place::Place;
+use super::slot::Slot;
 use crate::domain::call::HostError;
 use crate::domain::grant::Paths;
 use crate::domain::mask::Mask;

@@ -11,12 +11,17 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::sync::OnceCell;
 
+mod credentials;
 mod failure;
+mod retry;
 
+pub(crate) use credentials::Operator;
 pub use failure::GitError;
 use failure::classify;
 pub(crate) use failure::redact_urls;
+pub(crate) use retry::Wait;
 
 /// The oldest git that works: `merge-tree --write-tree` came with it.
 pub const OLDEST_GIT: (u32, u32) = (2, 38);
@@ -52,6 +57,8 @@ const CONFIG: &[&str] = &[
     "core.fsync=committed,pack-metadata,reference",
     "core.fsyncMethod=fsync",
     "credential.helper=",
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=60",
     "gc.auto=0",
     "maintenance.auto=false",
     "submodule.recurse=false",
@@ -75,6 +82,10 @@ struct Inner {
     home: PathBuf,
     path: OsString,
     network: Vec<(&'static str, OsString)>,
+    operator: Operator,
+    /// What the operator's own configuration says of credentials, read when it is needed first.
+    credentials: Arc<OnceCell<Vec<String>>>,
+    wait: Wait,
 }
 
 /// What is passed on to calls that talk to another machine: where proxies, certificates and the
@@ -105,6 +116,8 @@ pub(crate) struct Call<'a> {
     transports: &'static str,
     /// Exit codes that are answers, not failures.
     accept: &'static [i32],
+    /// Reads the operator's own configuration.
+    of_operator: bool,
 }
 
 impl<'a> Call<'a> {
@@ -119,7 +132,13 @@ impl<'a> Call<'a> {
             timeout: LOCAL_TIMEOUT,
             transports: "",
             accept: &[0],
+            of_operator: false,
         }
+    }
+
+    /// A question to the operator's own configuration.
+    fn of_operator() -> Self {
+        Self { of_operator: true, ..Self::outside() }
     }
 
     /// A call on the repository at `git_dir`.
@@ -154,8 +173,7 @@ impl<'a> Call<'a> {
     }
 
     /// Another time limit.
-    #[cfg(test)]
-    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
+    pub(crate) fn within(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
@@ -168,8 +186,14 @@ impl<'a> Call<'a> {
 
     /// The command's name, when it changes objects, refs, an index or a work tree.
     pub(crate) fn writes(&self) -> Option<&'static str> {
-        const WRITING: &[&str] = &["fetch", "merge-tree", "read-tree", "update-index", "update-ref", "write-tree"];
+        const WRITING: &[&str] =
+            &["fetch", "merge-tree", "push", "read-tree", "update-index", "update-ref", "write-tree"];
         WRITING.iter().copied().find(|name| self.args.first().is_some_and(|first| first == name))
+    }
+
+    /// Whether it talks to a server that may ask who this is.
+    fn may_be_asked(&self) -> bool {
+        !self.transports.is_empty() && self.args.iter().any(|arg| arg.as_encoded_bytes().starts_with(b"http"))
     }
 
     fn name(&self) -> String {
@@ -215,6 +239,9 @@ impl Git {
             home: make_home(state_dir)?,
             path: std::env::join_paths(dirs).unwrap_or_default(),
             network: NETWORK_ENV.iter().filter_map(|key| Some((*key, std::env::var_os(key)?))).collect(),
+            operator: Operator::of_process(),
+            credentials: Arc::default(),
+            wait: Wait::real(),
         };
         let mut git = Self { inner: Arc::new(inner), version: Arc::from("") };
         let said = git.run(Call::outside().args(["version"])).await?.line();
@@ -241,19 +268,54 @@ impl Git {
         &self.version
     }
 
-    /// Makes the call. Dropping the future kills the whole process group.
+    /// The same git for another operator, who never waits.
+    #[cfg(test)]
+    pub(crate) fn of(&self, operator: Operator, wait: Wait) -> Self {
+        let inner = Inner { operator, wait, credentials: Arc::default(), ..(*self.inner).clone() };
+        Self { inner: Arc::new(inner), version: Arc::clone(&self.version) }
+    }
+
+    /// Makes the call, and makes it again where that can help. Dropping the future kills the whole process group.
     pub(crate) async fn run(&self, call: Call<'_>) -> Result<Answer, GitError> {
+        let credentials = if call.may_be_asked() { self.credentials().await } else { &[] };
+        let mut tried = 0;
+        loop {
+            let error = match self.once(&call, credentials).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            tried += 1;
+            let Some(pause) = retry::pause(&error, tried) else { return Err(error) };
+            tracing::debug!(%error, tried, "git is tried again");
+            self.inner.wait.wait(pause).await;
+        }
+    }
+
+    /// Settings of the operator's credential helpers. What cannot be read is none.
+    async fn credentials(&self) -> &[String] {
+        let read = async {
+            let call = Call::of_operator()
+                .args(["config", "--global", "--includes", "--null", "--get-regexp"])
+                .args([r"^(credential\.|necro\.credentials$)"])
+                .accept(&[0, 1]);
+            let printed = self.once(&call, &[]).await.map(|answer| answer.stdout).unwrap_or_default();
+            self.inner.operator.settings(&printed)
+        };
+        self.inner.credentials.get_or_init(|| read).await
+    }
+
+    async fn once(&self, call: &Call<'_>, settings: &[String]) -> Result<Answer, GitError> {
         let command = call.name();
         let io = |source| GitError::Io { command: command.clone(), source };
-        let mut child = self.command(&call).spawn().map_err(io)?;
+        let mut child = self.command(call, settings).spawn().map_err(io)?;
         let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
         let (mut stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let input = call.stdin;
+        let input = &call.stdin;
         let work = async {
             let feed = async {
                 if let Some(pipe) = &mut stdin {
                     // A git that stops reading says why on standard error.
-                    let _ = pipe.write_all(&input).await;
+                    let _ = pipe.write_all(input).await;
                 }
                 drop(stdin);
             };
@@ -280,7 +342,7 @@ impl Git {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that starts git")]
-    fn command(&self, call: &Call<'_>) -> tokio::process::Command {
+    fn command(&self, call: &Call<'_>, settings: &[String]) -> tokio::process::Command {
         let inner = &self.inner;
         let mut command = tokio::process::Command::new(&inner.program);
         command.env_clear().current_dir(&inner.home).process_group(0).kill_on_drop(true);
@@ -293,7 +355,10 @@ impl Git {
             ("GIT_ATTR_NOSYSTEM", "1"),
             ("GIT_TERMINAL_PROMPT", "0"),
             ("GIT_ASKPASS", "false"),
-            ("GIT_SSH_COMMAND", "ssh -oBatchMode=yes"),
+            (
+                "GIT_SSH_COMMAND",
+                "ssh -oBatchMode=yes -oConnectTimeout=30 -oServerAliveInterval=15 -oServerAliveCountMax=4",
+            ),
             ("GIT_PAGER", "cat"),
             ("GIT_EDITOR", "false"),
             ("GIT_OPTIONAL_LOCKS", "0"),
@@ -311,10 +376,13 @@ impl Git {
         if !call.transports.is_empty() {
             command.envs(inner.network.iter().map(|(key, value)| (key, value)));
         }
+        if call.of_operator {
+            command.env_remove("GIT_CONFIG_GLOBAL").envs(inner.operator.reading());
+        }
         if let Some(index) = call.index {
             command.env("GIT_INDEX_FILE", index);
         }
-        for setting in CONFIG {
+        for setting in CONFIG.iter().copied().chain(settings.iter().map(String::as_str)) {
             command.args(["-c", setting]);
         }
         if let Some(git_dir) = call.git_dir {
@@ -399,7 +467,7 @@ mod tests {
         let mode = rustix::fs::Mode::RWXU;
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         let call =
-            Call::outside().args(["hash-object", "--no-filters"]).args([&pipe]).timeout(Duration::from_millis(50));
+            Call::outside().args(["hash-object", "--no-filters"]).args([&pipe]).within(Duration::from_millis(50));
         assert!(matches!(git.run(call).await, Err(GitError::TimedOut { .. })));
     }
 }

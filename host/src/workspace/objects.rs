@@ -286,6 +286,20 @@ impl Objects {
         }
     }
 
+    /// Id of the file at `path` of a tree, without reading it; none when there is no file.
+    ///
+    /// # Errors
+    /// [`WorkspaceError`]: the tree can't be read.
+    pub(crate) fn blob_of(&self, tree: &TreeId, path: &str) -> Result<Option<String>, WorkspaceError> {
+        let repository = self.open()?;
+        match find_tree(&repository, tree)?.get_path(Path::new(path)) {
+            Ok(entry) if entry.kind() == Some(ObjectType::Blob) => Ok(Some(entry.id().to_string())),
+            Ok(_) => Ok(None),
+            Err(e) if e.code() == ErrorCode::NotFound => Ok(None),
+            Err(e) => Err(WorkspaceError::objects(path, &e)),
+        }
+    }
+
     /// Whether there is a symbolic link at `path` of a tree.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::objects::TreeId;
 use super::path::is_reserved;
-use super::slot::Place;
+use super::place::Place;
 use super::{WorkspaceError, blocking};
 
 /// Most paths that may change at once.

@@ -73,6 +73,26 @@ pub enum SourceError {
         /// What is there.
         existing: String,
     },
+    /// A branch has the name of a task's branch, and other work.
+    #[error(
+        "the branch `{branch}` exists already and holds no work on this task that is known here; rename or delete it, \
+         then run again"
+    )]
+    BranchTaken {
+        /// Its name.
+        branch: String,
+    },
+    /// The repository's file system would take two branches for one.
+    #[error(
+        "the branch `{existing}` differs from `{wanted}` by upper and lower case alone, which this repository's \
+             file system takes for the same; rename it"
+    )]
+    BranchDiffersByCase {
+        /// What is to be made.
+        wanted: String,
+        /// What is there.
+        existing: String,
+    },
     /// A kind of repository that this host does not know.
     #[error("{repository} is {what}, which is not supported; {instead}")]
     Unsupported {

@@ -1,10 +1,14 @@
 //! The workspace against real git, real repositories and real attacks.
 
 mod attacks;
+mod branches;
+mod caches;
 mod files;
 mod kept;
 mod landing;
 mod objects;
+mod pool;
+mod remotes;
 mod slots;
 mod sources;
 
@@ -13,11 +17,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use git2::{IndexAddOption, Repository, RepositoryInitOptions, Signature, Time};
 
 use super::*;
+use crate::clock::ManualClock;
 use crate::domain::id::CommitId;
+use crate::domain::pool::PoolSettings;
 
 /// A user's repository and a state directory.
 struct Fixture {
@@ -79,12 +86,23 @@ impl Fixture {
     async fn slot(&self) -> (SlotPool, Slot, CommitId) {
         let mirror = self.mirror().await;
         let base = mirror.branch_tip("main").await.unwrap().unwrap();
-        let pool = SlotPool::new(mirror, 2);
-        let slot = pool.acquire("test").unwrap();
+        let pool = pool(mirror, 2);
+        let slot = pool.acquire(terms("test")).await.unwrap().unwrap();
         let prepared = slot.prepare(&base, now()).await.unwrap();
         assert_eq!(prepared.rescued, None);
         (pool, slot, base)
     }
+}
+
+/// A pool of at most `bound` slots whose clock stands.
+fn pool(mirror: Arc<Mirror>, bound: u32) -> SlotPool {
+    let settings = PoolSettings { bound, ..PoolSettings::default() };
+    SlotPool::new(mirror, settings, Arc::new(ManualClock::at(now())))
+}
+
+fn terms(holder: &str) -> Terms {
+    let lease = format!("lease of {holder}");
+    Terms { lease, holder: holder.to_owned(), ttl: Duration::from_secs(3600), ends_with_process: true }
 }
 
 fn now() -> jiff::Timestamp {

@@ -55,6 +55,8 @@ pub(super) struct ShownAttempt {
     pub(super) diff: Option<String>,
     /// From the test artifact: what each command of the gate printed.
     pub(super) checks: Vec<Check>,
+    /// From the same: what became of each step of the gate, as the artifact has it.
+    pub(super) steps: Vec<Value>,
     pub(super) conversation: Option<Conversation>,
     /// When its journal was dropped, and the conversation with it.
     pub(super) pruned_at: Option<jiff::Timestamp>,
@@ -118,6 +120,7 @@ pub(super) fn gather(
         if let Some(text) = artifact_text(records, attempt, "test")? {
             let value: Value = serde_json::from_str(&text).unwrap_or_default();
             attempt.checks = serde_json::from_value(value["checks"].clone()).unwrap_or_default();
+            attempt.steps = value["steps"].as_array().cloned().unwrap_or_default();
         }
         if let Some(execution) = &attempt.execution {
             attempt.pruned_at = records.reader.execution(execution)?.and_then(|execution| execution.pruned_at);
@@ -164,6 +167,7 @@ fn recorded(records: &Records, attempt: Attempt) -> Result<ShownAttempt, Service
         artifacts: Vec::new(),
         diff: None,
         checks: Vec::new(),
+        steps: Vec::new(),
         conversation: None,
         pruned_at: None,
     })
@@ -202,6 +206,7 @@ fn executed(execution: ExecutionRecord) -> ShownAttempt {
         artifacts: Vec::new(),
         diff: None,
         checks: Vec::new(),
+        steps: Vec::new(),
         conversation: None,
         pruned_at: None,
     }

@@ -1,3 +1,5 @@
+//! The pool as a model: tables, and a property over everything that can happen to it.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -9,8 +11,12 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn lease(id: &str, process: Option<u32>, since: i64, until: i64) -> Lease {
-    let process = process.map(|pid| Process { pid, began: 1 });
+    let process = process.map(|pid| Process { pid, began: 1, boot: String::new() });
     Lease { id: id.to_owned(), holder: format!("holder of {id}"), process, since: at(since), until: at(until) }
+}
+
+fn policy(warmest: bool) -> SlotChoice {
+    if warmest { SlotChoice::Warmest } else { SlotChoice::LeastRecentlyUsed }
 }
 
 fn nobody(_: &Process) -> bool {
@@ -43,7 +49,7 @@ fn warmest_and_least_recently_used_choose_opposite_ends() {
     for (record, used) in records.iter_mut().zip([Some(5), Some(9), None, Some(7)]) {
         record.last_used_at = used.map(at);
     }
-    let pick = |records: &[SlotRecord], warmest| choose(records, warmest, at(20), &everybody);
+    let pick = |records: &[SlotRecord], warmest| choose(records, policy(warmest), at(20), &everybody);
     assert_eq!((pick(&records, true), pick(&records, false)), (Some(2), Some(3)));
     // One that is held or isolated is not lent; one that broke is lent last.
     records[1].lend(lease("a", Some(1), 10, 20), at(10), &everybody).unwrap();
@@ -56,7 +62,7 @@ fn warmest_and_least_recently_used_choose_opposite_ends() {
     records[3].isolate("and this", at(12));
     assert_eq!(pick(&records, true), None);
     // The holder of the second is gone.
-    assert_eq!(choose(&records, true, at(20), &nobody), Some(2));
+    assert_eq!(choose(&records, SlotChoice::Warmest, at(20), &nobody), Some(2));
 }
 
 #[test]
@@ -112,7 +118,7 @@ fn a_record_is_read_back_as_it_was() {
     let mut record = SlotRecord::new(3, at(0));
     record.lend(lease("a", Some(7), 0, 9), at(0), &everybody).unwrap();
     let commit = CommitId::new("a".repeat(40)).unwrap();
-    record.prepared(commit, Duration::from_millis(12));
+    record.prepared(commit, Some(Duration::from_millis(12)));
     assert_eq!(record.metrics.mean_lend_ms(), Some(12));
     let text = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<SlotRecord>(&text).unwrap(), record);
@@ -184,7 +190,7 @@ proptest! {
             match act {
                 Act::Acquire { process, person } => {
                     let pid = (!person).then(|| pids[process as usize]);
-                    let Some(number) = choose(&records, warmest, at(now), &alive) else {
+                    let Some(number) = choose(&records, policy(warmest), at(now), &alive) else {
                         for (slot, record) in records.iter().enumerate() {
                             let held = holders.get(&slot).is_some_and(|holder| claims(holder, now, &gone));
                             prop_assert!(held || record.isolated.is_some(), "slot {slot} is lost: {record:?}");

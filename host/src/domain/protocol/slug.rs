@@ -54,9 +54,59 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// Accents and voicing marks of decomposed text, as macOS writes it into file names.
-const fn is_mark(c: char) -> bool {
-    matches!(c, '\u{300}'..='\u{36f}' | '\u{3099}' | '\u{309a}')
+/// Marks that belong to the letter before them and are no letters themselves, by first and last of each range:
+/// accents of decomposed text (as macOS writes it into file names), vowel points, the viramas and tones without
+/// which words of India, Thailand, Tibet, Myanmar and Cambodia would be cut into pieces.
+const MARKS: &[(char, char)] = &[
+    ('\u{300}', '\u{36f}'),
+    ('\u{483}', '\u{487}'),
+    ('\u{591}', '\u{5bd}'),
+    ('\u{5bf}', '\u{5bf}'),
+    ('\u{5c1}', '\u{5c7}'),
+    ('\u{610}', '\u{61a}'),
+    ('\u{64b}', '\u{65f}'),
+    ('\u{6d6}', '\u{6dc}'),
+    ('\u{6df}', '\u{6e4}'),
+    ('\u{6e7}', '\u{6e8}'),
+    ('\u{6ea}', '\u{6ed}'),
+    ('\u{730}', '\u{74a}'),
+    ('\u{7eb}', '\u{7f3}'),
+    ('\u{93c}', '\u{93c}'),
+    ('\u{94d}', '\u{94d}'),
+    ('\u{951}', '\u{954}'),
+    ('\u{9bc}', '\u{9bc}'),
+    ('\u{9cd}', '\u{9cd}'),
+    ('\u{a3c}', '\u{a3c}'),
+    ('\u{a4d}', '\u{a4d}'),
+    ('\u{abc}', '\u{abc}'),
+    ('\u{acd}', '\u{acd}'),
+    ('\u{b3c}', '\u{b3c}'),
+    ('\u{b4d}', '\u{b4d}'),
+    ('\u{bcd}', '\u{bcd}'),
+    ('\u{c3c}', '\u{c3c}'),
+    ('\u{c4d}', '\u{c4d}'),
+    ('\u{cbc}', '\u{cbc}'),
+    ('\u{ccd}', '\u{ccd}'),
+    ('\u{d3b}', '\u{d3c}'),
+    ('\u{d4d}', '\u{d4d}'),
+    ('\u{dca}', '\u{dca}'),
+    ('\u{e47}', '\u{e4e}'),
+    ('\u{eb8}', '\u{ebc}'),
+    ('\u{ec8}', '\u{ece}'),
+    ('\u{f71}', '\u{f84}'),
+    ('\u{f86}', '\u{f87}'),
+    ('\u{1037}', '\u{103a}'),
+    ('\u{135d}', '\u{135f}'),
+    ('\u{17b4}', '\u{17d3}'),
+    ('\u{17dd}', '\u{17dd}'),
+    ('\u{1ab0}', '\u{1ace}'),
+    ('\u{1dc0}', '\u{1dff}'),
+    ('\u{302a}', '\u{302f}'),
+    ('\u{3099}', '\u{309a}'),
+];
+
+fn is_mark(c: char) -> bool {
+    c >= '\u{300}' && MARKS.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
 
 /// Invisible, and no end of a word.

@@ -56,6 +56,16 @@ fn slugs_read_like_this() {
         ("fix parse_int for v1.2", "fix-parse-int-for-v1-no2"),
         ("cafe\u{301} か\u{3099}", "cafe\u{301}-か\u{3099}"),
         ("co\u{ad}operate", "cooperate"),
+        ("हिन्दी में लिखें", "हिन्दी-में-लिखें"),
+        ("ที่อยู่ผู้ใช้", "ที่อยู่ผู้ใช้"),
+        ("வணக்கம்", "வணக்கம்"),
+        ("ស្វាគមន៍", "ស្វាគមន៍"),
+        ("السَّلامُ عليكم", "السَّلامُ-عليكم"),
+        ("שָׁלוֹם עולם", "שָׁלוֹם-עולם"),
+        ("Đăng nhập", "đăng-nhập"),
+        ("Вход и регистрация", "вход-и-регистрация"),
+        ("로그인 양식", "로그인-양식"),
+        ("Ἀθῆναι", "ἀθῆναι"),
     ];
     for (title, expected) in rows {
         assert_eq!(slug(title), expected, "{title:?}");
@@ -233,6 +243,20 @@ fn task() -> impl Strategy<Value = TaskId> {
 
 fn title() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), "([0-9]{1,3}[a-z]?[ .-]|[a-z]{1,4} ?|認証 ?){0,12}", ".{0,200}"]
+}
+
+proptest! {
+    // Each case starts git three times.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn git_itself_accepts_every_name(
+        title in title(), spec in spec(), task in task(), n in 1..30_u32, live in 0..4_usize,
+    ) {
+        let key = TaskKey { spec, task };
+        let spirit = Instance::of(&Role::new("scrum_master").unwrap(), n);
+        git_accepts(&[slug(&title), task_branch(&key, &title, &spirit, live), spec_branch(&key.spec)]);
+    }
 }
 
 proptest! {

@@ -20,6 +20,8 @@ use crate::domain::call::HostError;
 use crate::domain::grant::Grant;
 use crate::domain::id::{AttemptKey, Instance, Role, RunId, SpecName, TaskId, TaskKey};
 use crate::domain::mask::Mask;
+use crate::domain::playbook::Playbook;
+use crate::domain::pool::PoolSettings;
 use crate::domain::task::{Assigned, TaskDefinition};
 use crate::llm::config::{LlmChoice, LlmOptions};
 use crate::plugin::capability::{Capabilities, Command, CommandRun};
@@ -38,7 +40,7 @@ use crate::service::setup::{owned_registry, temporary_dir, write_file};
 use crate::service::state_dir::StateDir;
 use crate::service::steering::SteeringSet;
 use crate::service::workshop::{SpiritCommand, Workshop};
-use crate::workspace::{Git, Mirror, Slot, SlotPool, Source, TreeDiff, TreeId, WorkPath, seed_repository};
+use crate::workspace::{Git, Mirror, Slot, SlotPool, Source, Terms, TreeDiff, TreeId, WorkPath, seed_repository};
 
 /// The branch of the temporary repository.
 const BRANCH: &str = "main";
@@ -93,7 +95,8 @@ impl Stage {
         let tip = tip.ok_or_else(|| ServiceError::Internal("the temporary repository has no commit".to_owned()))?;
         let at = tip.clone();
         let base = mirror.objects(move |objects| objects.tree_of(&at)).await?;
-        let slot = SlotPool::new(Arc::clone(&mirror), 1).acquire("harness");
+        let pool = SlotPool::new(Arc::clone(&mirror), PoolSettings::default(), Arc::clone(&clock));
+        let slot = pool.acquire(terms()).await?;
         let slot = Arc::new(slot.ok_or_else(|| ServiceError::Internal("a new slot is in use".to_owned()))?);
         // Nothing can be found in a slot that nobody had before.
         let _ = slot.prepare(&tip, clock.now()).await?;
@@ -111,7 +114,7 @@ impl Stage {
             artifacts: ArtifactStore::new(registry.blobs().clone(), registry.ids().clone(), Arc::clone(&clock)),
             gateway: Arc::new(llm.resolve(&|_| None)?.open()?),
             budget: Arc::new(Mutex::new(Budget::new(config.budget, Amount::default()))),
-            gate: Gate { commands: Vec::new(), sandbox, mask: Arc::clone(&mask) },
+            gate: Gate { playbook: Playbook::default(), commands: Vec::new(), sandbox, mask: Arc::clone(&mask) },
             plugins: Seats::new(PluginSet::alone(seated)),
             breakers: Breakers::new(Arc::clone(&clock)),
             observer: Arc::new(Silent),
@@ -127,6 +130,7 @@ impl Stage {
             mirror,
             config,
             mask,
+            pushing: None,
         });
         let attempt = claimed(&shop, cast, slot.id().clone()).await?;
         let desk =
@@ -309,4 +313,10 @@ impl std::fmt::Debug for Stage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stage").field("attempt", &self.attempt).finish_non_exhaustive()
     }
+}
+
+/// The stage is this process's, and nobody else uses its pool.
+fn terms() -> Terms {
+    let (lease, holder) = ("harness".to_owned(), "harness".to_owned());
+    Terms { lease, holder, ttl: Duration::from_secs(60 * 60), ends_with_process: true }
 }

@@ -76,6 +76,17 @@ pub enum GitError {
         /// Git's own words.
         detail: String,
     },
+    /// Another process holds a lock, or held it when it was killed.
+    #[error(
+        "git {command} was locked out by {lock}, which stayed: another git works there, or was killed; when no git \
+         runs there any more, remove that file"
+    )]
+    Locked {
+        /// The subcommand.
+        command: String,
+        /// The lock file.
+        lock: String,
+    },
     /// Anything else.
     #[error("git {command} failed with exit code {code:?}: {detail}")]
     Other {
@@ -121,6 +132,10 @@ pub(crate) fn classify(command: String, code: Option<i32>, stderr: &[u8]) -> Git
         "the remote end hung up",
         "early eof",
         "connection reset",
+        "connection closed",
+        "operation too slow",
+        "operation timed out",
+        "temporary failure in name resolution",
         "could not read from remote repository",
         "the requested url returned error: 5",
     ];
@@ -143,7 +158,9 @@ pub(crate) fn classify(command: String, code: Option<i32>, stderr: &[u8]) -> Git
     let detail = detail_of(stderr);
     let lower = detail.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|w| lower.contains(w));
-    if says(DISK) {
+    if let Some(lock) = lock_of(&detail) {
+        GitError::Locked { command, lock }
+    } else if says(DISK) {
         GitError::DiskFull { command, detail }
     } else if says(AUTH) {
         GitError::Auth { command, detail }
@@ -156,6 +173,14 @@ pub(crate) fn classify(command: String, code: Option<i32>, stderr: &[u8]) -> Git
     } else {
         GitError::Other { command, code, detail }
     }
+}
+
+/// The lock file that git found in its way.
+fn lock_of(detail: &str) -> Option<String> {
+    const FOUND: &str = ".lock': File exists";
+    let (before, _) = detail.split_once(FOUND)?;
+    let (_, path) = before.rsplit_once('\'')?;
+    Some(format!("{path}.lock"))
 }
 
 /// Git's first lines, without noise of our own making and without credentials in addresses.
@@ -202,6 +227,7 @@ mod tests {
             GitError::Network { .. } => "network",
             GitError::NotFound { .. } => "missing",
             GitError::Conflict { .. } => "conflict",
+            GitError::Locked { lock, .. } if lock == "/r/packed refs.lock" => "locked",
             _ => "other",
         };
         for (stderr, expected) in [
@@ -217,6 +243,7 @@ mod tests {
             ("fatal: '/x' does not appear to be a git repository\nfatal: Could not read from remote", "missing"),
             ("fatal: repository 'https://h/x.git/' not found", "missing"),
             ("fatal: update_ref failed for ref 'refs/x': cannot lock ref 'refs/x': is at a but expected b", "conflict"),
+            ("error: Unable to create '/r/packed refs.lock': File exists.\n\nAnother git process", "locked"),
             ("fatal: something", "other"),
         ] {
             assert_eq!(kind(stderr), expected, "{stderr}");
