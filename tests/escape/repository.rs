@@ -1,8 +1,12 @@
 //! A command that makes `.git` of its work tree something else.
 
+use std::sync::Arc;
+
+use necro_host::clock::SystemClock;
 use necro_host::domain::mask::Mask;
+use necro_host::domain::pool::PoolSettings;
 use necro_host::sandbox::{CommandSpec, Limits};
-use necro_host::workspace::{Git, Mirror, SlotPool, Source, seed_repository};
+use necro_host::workspace::{Git, Mirror, SlotPool, Source, Terms, seed_repository};
 
 use crate::place::{Place, confinement};
 
@@ -36,8 +40,10 @@ async fn a_rewritten_git_directory_leads_the_host_nowhere_and_is_gone_with_the_n
     let mirror = Mirror::open(git, &place.path("state/repos"), source).await.unwrap();
     mirror.fetch().await.unwrap();
     let head = mirror.branch_tip("main").await.unwrap().unwrap();
-    let pool = SlotPool::new(mirror, 1);
-    let slot = pool.acquire("test").unwrap();
+    let pool = SlotPool::new(mirror, PoolSettings::default(), Arc::new(SystemClock::default()));
+    let (lease, ttl) = ("test".to_owned(), std::time::Duration::from_secs(600));
+    let terms = Terms { holder: lease.clone(), lease, ttl, ends_with_process: true };
+    let slot = pool.acquire(terms).await.unwrap().unwrap();
     let _ = slot.prepare(&head, now).await.unwrap();
     let spec = CommandSpec {
         argv: ["sh", "-c", SCRIPT].map(str::to_owned).to_vec(),
@@ -56,7 +62,7 @@ async fn a_rewritten_git_directory_leads_the_host_nowhere_and_is_gone_with_the_n
     assert!(finished.outcome.stdout.starts_with("Begin\n"), "history can be read: {finished:?}");
     let snapshot = slot.snapshot().await.unwrap();
     assert!(snapshot.skipped.is_empty(), "{snapshot:?}");
-    let _ = slot.clean(now).await.unwrap();
+    let _ = slot.prepare(&head, now).await.unwrap();
     assert!(!place.path("outside/ran").exists(), "the host ran what a command put into `.git`");
     let dot_git = std::fs::read_to_string(slot.work_dir().join(".git")).unwrap();
     assert_eq!(dot_git, "gitdir: ../git\n");
