@@ -18,6 +18,7 @@ mod run;
 mod strays;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use confine::{Confinement, Unconfinable};
 pub use env::HostEnv;

@@ -107,12 +107,14 @@ impl Observer for Display {
 /// The line that stays on the screen, if this is worth one.
 fn line(progress: &Progress, style: &Style) -> Option<String> {
     Some(match progress {
-        Progress::Started { run, spec, title, llm, scripted, resumed, gate } => {
+        Progress::Started { run, spec, title, llm, scripted, resumed, sandbox, gate } => {
             let gate = if gate.is_empty() { "none".to_owned() } else { gate.join(", ") };
             let model = if *scripted { "scripted replies, no model is asked".to_owned() } else { neutral::line(llm) };
             let title = neutral::line(title);
             let again = if *resumed { format!("\n  goes on with run {run}") } else { String::new() };
-            format!("{} {title}\n  spec {spec} · model: {model} · gate: {gate}{again}", style.bold("necro-host"))
+            let kept_in = if *sandbox == "off" { " · sandbox: off, commands have your rights" } else { "" };
+            let head = style.bold("necro-host");
+            format!("{head} {title}\n  spec {spec} · model: {model} · gate: {gate}{}{again}", style.yellow(kept_in))
         }
         Progress::Planned { tasks, done } => format!("  plan: {}, {done} done", words::count(*tasks, "task")),
         Progress::AttemptStarted { attempt, kind, title, instance, reason } => {

@@ -299,6 +299,9 @@ fn words(summary: &RunSummary, place: &Place, style: Style) -> String {
     );
     let scripted = if summary.scripted { " (replies were scripted: no model was asked)" } else { "" };
     text.push_str(&format!("cost:   {}{scripted}\n", common::cost(cost)));
+    if summary.sandbox == "off" {
+        text.push_str("sandbox: off (commands ran with your rights)\n");
+    }
     for problem in &summary.problems {
         text.push_str(&format!("  {} {}\n", style.red("·"), neutral::line(problem)));
     }
@@ -352,6 +355,7 @@ mod tests {
             findings: 0,
             cost: Cost::default(),
             scripted: false,
+            sandbox: "on",
             problems: Vec::new(),
             landed: false,
             state: "/s".into(),

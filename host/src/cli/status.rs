@@ -171,6 +171,9 @@ fn text(status: &Status, now: jiff::Timestamp, style: Style) -> String {
         line("job", &neutral::line(&run.title));
         line("run", &how_it_goes(run, *going_on, now, style));
         line("model", &neutral::line(&run.llm));
+        if run.options.as_ref().is_some_and(|options| options.sandbox_off) {
+            line("sandbox", &style.yellow("off (its commands run with your rights)"));
+        }
         let at = run.commit.as_ref().map_or_else(String::new, |commit| format!(" at {}", commit.short()));
         line("branch", &format!("{}{at}, from {}", neutral::line(&run.branch), neutral::line(&run.base_branch)));
     }

@@ -105,6 +105,9 @@ pub struct RunRequest {
     pub plan_only: bool,
     /// Changes in the checkout are no obstacle.
     pub allow_dirty: bool,
+    /// Its commands are not kept in: `sandbox = "off"`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sandbox_off: bool,
 }
 
 /// What happened.

@@ -61,7 +61,9 @@ impl HostEnv {
                 variables.insert(key.into(), dir.into());
             }
         }
-        for (key, value) in [("LANG", "C.UTF-8"), ("TERM", "dumb"), ("NO_COLOR", "1"), ("CI", "true")] {
+        let fixed =
+            [("LANG", "C.UTF-8"), ("TERM", "dumb"), ("NO_COLOR", "1"), ("CI", "true"), ("GIT_CONFIG_NOSYSTEM", "1")];
+        for (key, value) in fixed {
             variables.insert(key.into(), value.into());
         }
         Self { path, home, variables }
@@ -122,6 +124,7 @@ mod tests {
         let expected = [
             ("CARGO_HOME", cargo.as_str()),
             ("CI", "true"),
+            ("GIT_CONFIG_NOSYSTEM", "1"),
             ("HOME", "/h"),
             ("LANG", "C.UTF-8"),
             ("MODE", "x"),

@@ -20,6 +20,8 @@ use super::policy::{Answer, LAUNCHER, MAX_POLICY_BYTES, NEEDED_ABI, Policy, Prot
 
 /// The exit code of a launcher that became no command.
 const NOT_LAUNCHED: u8 = 125;
+/// By so much commands yield to the host and to people.
+const NICE: i32 = 5;
 /// Devices that programs write to, and that hold nothing.
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full"];
 
@@ -52,6 +54,8 @@ fn confined(channel: &mut File) -> Result<Answer, String> {
     read.map_err(|error| format!("the policy cannot be read: {error}"))?;
     let policy: Policy = serde_json::from_slice(&text).map_err(|error| format!("this is no policy: {error}"))?;
     limit(&policy)?;
+    // Whoever starts too many processes must not keep the host from ending them.
+    let _ = rustix::process::nice(NICE);
     let network_namespace = !policy.network && leave_network();
     let landlock_abi = restrict(&policy)?;
     // What root may do beyond others goes: it would pass by some of the rules above.

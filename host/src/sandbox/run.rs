@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,13 +20,14 @@ use super::env::HostEnv;
 use super::output::{Recorder, Stream};
 use super::policy::{Answer, Limits};
 use super::strays::end_strays;
+use super::watch::{Exceeded, watch};
 use crate::clock::Clock;
 use crate::domain::mask::Mask;
 use crate::domain::work::CommandOutcome;
 use crate::failpoint::{self, Side};
 
 /// Most of an output that is kept: half of it from the beginning, half from the end.
-pub const MAX_LOG_BYTES: usize = 8 * 1024 * 1024;
+pub const MAX_LOG_BYTES: usize = 32 * 1024 * 1024;
 /// Time between asking a group to end and ending it.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long output may still come after everything was killed. Only a process that left the group
@@ -143,6 +144,7 @@ enum End {
     Exited,
     TimedOut,
     Cancelled,
+    Exceeded(Exceeded),
 }
 
 impl Sandbox {
@@ -239,17 +241,22 @@ impl Sandbox {
         tokio::pin!(reader, cancelled);
         let mut reading = true;
         let deadline = tokio::time::sleep(spec.timeout);
-        tokio::pin!(deadline);
+        let exceeded = watch(spec.scratch.clone(), spec.limits);
+        tokio::pin!(deadline, exceeded);
+        let confined = channel.is_some();
         let mut status = None;
         let end = loop {
             tokio::select! {
                 ended = &mut waiter => { status = Some(ended); break End::Exited }
                 () = &mut deadline => break End::TimedOut,
                 () = &mut cancelled => break End::Cancelled,
+                what = &mut exceeded, if confined => break End::Exceeded(what),
                 _ = &mut reader, if reading => reading = false,
             }
         };
-        if status.is_none() {
+        if matches!(end, End::Exceeded(_)) {
+            group.signal(Signal::KILL);
+        } else if status.is_none() {
             group.signal(Signal::TERM);
             let grace = tokio::time::sleep(GRACE);
             tokio::pin!(grace);
@@ -349,11 +356,15 @@ fn remove_link(path: &Path) -> io::Result<()> {
 }
 
 fn finished(spec: &CommandSpec, status: ExitStatus, end: &End, recorder: Recorder, took: Duration) -> Finished {
-    let printed = recorder.finish(&spec.mask, spec.output_limit_bytes);
+    let mut printed = recorder.finish(&spec.mask, spec.output_limit_bytes);
     let exit_code = match end {
         End::Exited => status.code(),
-        End::TimedOut | End::Cancelled => None,
+        End::TimedOut | End::Cancelled | End::Exceeded(_) => None,
     };
+    if let Some(note) = note(spec, status, end) {
+        printed.stderr.push_str(&note);
+        printed.log.extend_from_slice(note.as_bytes());
+    }
     Finished {
         outcome: CommandOutcome {
             exit_code,
@@ -366,6 +377,18 @@ fn finished(spec: &CommandSpec, status: ExitStatus, end: &End, recorder: Recorde
         log: printed.log,
         cancelled: matches!(end, End::Cancelled),
     }
+}
+
+/// A line about a limit that ended a command.
+fn note(spec: &CommandSpec, status: ExitStatus, end: &End) -> Option<String> {
+    let signal = status.signal().and_then(Signal::from_named_raw);
+    let why = match (end, signal) {
+        (End::Exceeded(what), _) => what.to_string(),
+        (End::Exited, Some(Signal::XCPU)) => format!("{} s of processor time are used up", spec.limits.cpu_seconds),
+        (End::Exited, Some(Signal::XFSZ)) => format!("a file is longer than {} bytes", spec.limits.file_bytes),
+        _ => return None,
+    };
+    Some(format!("\n[stopped: {why}]\n"))
 }
 
 /// A process group, as long as its number is ours: until its leader is reaped. It is killed when

@@ -1,6 +1,7 @@
 //! Processes that outlive their command, because they left its process group or because the host was
-//! killed. They are known by the private folders that every command gets in its environment, which
-//! its children inherit; a process that was started with an environment made anew is not found.
+//! killed. They are known by the mark that those of a confined command cannot take off, and by the
+//! private folders that every command gets in its environment, which its children inherit; of a command
+//! that was not confined, a process that was started with an environment made anew is not found.
 
 use std::path::Path;
 
@@ -13,6 +14,9 @@ const MAX_ROUNDS: usize = 200;
 /// Time between two rounds.
 #[cfg(target_os = "linux")]
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+/// More processes than this are looked for again at once.
+#[cfg(target_os = "linux")]
+const FLOOD: usize = 32;
 /// Times that the processes are looked through once more because one of them was just starting, and
 /// the time before each. Linux shows an empty environment for some microseconds of an `execve`.
 #[cfg(target_os = "linux")]
@@ -32,13 +36,16 @@ pub(crate) fn mark_of(scratch: &Path) -> u64 {
     (1 << 60) + number
 }
 
-/// Kills every process whose `HOME` or `TMPDIR` is the private one of commands with this `scratch`
-/// folder, and gives how many those were. Returns when none is left, or after about a second.
+/// Kills every process that has the mark of commands with this `scratch` folder, or whose `HOME` or
+/// `TMPDIR` is their private one, and gives how many those were. Returns when none is left, or after about a second.
 /// Blocks. It must not be called while a command runs there: that would be killed too. Elsewhere
 /// than on Linux it does nothing.
 #[cfg(target_os = "linux")]
 pub fn end_strays(scratch: &Path) -> usize {
-    let markers = [marker("HOME", &scratch.join("home")), marker("TMPDIR", &scratch.join("tmp"))];
+    let markers = Markers {
+        variables: [marker("HOME", &scratch.join("home")), marker("TMPDIR", &scratch.join("tmp"))],
+        limit: mark_of(scratch).to_string(),
+    };
     let (mut ended, mut starting) = (std::collections::BTreeSet::new(), 0);
     for _ in 0..MAX_ROUNDS {
         let looked: Vec<_> = processes().map(|pid| (pid, look(pid, &markers))).collect();
@@ -52,11 +59,15 @@ pub fn end_strays(scratch: &Path) -> usize {
         } else {
             return ended.len();
         };
+        // Whoever starts that many would win every pause.
+        let is_flood = found.len() > FLOOD;
         for pid in found {
             kill(pid, &markers);
             ended.insert(pid.as_raw_nonzero());
         }
-        std::thread::sleep(pause);
+        if !is_flood {
+            std::thread::sleep(pause);
+        }
     }
     tracing::warn!(scratch = %scratch.display(), "processes of a command could not be ended");
     ended.len()
@@ -66,6 +77,36 @@ pub fn end_strays(scratch: &Path) -> usize {
 #[cfg(not(target_os = "linux"))]
 pub fn end_strays(_scratch: &Path) -> usize {
     0
+}
+
+/// How many processes carry a mark.
+#[cfg(target_os = "linux")]
+pub(super) fn count_marked(mark: u64) -> usize {
+    let mark = mark.to_string();
+    processes().filter(|pid| has_limit(*pid, &mark)).count()
+}
+
+/// See the one for Linux.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn count_marked(_mark: u64) -> usize {
+    0
+}
+
+/// By what processes of one scratch folder are known.
+#[cfg(target_os = "linux")]
+struct Markers {
+    variables: [Vec<u8>; 2],
+    limit: String,
+}
+
+/// Whether a process carries a mark; dead ones do not count.
+#[cfg(target_os = "linux")]
+fn has_limit(pid: rustix::process::Pid, mark: &str) -> bool {
+    let dir = format!("/proc/{}", pid.as_raw_nonzero());
+    let limits = std::fs::read_to_string(format!("{dir}/limits")).unwrap_or_default();
+    let mut lines = limits.lines().rev();
+    lines.any(|line| line.starts_with("Max realtime") && line.split_whitespace().any(|word| word == mark))
+        && std::fs::read_link(format!("{dir}/exe")).is_ok()
 }
 
 #[cfg(target_os = "linux")]
@@ -95,20 +136,25 @@ enum Seen {
 }
 
 #[cfg(target_os = "linux")]
-fn look(pid: rustix::process::Pid, markers: &[Vec<u8>]) -> Seen {
+fn look(pid: rustix::process::Pid, markers: &Markers) -> Seen {
     use std::io::Read;
+    if has_limit(pid, &markers.limit) {
+        return Seen::Marked;
+    }
     let mut environment = Vec::new();
     let dir = Path::new("/proc").join(pid.as_raw_nonzero().to_string());
     let file = std::fs::File::open(dir.join("environ"));
     match file.and_then(|f| f.take(MAX_ENVIRONMENT_BYTES).read_to_end(&mut environment)) {
         Ok(0) if std::fs::read_link(dir.join("exe")).is_ok() => Seen::Starting,
-        Ok(_) if environment.split(|b| *b == 0).any(|variable| markers.iter().any(|m| m == variable)) => Seen::Marked,
+        Ok(_) if environment.split(|b| *b == 0).any(|variable| markers.variables.iter().any(|m| m == variable)) => {
+            Seen::Marked
+        }
         _ => Seen::Other,
     }
 }
 
 #[cfg(target_os = "linux")]
-fn kill(pid: rustix::process::Pid, markers: &[Vec<u8>]) {
+fn kill(pid: rustix::process::Pid, markers: &Markers) {
     use rustix::process::{PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
     // Nothing to be done about one that can't be killed: the next round finds it again.
     let _ = match pidfd_open(pid, PidfdFlags::empty()) {

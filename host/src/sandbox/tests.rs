@@ -129,6 +129,7 @@ async fn a_command_sees_nothing_of_the_hosts_environment() {
         "TERM",
         "NO_COLOR",
         "CI",
+        "GIT_CONFIG_NOSYSTEM",
         "MODE",
         "RUSTUP_HOME",
         "CARGO_HOME",

@@ -14,10 +14,10 @@ use super::records::{Owner, owner};
 use super::setup;
 use super::state_dir::StateDir;
 use crate::clock::SystemClock;
-use crate::config::{self, Config, Detected};
+use crate::config::{self, Config, Detected, SandboxMode};
 use crate::llm::config::{DEFAULT_KEY_ENV, LlmChoice, LlmConfig, is_key};
 use crate::plugin::{Engine, EngineOptions, Expectation, builtin};
-use crate::sandbox::{Confinement, HostEnv, Sandbox};
+use crate::sandbox::{Confinement, HostEnv, Sandbox, Unconfinable, WANTED_ABI};
 use crate::workspace::{Git, GitError, Inspection, Objects, Source, inspect};
 
 /// The model's server has to answer within this.
@@ -277,12 +277,34 @@ impl Report {
                 }
             }
         }
-        let state = sandbox.confinement().name();
-        self.warn(
-            "sandbox",
-            format!("{state}: commands run without confinement, with your rights"),
-            "run models and repositories that you do not trust in a container or a virtual machine",
-        );
+        self.sandbox(config.run.sandbox);
+    }
+
+    fn sandbox(&mut self, mode: SandboxMode) {
+        if mode == SandboxMode::Off {
+            return self.warn(
+                "sandbox",
+                "off: commands run without confinement, with your rights",
+                "take `sandbox = \"off\"` out of necro.toml, or work in a container or a virtual machine",
+            );
+        }
+        match Confinement::by_this_program() {
+            Ok(Confinement::On { protection, .. }) => {
+                let network = if protection.network_namespace { ", a network of their own" } else { "" };
+                let text = format!("on: Landlock {}, seccomp{network}", protection.landlock_abi);
+                if protection.landlock_abi < WANTED_ABI {
+                    let advice = "with Linux 6.12 or later they can't send signals to your other processes either";
+                    return self.warn("sandbox", text, advice);
+                }
+                self.ok("sandbox", text);
+            }
+            Ok(Confinement::Off) => {}
+            Err(Unconfinable { reason }) => self.fail(
+                "sandbox",
+                format!("commands cannot be kept in: {reason}"),
+                "use Linux 6.2 or later with Landlock, or say `sandbox = \"off\"` below [run] in necro.toml",
+            ),
+        }
     }
 
     async fn engine(&mut self, cache: Option<PathBuf>) {

@@ -55,6 +55,10 @@ pub(crate) struct GateRun {
     pub(crate) checks: Vec<Check>,
     /// What became of each step.
     pub(crate) steps: Vec<StepResult>,
+    /// In which sandbox they ran: on or off; empty when nothing ran.
+    pub(crate) sandbox: &'static str,
+    /// The whole output of each step, its retries one after the other.
+    pub(crate) outputs: Vec<(String, Vec<u8>)>,
     /// Output of all of them, in order of arrival, capped by the sandbox.
     pub(crate) log: Vec<u8>,
     /// The run was stopped meanwhile: the checks say nothing.
@@ -62,6 +66,13 @@ pub(crate) struct GateRun {
 }
 
 impl GateRun {
+    fn keep(&mut self, step: &str, log: &[u8]) {
+        match self.outputs.iter_mut().find(|(name, _)| name == step) {
+            Some((_, kept)) => kept.extend_from_slice(log),
+            None => self.outputs.push((step.to_owned(), log.to_vec())),
+        }
+    }
+
     /// Every command that ran has passed.
     pub(crate) fn passed(&self) -> bool {
         !self.cancelled && self.checks.iter().all(|check| check.passed)
@@ -90,6 +101,7 @@ impl Gate {
         let work = slot.work_dir().to_owned();
         let facts = Facts { changed, exists: Arc::new(move |path| exists(&work, path)), ended: Arc::default() };
         let (mut run, mut play) = (GateRun::default(), Play::new(&self.playbook));
+        run.sandbox = self.sandbox.confinement().name();
         loop {
             let step = match play.next() {
                 Next::Done => break,
@@ -111,6 +123,7 @@ impl Gate {
             let finished = self.command(&command, Vec::new(), slot, stop).await?;
             run.log.extend_from_slice(format!("$ {}\n", command.argv.join(" ")).as_bytes());
             run.log.extend_from_slice(&finished.log);
+            run.keep(&step.name, &finished.log);
             if finished.cancelled {
                 run.cancelled = true;
                 break;

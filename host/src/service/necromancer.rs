@@ -139,6 +139,8 @@ pub struct RunSummary {
     pub cost: Cost,
     /// Replies came from a script, not from a model.
     pub scripted: bool,
+    /// In which sandbox its commands ran: on or off.
+    pub sandbox: &'static str,
     /// What is left to do, in words: failed and waiting tasks, a landing that was refused.
     pub problems: Vec<String>,
     /// The spec branch was brought into the repository (`run.land`).
@@ -348,6 +350,7 @@ async fn finish(ready: &Ready, outcome: &str, problems: Vec<String>) -> Result<R
         findings,
         cost: cost.cost,
         scripted: ready.scripted,
+        sandbox: shop.gate.sandbox.confinement().name(),
         problems,
         landed: false,
         state: ready.state.clone(),

@@ -24,6 +24,8 @@ pub enum Progress {
         scripted: bool,
         /// It goes on where it was cut off.
         resumed: bool,
+        /// In which sandbox commands run: on or off.
+        sandbox: &'static str,
         /// Names of the gate's commands; empty: nothing is checked by a command.
         gate: Vec<String>,
     },

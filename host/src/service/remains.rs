@@ -39,11 +39,12 @@ pub(crate) async fn finish(
     let log = format!("{}\n{}", desk.log_text(), String::from_utf8_lossy(&judged.gate.log));
     let (outcome, reason) = (judged.outcome(), judged.reason());
     let passed = judged.gate.passed() && outcome == Outcome::Success;
-    let parts = vec![
-        ("diff", "change.diff", "text/x-diff", diff.to_owned()),
-        ("log", "attempt.log", TEXT, log),
-        ("test", "gate.json", "application/json", result(passed, &judged.gate)),
+    let mut parts = vec![
+        ("diff", "change.diff".to_owned(), "text/x-diff", diff.to_owned()),
+        ("log", "attempt.log".to_owned(), TEXT, log),
+        ("test", "gate.json".to_owned(), "application/json", result(passed, &judged.gate)),
     ];
+    parts.extend(outputs("", &judged.gate));
     let cost = shop.registry.read(move |reader| reader.execution_cost(&execution)).await?.cost;
     let (files, more_files) = named(judged.diff.iter().flat_map(|diff| &diff.files).map(|file| &file.path));
     let finished = Body::RunnerFinished {
@@ -68,10 +69,22 @@ pub(crate) async fn finish(
     Ok(())
 }
 
+/// Kind, name, media type and text of an artifact.
+type Part = (&'static str, String, &'static str, String);
+
+/// What each step of a gate printed, for those that printed anything.
+fn outputs(start: &str, gate: &GateRun) -> Vec<Part> {
+    let printed = gate.outputs.iter().filter(|(_, output)| !output.is_empty());
+    let part = |(step, output): &(String, Vec<u8>)| {
+        ("log", format!("{start}output-{step}.txt"), TEXT, String::from_utf8_lossy(output).into_owned())
+    };
+    printed.map(part).collect()
+}
+
 const TEXT: &str = "text/plain; charset=utf-8";
 
 fn result(passed: bool, gate: &GateRun) -> String {
-    json!({ "passed": passed, "checks": gate.checks, "steps": gate.steps }).to_string()
+    json!({ "passed": passed, "checks": gate.checks, "steps": gate.steps, "sandbox": gate.sandbox }).to_string()
 }
 
 /// Stores log and result of the gate over a merged tree, and says in the log that it ran.
@@ -80,10 +93,11 @@ pub(crate) async fn store_merge(
     attempt: &AttemptKey,
     gate: &GateRun,
 ) -> Result<(), ServiceError> {
-    let parts = vec![
-        ("log", "merge.log", TEXT, String::from_utf8_lossy(&gate.log).into_owned()),
-        ("test", "merge-gate.json", "application/json", result(gate.passed(), gate)),
+    let mut parts = vec![
+        ("log", "merge.log".to_owned(), TEXT, String::from_utf8_lossy(&gate.log).into_owned()),
+        ("test", "merge-gate.json".to_owned(), "application/json", result(gate.passed(), gate)),
     ];
+    parts.extend(outputs("merge-", gate));
     let mut bodies = put(shop, attempt, parts).await?;
     bodies.push(Body::TaskUpdated { change: TaskChange::gate("merge", &gate.checks) });
     shop.registry.append(Subject::attempt(&shop.run, attempt), bodies).await?;
@@ -102,11 +116,7 @@ pub(crate) async fn note_merge(
 }
 
 /// Puts texts into the artifact store, masked. Gives the events that put them on the task.
-async fn put(
-    shop: &Arc<Workshop>,
-    attempt: &AttemptKey,
-    parts: Vec<(&'static str, &'static str, &'static str, String)>,
-) -> Result<Vec<Body>, ServiceError> {
+async fn put(shop: &Arc<Workshop>, attempt: &AttemptKey, parts: Vec<Part>) -> Result<Vec<Body>, ServiceError> {
     let start = format!("{}-{}", attempt.key.task, attempt.attempt);
     let (store, mask) = (shop.artifacts.clone(), Arc::clone(&shop.mask));
     let stored = tokio::task::spawn_blocking(move || {

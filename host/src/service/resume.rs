@@ -137,6 +137,7 @@ pub(crate) fn request(options: &RunOptions) -> RunRequest {
         max_parallel: options.max_parallel,
         plan_only: options.extent == Extent::Plan,
         allow_dirty: options.allow_dirty,
+        sandbox_off: false,
     }
 }
 

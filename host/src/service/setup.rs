@@ -29,7 +29,7 @@ use crate::artifact::ArtifactStore;
 use crate::clock::Clock;
 use crate::config::{self, CommandSettings, Config, SandboxMode};
 use crate::domain::budget::{Amount, Budget};
-use crate::domain::event::{Body, Subject};
+use crate::domain::event::{Body, RunRequest, Subject};
 use crate::domain::id::{CommitId, Digest, RunId, SpecName};
 use crate::domain::mask::Mask;
 use crate::domain::playbook::Playbook;
@@ -510,7 +510,10 @@ async fn announce(
             language: shop.language.clone(),
             team: Vec::new(),
             plugins,
-            options: Some(resume::request(options)),
+            options: Some(RunRequest {
+                sandbox_off: matches!(shop.gate.sandbox.confinement(), Confinement::Off),
+                ..resume::request(options)
+            }),
         },
     };
     let earlier = ready.earlier.as_ref().map(|run| &run.plugins);
@@ -523,6 +526,7 @@ async fn announce(
         llm,
         scripted: ready.scripted,
         resumed: ready.earlier.is_some(),
+        sandbox: shop.gate.sandbox.confinement().name(),
         gate: shop.gate.playbook.steps.iter().map(|step| step.name.clone()).collect(),
     });
     for plugin in set.brought() {

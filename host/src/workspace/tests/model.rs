@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use super::*;
+use crate::clock::Clock as _;
 use crate::domain::pool::{Process, SlotState};
 
 /// What can happen. Numbers choose among what there is.

@@ -129,7 +129,7 @@ async fn repositories_of_every_shape_are_worked_with_as_they_are() {
         assert_eq!(base.as_ref(), Some(&seen.base_commit), "{shape}");
         let base = base.unwrap();
         let tree = tree_of(&mirror, &base).await;
-        let slot = SlotPool::new(Arc::clone(&mirror), 1).acquire("test").unwrap();
+        let slot = pool(Arc::clone(&mirror), 1).acquire(terms("test")).await.unwrap().unwrap();
         assert_eq!(slot.prepare(&base, now()).await.unwrap().rescued, None, "{shape}");
         let found = slot.snapshot().await.unwrap();
         assert_eq!((found.tree, found.skipped.len()), (tree, 0), "{shape}");
