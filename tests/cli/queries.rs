@@ -37,8 +37,13 @@ fn status_says_how_far_it_is_and_that_the_process_is_gone() {
     assert!(text.contains("3 model calls") && text.contains("$0.002500"), "{text}");
     assert!(text.contains("1 model call without an answer"), "{text}");
     let value = json(&place, &["status"]);
-    assert_eq!(fields(&value), ["active", "cost", "failed", "going_on", "owner", "run", "spec", "state_dir", "tasks"]);
+    let expected = ["active", "cost", "disk", "failed", "going_on", "owner", "run", "spec", "state_dir", "tasks"];
+    assert_eq!(fields(&value), expected);
     assert_eq!(value["going_on"], false);
+    let parts = value["disk"]["parts"].as_array().unwrap();
+    let sum: u64 = parts.iter().map(|part| part["bytes"].as_u64().unwrap()).sum();
+    assert!(parts.iter().any(|part| part["what"] == "registry") && text.contains("disk     "), "{text}");
+    assert_eq!(value["disk"]["total_bytes"], sum);
     assert_eq!(value["tasks"]["running"], 1);
     assert_eq!(value["active"][0]["attempt"], 2);
     assert_eq!(value["run"]["branch"], "necro/shop");

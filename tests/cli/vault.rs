@@ -25,7 +25,7 @@ fn json(place: &Place, args: &[&str]) -> Value {
 /// What a registry says, whatever its place.
 fn said(place: &Place, state: &str) -> [Value; 5] {
     let mut status = json(place, &["status", "--state", state]);
-    for of_the_place in ["owner", "state_dir"] {
+    for of_the_place in ["owner", "state_dir", "disk"] {
         status[of_the_place].take();
     }
     let rest = [&["events"][..], &["artifact", "ls"], &["tasks"], &["logs"]];

@@ -25,7 +25,7 @@ pub enum SandboxMode {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkspaceSettings {
-    /// Slots of the pool, 1 to [`MAX_SLOTS`]; 0: one more than run at the same time.
+    /// Slots that are held at the same time, 1 to [`MAX_SLOTS`]; 0: one is made whenever none is free.
     #[serde(deserialize_with = "slots")]
     pub slots: u32,
     /// Which free slot is lent.
