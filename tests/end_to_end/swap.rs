@@ -31,7 +31,10 @@ impl Held {
         let world = World::new(&[("README.md", "")]);
         let (pipe, release, open) = (world.path("pipe"), world.path("release"), world.path("open"));
         let hold = format!("[ -e {} ] || {{ echo > {}; cat {}; }}", open.display(), pipe.display(), release.display());
-        let settings = format!("{SETTINGS}\n[commands.hold]\nrun = [\"sh\", \"-c\", '''{hold}''']\nspirits = true\n");
+        // The command tells the test through a pipe outside its work tree, which the sandbox does not let it reach.
+        let settings = format!(
+            "[run]\nsandbox = \"off\"\n\n{SETTINGS}\n[commands.hold]\nrun = [\"sh\", \"-c\", '''{hold}''']\nspirits = true\n"
+        );
         fs::remove_dir_all(world.repository()).unwrap();
         let files = [("necro.toml", settings.as_str()), (".kiro/specs/list/tasks.md", PLAN)];
         let at = jiff::Timestamp::constant(1_767_225_600, 0);

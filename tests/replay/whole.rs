@@ -54,7 +54,10 @@ fn a_heuristic_under_another_name_finds_everything_once_more(world: &World, stat
 fn holding(world: &World) -> Pipe {
     let (pipe, open) = (world.path("pipe"), world.path("open"));
     let check = format!("[ -e {} ] || {{ echo > {}; sleep 600; }}", open.display(), pipe.display());
-    let settings = format!("[gate]\ncommands = []\n\n[commands.check]\nrun = [\"sh\", \"-c\", '''{check}''']\n");
+    // The command tells the test through a pipe outside its work tree, which the sandbox does not let it reach.
+    let settings = format!(
+        "[run]\nsandbox = \"off\"\n\n[gate]\ncommands = []\n\n[commands.check]\nrun = [\"sh\", \"-c\", '''{check}''']\n"
+    );
     fs::write(world.repository().join("necro.toml"), settings).unwrap();
     let author = ["-c", "user.name=Reader", "-c", "user.email=reader@example.org"];
     git(&world.repository(), &[&author[..], &["commit", "-q", "-a", "-m", "Hold"]].concat());

@@ -10,7 +10,7 @@ use super::style::Style;
 use super::{neutral, out, words};
 use crate::domain::assignment::WorkKind;
 use crate::domain::event::Outcome;
-use crate::domain::id::{self, Instance};
+use crate::domain::id::{self, AttemptKey, Instance};
 use crate::service::{Observer, Progress};
 
 /// Shows progress on standard error.
@@ -129,23 +129,7 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
             format!("{} {instance}  {what}{again}{why}", style.cyan("▸"))
         }
         Progress::AttemptFinished { attempt, instance, outcome, reason } => {
-            let step = attempt.key.task.is_planning_step();
-            match outcome {
-                Outcome::Success if step => format!("{} {instance}  passed the spec check", style.green("✓")),
-                Outcome::Success => {
-                    format!("{} {instance}  task {} passed gate and review", style.green("✓"), attempt.key.task)
-                }
-                Outcome::Failed => format!(
-                    "{} {instance}  task {} attempt {} failed: {}",
-                    style.red("✗"),
-                    attempt.key.task,
-                    attempt.attempt,
-                    neutral::line(&gist(reason.as_deref().unwrap_or("no reason was given")))
-                ),
-                Outcome::Interrupted => {
-                    format!("{} {instance}  task {} interrupted", style.yellow("‖"), attempt.key.task)
-                }
-            }
+            attempt_end(attempt, instance, *outcome, reason.as_deref(), style)
         }
         Progress::Seated { seat, name, digest, replaces } => {
             let replaced = replaces.as_ref().map_or_else(String::new, |name| format!(" in place of {name}"));
@@ -179,6 +163,30 @@ fn line(progress: &Progress, style: &Style) -> Option<String> {
     })
 }
 
+/// How an attempt ended.
+fn attempt_end(
+    attempt: &AttemptKey,
+    instance: &Instance,
+    outcome: Outcome,
+    reason: Option<&str>,
+    style: &Style,
+) -> String {
+    let task = &attempt.key.task;
+    match outcome {
+        Outcome::Success if task.is_planning_step() => {
+            format!("{} {instance}  passed the spec check", style.green("✓"))
+        }
+        Outcome::Success => format!("{} {instance}  task {task} passed gate and review", style.green("✓")),
+        Outcome::Failed => format!(
+            "{} {instance}  task {task} attempt {} failed: {}",
+            style.red("✗"),
+            attempt.attempt,
+            neutral::line(&gist(reason.unwrap_or("no reason was given")))
+        ),
+        Outcome::Interrupted => format!("{} {instance}  task {task} interrupted", style.yellow("‖")),
+    }
+}
+
 /// A reason's first line, and the next one where the first only announces it.
 fn gist(reason: &str) -> String {
     let mut lines = reason.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -192,7 +200,7 @@ fn gist(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::{AttemptKey, SpecName, TaskId, TaskKey};
+    use crate::domain::id::{SpecName, TaskId, TaskKey};
 
     #[test]
     fn a_failed_attempt_says_why_in_its_first_line() {

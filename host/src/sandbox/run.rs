@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{ChildStderr, ChildStdout};
+use tokio::task::JoinSet;
 
 use super::confine::{Confinement, answer};
 use super::env::HostEnv;
@@ -224,7 +225,7 @@ impl Sandbox {
         let pipes = (child.stdout.take(), child.stderr.take());
         let (swept, scratch) = (group.clone(), spec.scratch.clone());
         // Goes on when this future is dropped.
-        let mut waiter = tokio::task::spawn_blocking(move || {
+        let waiter = tokio::task::spawn_blocking(move || {
             let status = wait_and_sweep(child, pid, &swept);
             drop(running);
             if let Ok(_alone) = lane.try_write() {
@@ -233,40 +234,23 @@ impl Sandbox {
             status
         });
         let printed = Arc::new(tokio::sync::Mutex::new(Recorder::new(MAX_LOG_BYTES)));
-        let reader = {
-            let (out, err) = adopt(pipes).map_err(|source| SandboxError::Io { what: spec.argv[0].clone(), source })?;
-            let (first, second) = (Arc::clone(&printed), Arc::clone(&printed));
-            async move { tokio::join!(drain(out, Stream::Out, first), drain(err, Stream::Err, second)) }
-        };
-        tokio::pin!(reader, cancelled);
-        let mut reading = true;
-        let deadline = tokio::time::sleep(spec.timeout);
+        let (out, err) = adopt(pipes).map_err(|source| SandboxError::Io { what: spec.argv[0].clone(), source })?;
+        // They read on while this waits, and end with this future.
+        let mut readers = JoinSet::new();
+        readers.spawn(drain(out, Stream::Out, Arc::clone(&printed)));
+        readers.spawn(drain(err, Stream::Err, Arc::clone(&printed)));
+        tokio::pin!(waiter);
         let exceeded = watch(spec.scratch.clone(), spec.limits);
-        tokio::pin!(deadline, exceeded);
-        let confined = channel.is_some();
         let mut status = None;
-        let end = loop {
-            tokio::select! {
-                ended = &mut waiter => { status = Some(ended); break End::Exited }
-                () = &mut deadline => break End::TimedOut,
-                () = &mut cancelled => break End::Cancelled,
-                what = &mut exceeded, if confined => break End::Exceeded(what),
-                _ = &mut reader, if reading => reading = false,
-            }
+        let end = tokio::select! {
+            ended = &mut waiter => { status = Some(ended); End::Exited }
+            () = tokio::time::sleep(spec.timeout) => End::TimedOut,
+            () = cancelled => End::Cancelled,
+            what = exceeded, if channel.is_some() => End::Exceeded(what),
         };
-        if matches!(end, End::Exceeded(_)) {
-            group.signal(Signal::KILL);
-        } else if status.is_none() {
+        if status.is_none() && !matches!(end, End::Exceeded(_)) {
             group.signal(Signal::TERM);
-            let grace = tokio::time::sleep(GRACE);
-            tokio::pin!(grace);
-            status = loop {
-                tokio::select! {
-                    ended = &mut waiter => break Some(ended),
-                    () = &mut grace => break None,
-                    _ = &mut reader, if reading => reading = false,
-                }
-            };
+            status = tokio::time::timeout(GRACE, &mut waiter).await.ok();
         }
         let status = match status {
             Some(ended) => ended,
@@ -275,9 +259,7 @@ impl Sandbox {
                 waiter.await
             }
         };
-        if reading {
-            let _ = tokio::time::timeout(DRAIN, &mut reader).await;
-        }
+        let _ = tokio::time::timeout(DRAIN, async { while readers.join_next().await.is_some() {} }).await;
         let status = status
             .map_err(|_| SandboxError::Stopped)?
             .map_err(|source| SandboxError::Io { what: spec.argv[0].clone(), source })?;
