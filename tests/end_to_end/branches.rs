@@ -1,7 +1,8 @@
 //! Changes that meet: conflicts go back to a spirit, and the user's repository gets a branch only when
 //! it is asked for.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::replies::Replies;
 use crate::world::{SETTINGS, SIDE_BY_SIDE, World, finish, git, picture};
@@ -65,6 +66,65 @@ run = ["sh", "-c", "test $(cat *.txt | wc -l) -le 2"]
     assert!(results.contains(&false), "the gate of the merged tree is on record: {results:?}");
     let artifacts = records.reader.artifacts_of_spec(&records.spec).unwrap();
     assert!(artifacts.iter().any(|a| a.artifact.name.ends_with("merge.log")));
+}
+
+/// Gives the world's repository a remote that is empty.
+fn with_remote(world: &World) -> PathBuf {
+    let remote = world.path("remote.git");
+    fs::create_dir(&remote).unwrap();
+    git(&remote, &["init", "--bare", "--quiet"]);
+    git(&world.repository(), &["remote", "add", "origin", remote.to_str().unwrap()]);
+    remote
+}
+
+#[test]
+fn an_attempt_after_one_that_was_pushed_is_pushed_beside_it() {
+    let plan = format!("{PLAN}{SIDE_BY_SIDE}");
+    let settings = format!("{SETTINGS}\n[workspace]\npush = true\n");
+    let world =
+        World::new(&[("necro.toml", &settings), ("list.txt", "to buy:\n"), (".kiro/specs/list/tasks.md", &plan)]);
+    let remote = with_remote(&world);
+    let both = "to buy:\nbread\ncheese\n";
+    let replies = Replies::default()
+        .writes("backend", "1", Some(1), "list.txt", "to buy:\nbread\n")
+        .writes("frontend", "2", Some(1), "list.txt", "to buy:\ncheese\n")
+        .writes("backend", "1", Some(2), "list.txt", both)
+        .writes("frontend", "2", Some(2), "list.txt", both)
+        .together(&["1", "2"]);
+    world.run(&replies.text(), &["--spec", "list"]).done();
+    let records = world.records();
+    let mut expected = Vec::new();
+    for attempt in records.work() {
+        let (branch, commit) = (&attempt.branch, attempt.commit.as_ref().unwrap());
+        let beside = if attempt.key.attempt == 1 { String::new() } else { "-attempt-no2".to_owned() };
+        expected.push(format!("{branch}{beside} {commit}"));
+    }
+    expected.sort();
+    let refs = git(&remote, &["for-each-ref", "--format=%(refname:short) %(objectname)"]);
+    let mut found: Vec<&str> = refs.lines().collect();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    assert_eq!(found.len(), 3);
+}
+
+#[test]
+fn of_a_role_with_two_spirits_the_branch_says_which_one() {
+    let plan = "# Plan\n\n- [ ] 1. Add bread\n  - _Skill: backend_\n- [ ] 2. Add cheese\n  - _Skill: backend_\n\
+                - [ ] 3. Add tea\n  - _Skill: frontend_\n";
+    let settings = format!("{SETTINGS}\n[team]\nbackend = 2\n");
+    let world = World::new(&[("necro.toml", &settings), (".kiro/specs/list/tasks.md", plan)]);
+    let replies = Replies::default()
+        .writes("backend", "1", None, "bread.txt", "rye\n")
+        .writes("backend", "2", None, "cheese.txt", "gouda\n")
+        .writes("frontend", "3", None, "tea.txt", "green\n");
+    world.run(&replies.text(), &["--spec", "list"]).done();
+    let records = world.records();
+    for (task, words) in [("1", "add-bread"), ("2", "add-cheese")] {
+        let attempt = &records.attempts(task)[0];
+        let number = attempt.instance.number();
+        assert_eq!(attempt.branch, format!("backend/spirit-{number}/list-{task}-{words}"));
+    }
+    assert_eq!(records.attempts("3")[0].branch, "feature/task-list-3-add-tea");
 }
 
 #[test]

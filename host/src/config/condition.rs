@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use globset::Glob;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
@@ -17,7 +18,7 @@ const FUEL: u64 = 10_000;
 /// What conditions can ask.
 #[derive(Clone)]
 pub struct Facts {
-    /// Paths that the change touches; absent: not known, and `changed` is true of every pattern.
+    /// Paths that the change touches; absent: not known, and a condition that asks for them holds.
     pub changed: Option<Arc<[String]>>,
     /// Whether the work tree has this path.
     pub exists: Arc<dyn Fn(&str) -> bool + Send + Sync>,
@@ -26,6 +27,12 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The same for whoever does not know what changed.
+    #[must_use]
+    pub fn of_any_change(&self) -> Self {
+        Self { changed: None, ..self.clone() }
+    }
+
     /// The same with these results.
     #[must_use]
     pub fn after(&self, results: &[StepResult]) -> Self {
@@ -60,12 +67,17 @@ pub fn evaluate(expression: &str, facts: &Facts) -> Result<bool, String> {
     let mut environment = Environment::empty();
     environment.set_fuel(Some(FUEL));
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let changed = facts.changed.clone();
+    let (changed, in_the_dark) = (facts.changed.clone(), Arc::new(AtomicBool::new(false)));
+    let asked = Arc::clone(&in_the_dark);
     environment.add_function("changed", move |pattern: String| {
         let glob = Glob::new(&pattern)
             .map_err(|error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
         let matcher = glob.compile_matcher();
-        Ok(changed.as_ref().is_none_or(|paths| paths.iter().any(|path| matcher.is_match(path))))
+        let Some(paths) = &changed else {
+            asked.store(true, Ordering::Relaxed);
+            return Ok(true);
+        };
+        Ok(paths.iter().any(|path| matcher.is_match(path)))
     });
     let exists = Arc::clone(&facts.exists);
     environment.add_function("exists", move |path: String| exists(&path));
@@ -74,7 +86,9 @@ pub fn evaluate(expression: &str, facts: &Facts) -> Result<bool, String> {
     let ended = Arc::clone(&facts.ended);
     environment.add_function("failed", move |step: String| ended.get(&step).is_some_and(|state| state.is_bad()));
     let compiled = environment.compile_expression(expression).map_err(|error| words(&error))?;
-    compiled.eval(()).map(|value| value.is_true()).map_err(|error| words(&error))
+    let value = compiled.eval(()).map_err(|error| words(&error))?;
+    // Not even `not changed(…)` leaves a step out when nobody knows.
+    Ok(value.is_true() || in_the_dark.load(Ordering::Relaxed))
 }
 
 fn words(error: &minijinja::Error) -> String {
@@ -115,8 +129,15 @@ mod tests {
         ] {
             assert_eq!(evaluate(expression, &facts()).map_err(|_| ()), expected, "{expression}");
         }
-        let unknown = Facts { changed: None, ..facts() };
-        assert_eq!(evaluate("changed('web/**')", &unknown), Ok(true));
+        for (expression, expected) in [
+            ("changed('web/**')", true),
+            ("not changed('web/**')", true),
+            ("changed('src/**') and not changed('web/**')", true),
+            ("passed('docs') and changed('web/**')", false),
+            ("exists('none')", false),
+        ] {
+            assert_eq!(evaluate(expression, &facts().of_any_change()), Ok(expected), "{expression}");
+        }
     }
 
     #[test]

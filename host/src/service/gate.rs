@@ -63,6 +63,8 @@ pub(crate) struct GateRun {
     pub(crate) log: Vec<u8>,
     /// The run was stopped meanwhile: the checks say nothing.
     pub(crate) cancelled: bool,
+    /// A step was left out for what did not change: green says nothing of the tree as a whole.
+    pub(crate) narrowed: bool,
 }
 
 impl GateRun {
@@ -82,11 +84,11 @@ impl GateRun {
 impl Gate {
     /// What the gate plays, in one word: another word, another gate.
     pub(crate) fn definition(&self) -> String {
-        digest_of(format!("{:?}\n{:?}", self.playbook, self.commands).as_bytes()).to_string()
+        let sandbox = self.sandbox.confinement().name();
+        digest_of(format!("{sandbox}\n{:?}\n{:?}", self.playbook, self.commands).as_bytes()).to_string()
     }
 
-    /// Plays over what the slot has checked out, without knowing what changed: whatever a condition asks of
-    /// changes is true, so that nothing is left out.
+    /// Plays over what the slot has checked out, without knowing what changed: no step is left out for that.
     pub(crate) async fn run(&self, slot: &Slot, stop: &watch::Receiver<bool>) -> Result<GateRun, SandboxError> {
         self.run_over(None, slot, stop).await
     }
@@ -106,7 +108,9 @@ impl Gate {
             let step = match play.next() {
                 Next::Done => break,
                 Next::Evaluate(condition) => {
-                    let value = evaluate(condition, &facts.after(play.results()));
+                    let facts = facts.after(play.results());
+                    let value = evaluate(condition, &facts);
+                    run.narrowed |= value == Ok(false) && evaluate(condition, &facts.of_any_change()) == Ok(true);
                     play.decided(value);
                     continue;
                 }

@@ -283,9 +283,7 @@ impl<'a, J: Judge + Sync> Attempt<'a, J> {
         let on = self.links.last().map_or(&self.tip, |(_, link)| &link.commit);
         match chain::link(self.ground, on, candidate).await? {
             Merged::Link(link) => {
-                // On what it started from, its own gate has judged this very content.
-                let own = self.batch.is_on_target() && self.tip == candidate.base;
-                self.batch.merged(own || self.judge.is_known(&link.tree));
+                self.batch.merged(self.judge.is_known(&link.tree));
                 self.links.push((candidate, link));
                 failpoint::reach("integration", "merge", Side::After);
             }

@@ -186,6 +186,10 @@ async fn implemented(
         judged.stopped = true;
         return Ok(None);
     }
+    if judged.gate.passed() && !judged.gate.narrowed {
+        // On what it started from, this very tree need not be gated again.
+        shop.mirror.note_gated(&shop.gate.definition(), tree).await?;
+    }
     // The gate's own commands may have changed files; the review looks at the commit as well.
     slots::prepare(shop, &work.slot, commit).await?;
     let mut findings = unseen(diff);

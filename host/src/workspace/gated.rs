@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
 
 use super::clean::write;
 use super::mirror::Mirror;
@@ -38,7 +39,9 @@ impl Mirror {
     /// [`WorkspaceError`]: the file cannot be written.
     pub async fn note_gated(&self, gate: &str, tree: &TreeId) -> Result<(), WorkspaceError> {
         let (path, line) = (self.dir().join(NAME), format!("{gate} {tree}"));
+        let notes = Arc::clone(&self.notes);
         blocking(move || {
+            let _alone = notes.lock().unwrap_or_else(PoisonError::into_inner);
             let mut lines = lines(&path);
             lines.retain(|other| *other != line);
             lines.push(line);

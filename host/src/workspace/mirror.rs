@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use git2::{Oid, Repository};
 
@@ -139,6 +139,8 @@ pub struct Mirror {
     dir: PathBuf,
     path: PathBuf,
     objects: Objects,
+    /// Held over the change of a small file beside it.
+    pub(super) notes: Arc<Mutex<()>>,
 }
 
 impl Mirror {
@@ -195,7 +197,7 @@ impl Mirror {
         let dir = place(repos_dir, &source);
         let path = dir.join("mirror.git");
         let objects = Objects::new(path.clone());
-        Self { git, source, dir, path, objects }
+        Self { git, source, dir, path, objects, notes: Arc::default() }
     }
 
     /// Its source.
