@@ -43,5 +43,7 @@ mod resume;
 mod specs;
 #[path = "end_to_end/swap.rs"]
 mod swap;
+#[path = "end_to_end/workspaces.rs"]
+mod workspaces;
 #[path = "end_to_end/world.rs"]
 mod world;

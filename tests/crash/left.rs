@@ -180,7 +180,8 @@ fn half_written(folder: &Path) -> Vec<String> {
     let begun = |path: &&PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy();
         let half = name.starts_with(".new-") || name.starts_with("tmp_") || path.starts_with("blobs/begun");
-        let locked = name.ends_with(".lock") && name != "owner.lock";
+        // Those of a process, not those of a step.
+        let locked = name.ends_with(".lock") && !["owner.lock", "pool.lock"].contains(&name.as_ref());
         (half || locked) && !path.iter().any(|part| part == "slots")
     };
     files_below(folder).iter().filter(begun).map(|path| path.display().to_string()).collect()

@@ -8,7 +8,7 @@ mod slug;
 
 use serde_json::json;
 
-pub use branch::{Branch, InvalidBranch, attempt_ref, parse_branch, spec_branch, task_branch};
+pub use branch::{Branch, InvalidBranch, attempt_ref, attempts_prefix, parse_branch, spec_branch, task_branch};
 pub use clash::{Clash, ClashKind, clash};
 pub use commit::{Commit, InvalidCommit, MAX_SUBJECT_CHARS, parse_commit, scope};
 pub use slug::{MAX_SLUG_BYTES, slug};

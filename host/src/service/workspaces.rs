@@ -245,7 +245,7 @@ async fn refs_of(mirror: &Mirror, one: &Recorded) -> Result<Vec<Ref>, ServiceErr
     let mut names: BTreeSet<String> =
         one.attempts.iter().map(|attempt| format!("refs/heads/{}", attempt.branch)).collect();
     names.insert(format!("refs/heads/{}", protocol::spec_branch(&one.spec)));
-    let attempts = format!("refs/necro/{}/", one.spec);
+    let attempts = protocol::attempts_prefix(&one.spec);
     let refs = mirror.objects(move |objects| {
         let all = objects.refs("refs/")?;
         Ok(all.into_iter().filter(|(name, _)| names.contains(name) || name.starts_with(&attempts)).collect())

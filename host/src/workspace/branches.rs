@@ -18,7 +18,7 @@ impl Mirror {
     /// [`SourceError::BranchInTheWay`], [`SourceError::BranchTaken`], [`SourceError::BranchDiffersByCase`], and
     /// [`SourceError::Broken`] when the mirror cannot be read.
     pub async fn check_task_branch(&self, wanted: &str, key: &TaskKey) -> Result<(), SourceError> {
-        let (branch, own) = (wanted.to_owned(), format!("refs/necro/{}/{}/", key.spec, key.task));
+        let (branch, own) = (wanted.to_owned(), format!("{}{}/", protocol::attempts_prefix(&key.spec), key.task));
         let source = self.source().clone();
         let found = self.objects(move |objects| {
             let theirs = objects.refs(THEIRS)?;

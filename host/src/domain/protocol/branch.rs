@@ -92,5 +92,13 @@ pub fn spec_branch(spec: &SpecName) -> String {
 /// The full reference that keeps an attempt's result until it is merged.
 #[must_use]
 pub fn attempt_ref(attempt: &AttemptKey) -> String {
-    format!("refs/necro/{}/{}/{}", attempt.key.spec, attempt.key.task, attempt.attempt)
+    format!("{}{}/{}", attempts_prefix(&attempt.key.spec), attempt.key.task, attempt.attempt)
+}
+
+/// Where the references of all attempts at a spec's tasks begin. Rescued work has `refs/necro/rescue/` to itself: a
+/// spec of that name gets a character more, which stands in no spec's name.
+#[must_use]
+pub fn attempts_prefix(spec: &SpecName) -> String {
+    let sign = if spec.as_str() == "rescue" { "+" } else { "" };
+    format!("refs/necro/{spec}{sign}/")
 }

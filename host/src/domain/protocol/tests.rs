@@ -95,6 +95,8 @@ fn the_branch_form_follows_the_number_of_live_spirits() {
     assert_eq!(task_branch(&key, "Login Form", &spirit, 2), "scrum_master/spirit-2/chat-app-2.1-login-form");
     assert_eq!(spec_branch(&key.spec), "necro/chat-app");
     assert_eq!(attempt_ref(&AttemptKey { key, attempt: 3 }), "refs/necro/chat-app/2.1/3");
+    let alike = SpecName::new("rescue").unwrap();
+    assert_eq!(attempts_prefix(&alike), "refs/necro/rescue+/", "rescued work is kept where it would be");
 }
 
 #[test]
