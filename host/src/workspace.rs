@@ -51,6 +51,7 @@ mod snapshot;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tracked;
 mod usage;
 mod whole;
 

@@ -1,7 +1,6 @@
 //! The hands of a slot: removing what does not belong there, without following a link, and writing
 //! the files that only tools read.
 
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write as _};
@@ -19,78 +18,15 @@ use crate::failpoint::{self, Side};
 /// What the names of files begin with that are being written.
 pub(crate) const BEGUN: &str = ".new-";
 
-/// The files and folders of a tree.
-pub(crate) struct Tracked {
-    files: HashSet<Vec<u8>>,
-    folders: HashSet<Vec<u8>>,
-    /// Folders that stay empty.
-    submodules: HashSet<Vec<u8>>,
-}
-
-impl Tracked {
-    /// Those that an index names.
-    pub(crate) fn of(index: &git2::Index) -> Self {
-        let mut tracked = Self { files: HashSet::new(), folders: HashSet::new(), submodules: HashSet::new() };
-        for entry in index.iter() {
-            let mut path = entry.path;
-            let parents: Vec<usize> = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at).collect();
-            for at in parents.into_iter().rev() {
-                if !tracked.folders.insert(path[..at].to_vec()) {
-                    break;
-                }
-            }
-            path.shrink_to_fit();
-            if entry.mode == u32::from(git2::FileMode::Commit) {
-                tracked.submodules.insert(path);
-            } else {
-                tracked.files.insert(path);
-            }
-        }
-        tracked
-    }
-}
-
-/// Removes everything from `work` that is not tracked, without following a link and whatever git
-/// thinks of it: nested repositories and `.git` itself go too.
-pub(crate) fn sweep(work: &Dir, tracked: &Tracked) -> io::Result<()> {
-    // Paths and not handles wait here: there may be more folders than files that can be open. Git
-    // made them by their paths, so none of these is too long.
-    let mut pending: Vec<Vec<u8>> = vec![Vec::new()];
-    while let Some(folder) = pending.pop() {
-        let dir = match folder.as_slice() {
-            [] => work.try_clone()?,
-            path => work.open_dir(OsStr::from_bytes(path))?,
-        };
-        // Removing moves things about in `dir`, so it is read whole first.
-        for (name, is_dir) in entries(&dir)? {
-            let mut path = folder.clone();
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(name.as_bytes());
-            if is_dir && tracked.submodules.contains(&path) {
-                remove_whole(&dir, &name)?;
-                dir.create_dir(&name)?;
-            } else if is_dir && tracked.folders.contains(&path) {
-                pending.push(path);
-            } else if is_dir {
-                remove_whole(&dir, &name)?;
-            } else if !tracked.files.contains(&path) {
-                dir.remove_file(&name)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn entries(dir: &Dir) -> io::Result<Vec<(OsString, bool)>> {
+/// Names in a folder, and which of them are folders.
+pub(super) fn entries(dir: &Dir) -> io::Result<Vec<(OsString, bool)>> {
     dir.entries()?.map(|entry| entry.and_then(|e| Ok((e.file_name(), e.file_type()?.is_dir())))).collect()
 }
 
 /// Removes a folder of any depth, even if commands took the right to do so away from its folders.
 /// What lies in it is first moved up beside it: neither the stack nor the number of open files nor
 /// the length of a path bounds how deep a tree may be.
-fn remove_whole(dir: &Dir, name: &OsStr) -> io::Result<()> {
+pub(super) fn remove_whole(dir: &Dir, name: &OsStr) -> io::Result<()> {
     let mut number = 0_u64;
     let mut pending = vec![name.to_owned()];
     while let Some(folder) = pending.pop() {
@@ -147,7 +83,11 @@ pub(crate) fn write_tool_repository(
     )?;
     write(&git.join("objects/info/alternates"), &format!("{}\n", objects.display()))?;
     fs::copy(index, git.join("index")).map_err(WorkspaceError::io(&git))?;
-    // Any other name in the work tree may be a tracked link; this one was swept, and is no link.
+    // Any other name in the work tree may be a tracked link; this one is none of git's, and is made anew.
+    match work.remove_file(".git") {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(WorkspaceError::io(&slot.join("work/.git"))(e)),
+        _ => {}
+    }
     work.open_with(".git", OpenOptions::new().write(true).create_new(true))
         .and_then(|mut file| file.write_all(b"gitdir: ../git\n"))
         .map_err(WorkspaceError::io(&slot.join("work/.git")))

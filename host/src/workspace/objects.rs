@@ -450,6 +450,24 @@ impl Objects {
         Ok(entries)
     }
 
+    /// The tree of what an index names.
+    pub(crate) fn write_index(&self, index: &mut Index) -> Result<TreeId, WorkspaceError> {
+        let repository = self.open()?;
+        let failed = |e: git2::Error| WorkspaceError::objects("the tree of an index", &e);
+        failpoint::writing("git", "tree", || index.write_tree_to(&repository).map(tree_id).map_err(failed))
+    }
+
+    /// Requires that an index names what a tree holds and nothing else, entry by entry: what an index says of its own
+    /// tree is not asked.
+    pub(crate) fn check_index(&self, index: &Index, tree: &TreeId) -> Result<(), WorkspaceError> {
+        let wanted = self.index_of(&self.open()?, tree)?;
+        let names = |entry: IndexEntry| (entry.path, entry.mode, entry.id);
+        if wanted.iter().map(names).eq(index.iter().map(names)) {
+            return Ok(());
+        }
+        Err(WorkspaceError::Objects { what: "an index".to_owned(), detail: format!("it is not the tree {tree}") })
+    }
+
     /// A tree as an index in memory, where paths are added and removed.
     pub(crate) fn index_of(&self, repository: &Repository, tree: &TreeId) -> Result<Index, WorkspaceError> {
         let failed = |e: git2::Error| WorkspaceError::objects("a tree", &e);

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cache::{self, Wanted};
-use super::clean::{Tracked, empty, has_entries, remove, sweep, write, write_tool_repository};
+use super::clean::{empty, has_entries, remove, write, write_tool_repository};
 use super::git::{Answer, Call};
 use super::ground::Ground;
 use super::mirror::Mirror;
 use super::objects::{Identity, NewCommit, TreeId};
 use super::rescue::{RESCUES, SET_ASIDE};
 use super::snapshot::{self, SkipReason, Snapshot};
+use super::tracked::Tracked;
 use super::{WorkspaceError, blocking};
 use crate::domain::id::{CommitId, SlotId};
 use crate::domain::pool::CacheMode;
@@ -54,6 +55,21 @@ impl std::fmt::Display for Rescue {
 pub struct Prepared {
     /// Unsaved work, if there was any.
     pub rescued: Option<Rescue>,
+}
+
+/// What was found in a work tree when it was to be cleaned.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Where unsaved work is now.
+    pub(super) rescued: Option<Rescue>,
+    /// The tree that it holds, and nothing else.
+    holds: Option<TreeId>,
+}
+
+impl Found {
+    fn rescued(rescued: Option<Rescue>) -> Self {
+        Self { rescued, holds: None }
+    }
 }
 
 /// Where a slot is, and the lock that keeps two operations on it apart.
@@ -147,8 +163,10 @@ impl Place {
     pub(super) async fn prepare(&self, commit: &CommitId, now: jiff::Timestamp) -> Result<Prepared, WorkspaceError> {
         let wanted = commit.clone();
         let tree = self.mirror.objects(move |objects| objects.tree_of(&wanted)).await?;
-        let rescued = self.save_unsaved(now).await?;
-        self.check_out(&tree).await?;
+        let found = self.save_unsaved(now).await?;
+        if found.holds.as_ref() != Some(&tree) {
+            self.check_out(&tree).await?;
+        }
         let (dir, host, index) = (self.dir.clone(), self.host.clone(), self.index.clone());
         let (objects, base) = (self.mirror.path().join("objects"), commit.clone());
         let ground = Arc::clone(&self.ground);
@@ -162,7 +180,7 @@ impl Place {
             write(&host.join("saved"), tree.as_str())
         })
         .await?;
-        Ok(Prepared { rescued })
+        Ok(Prepared { rescued: found.rescued })
     }
 
     /// Puts caches into a work tree that was just made. One that cannot be put there is missing, and nothing else.
@@ -256,7 +274,7 @@ impl Place {
 
     /// Saves what is in the work tree and nowhere else, and leaves the index describing the work
     /// tree (or no work tree at all).
-    pub(super) async fn save_unsaved(&self, now: jiff::Timestamp) -> Result<Option<Rescue>, WorkspaceError> {
+    pub(super) async fn save_unsaved(&self, now: jiff::Timestamp) -> Result<Found, WorkspaceError> {
         let (work, index, ground) = (self.work.clone(), self.index.clone(), Arc::clone(&self.ground));
         let (aside, anything, known) = blocking(move || {
             let aside = ground.set_impostors_aside()?.map(|path| Rescue::Folder { path });
@@ -264,10 +282,10 @@ impl Place {
         })
         .await?;
         if aside.is_some() || !anything {
-            return Ok(aside);
+            return Ok(Found::rescued(aside));
         }
         if !known {
-            return self.set_aside().await;
+            return Ok(Found::rescued(self.set_aside().await?));
         }
         let snapshot = match self.snapshot().await {
             Ok(snapshot) => snapshot,
@@ -275,16 +293,16 @@ impl Place {
             Err(full @ WorkspaceError::DiskFull { .. }) => return Err(full),
             Err(error) => {
                 tracing::warn!(slot = %self.id, error = %error, "the work tree cannot be saved as a commit");
-                return self.set_aside().await;
+                return Ok(Found::rescued(self.set_aside().await?));
             }
         };
         if snapshot.skipped.iter().any(|s| s.reason != SkipReason::SpecialFile) {
-            return self.set_aside().await;
+            return Ok(Found::rescued(self.set_aside().await?));
         }
         if self.is_saved(&snapshot.tree).await? {
-            return Ok(None);
+            return Ok(Found { rescued: None, holds: snapshot.is_all.then_some(snapshot.tree) });
         }
-        self.rescue(snapshot.tree, now).await.map(Some)
+        Ok(Found::rescued(Some(self.rescue(snapshot.tree, now).await?)))
     }
 
     async fn rescue(&self, tree: TreeId, now: jiff::Timestamp) -> Result<Rescue, WorkspaceError> {
@@ -346,16 +364,19 @@ impl Place {
         })
         .await?;
         self.git(self.call().args(["read-tree", "--reset", "-u", tree.as_str()])).await?;
-        let (wanted, work, ground) = (tree.clone(), self.work.clone(), Arc::clone(&self.ground));
-        self.mirror
-            .objects(move |objects| {
-                let repository = objects.open()?;
-                let index = objects.index_of(&repository, &wanted)?;
-                failpoint::writing("slot", "sweep", || {
-                    sweep(&ground.open_work()?, &Tracked::of(&index)).map_err(WorkspaceError::io(&work))
-                })
+        let (wanted, index) = (tree.clone(), self.index.clone());
+        let (work, ground) = (self.work.clone(), Arc::clone(&self.ground));
+        let swept = self.mirror.objects(move |objects| {
+            let (tracked, index) = Tracked::read(&index).map_err(WorkspaceError::io(&index))?;
+            objects.check_index(&index, &wanted)?;
+            failpoint::writing("slot", "sweep", || {
+                tracked.sweep(&ground.open_work()?).map_err(WorkspaceError::io(&work))
             })
-            .await?;
+        });
+        if swept.await? {
+            return Ok(());
+        }
+        // Their metadata tells nothing of files that are written as the repository's attributes want it.
         let call = self.call().args(["diff-files", "-z", "--name-only", "--no-ext-diff", "--ignore-submodules=all"]);
         let changed = self.git(call).await?;
         if let Some(first) = changed.records().next() {

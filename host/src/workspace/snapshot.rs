@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::objects::TreeId;
 use super::path::is_reserved;
 use super::place::Place;
+use super::tracked::Tracked;
 use super::{WorkspaceError, blocking};
 
 /// Most paths that may change at once.
@@ -62,6 +63,8 @@ pub struct Snapshot {
     pub tree: TreeId,
     /// What is not in it.
     pub skipped: Vec<Skipped>,
+    /// The work tree holds this and nothing else, ignored files included.
+    pub(crate) is_all: bool,
 }
 
 /// What to do with the changed paths.
@@ -75,6 +78,9 @@ struct Plan {
 /// Brings a slot's index up to what is in its work tree and writes its tree. The caller keeps
 /// others away from both.
 pub(crate) async fn take(place: &Place) -> Result<Snapshot, WorkspaceError> {
+    if let Some(tree) = unchanged(place).await? {
+        return Ok(Snapshot { tree, skipped: Vec::new(), is_all: true });
+    }
     // A killed process may have left it, and nobody else uses this index.
     let lock = place.index.with_extension("lock");
     if lock.exists() {
@@ -111,7 +117,24 @@ pub(crate) async fn take(place: &Place) -> Result<Snapshot, WorkspaceError> {
         place.git(call.stdin(joined(&plan.add))).await?;
     }
     let tree = place.git(on().args(["write-tree"])).await?.line();
-    Ok(Snapshot { tree: TreeId::new(tree)?, skipped: plan.skipped })
+    Ok(Snapshot { tree: TreeId::new(tree)?, skipped: plan.skipped, is_all: false })
+}
+
+/// The index's tree, when the work tree holds just that: most slots are looked at while they are as they were left.
+async fn unchanged(place: &Place) -> Result<Option<TreeId>, WorkspaceError> {
+    let (ground, index) = (Arc::clone(&place.ground), place.index.clone());
+    place
+        .mirror
+        .objects(move |objects| {
+            let work = ground.open_work()?;
+            match Tracked::read(&index) {
+                Ok((tracked, mut index)) if tracked.is_all_of(&work).unwrap_or(false) => {
+                    objects.write_index(&mut index).map(Some)
+                }
+                _ => Ok(None),
+            }
+        })
+        .await
 }
 
 /// Looks at each path itself, so that git is only given what it can hold.

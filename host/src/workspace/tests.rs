@@ -14,6 +14,7 @@ mod remotes;
 mod shapes;
 mod slots;
 mod sources;
+mod tracked;
 
 use std::collections::BTreeMap;
 use std::fs;

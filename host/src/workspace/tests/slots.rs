@@ -42,7 +42,8 @@ async fn a_slot_is_given_out_clean_whatever_was_left_in_it() {
     assert_eq!(inventory(&work), fresh());
     assert_eq!(inventory(&slot.scratch_dir()), BTreeMap::new());
     let snapshot = slot.snapshot().await.unwrap();
-    assert_eq!(snapshot, Snapshot { tree: tree_of(&slot.place.mirror, &base).await, skipped: Vec::new() });
+    let tree = tree_of(&slot.place.mirror, &base).await;
+    assert_eq!(snapshot, Snapshot { tree, skipped: Vec::new(), is_all: true });
 }
 
 #[tokio::test]
