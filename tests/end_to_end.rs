@@ -15,6 +15,8 @@ mod yard;
 mod addresses;
 #[path = "end_to_end/branches.rs"]
 mod branches;
+#[path = "end_to_end/damage.rs"]
+mod damage;
 #[path = "end_to_end/demo.rs"]
 mod demo;
 #[path = "end_to_end/disk.rs"]
@@ -39,6 +41,8 @@ mod records;
 mod replies;
 #[path = "end_to_end/resume.rs"]
 mod resume;
+#[path = "end_to_end/sandbox.rs"]
+mod sandbox;
 #[path = "end_to_end/specs.rs"]
 mod specs;
 #[path = "end_to_end/swap.rs"]

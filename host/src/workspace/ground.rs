@@ -11,7 +11,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
 use super::WorkspaceError;
-use super::clean::{remove, write};
+use super::clean::{is_empty, remove, write};
 
 /// Where the directories of one slot are. All methods block.
 #[derive(Debug)]
@@ -88,6 +88,13 @@ impl Ground {
     /// Makes the scratch directory empty.
     pub(crate) fn empty_scratch(&self) -> Result<(), WorkspaceError> {
         self.check()?;
+        let node = self.node(&self.scratch);
+        if node.is_some()
+            && self.known().iter().any(|(name, known)| *name == name_of(&self.scratch) && Some(*known) == node)
+            && is_empty(&self.scratch)
+        {
+            return Ok(());
+        }
         remove(&self.scratch)?;
         self.make()
     }

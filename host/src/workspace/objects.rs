@@ -40,6 +40,11 @@ impl TreeId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// As libgit2 has it.
+    pub(crate) fn oid(&self) -> Result<Oid, WorkspaceError> {
+        oid(&self.0)
+    }
 }
 
 impl std::fmt::Display for TreeId {

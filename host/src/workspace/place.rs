@@ -2,7 +2,7 @@
 //! it gets caches.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,9 +11,10 @@ use super::clean::{empty, has_entries, remove, write, write_tool_repository};
 use super::git::{Answer, Call};
 use super::ground::Ground;
 use super::mirror::Mirror;
-use super::objects::{Identity, NewCommit, TreeId};
+use super::objects::{Identity, NewCommit, Objects, TreeId};
 use super::rescue::{RESCUES, SET_ASIDE};
 use super::snapshot::{self, SkipReason, Snapshot};
+use super::step::step;
 use super::tracked::Tracked;
 use super::{WorkspaceError, blocking};
 use crate::domain::id::{CommitId, SlotId};
@@ -164,8 +165,10 @@ impl Place {
         let wanted = commit.clone();
         let tree = self.mirror.objects(move |objects| objects.tree_of(&wanted)).await?;
         let found = self.save_unsaved(now).await?;
-        if found.holds.as_ref() != Some(&tree) {
-            self.check_out(&tree).await?;
+        match &found.holds {
+            Some(held) if *held == tree => {}
+            Some(held) if self.step(held, &tree).await => {}
+            _ => self.check_out(&tree).await?,
         }
         let (dir, host, index) = (self.dir.clone(), self.host.clone(), self.index.clone());
         let (objects, base) = (self.mirror.path().join("objects"), commit.clone());
@@ -342,6 +345,25 @@ impl Place {
         .await
     }
 
+    /// Brings the work tree, which holds `held` and nothing else, to `tree`, and proves it. False: that is left to git.
+    pub(crate) async fn step(&self, held: &TreeId, tree: &TreeId) -> bool {
+        let (held, wanted, index) = (held.clone(), tree.clone(), self.index.clone());
+        let (work, ground) = (self.work.clone(), Arc::clone(&self.ground));
+        let stepped = self.mirror.objects(move |objects| {
+            let (dir, repository) = (ground.open_work()?, objects.open()?);
+            let (from, to) = (held.oid()?, wanted.oid()?);
+            let io = WorkspaceError::io(&work);
+            if !failpoint::writing("slot", "step", || step(&repository, &dir, &index, from, to).map_err(io))? {
+                return Ok(false);
+            }
+            swept(objects, &ground, &index, &wanted, &work)
+        });
+        stepped.await.unwrap_or_else(|error| {
+            tracing::warn!(slot = %self.id, error = %error.in_words(), "the slot is checked out as a whole");
+            false
+        })
+    }
+
     /// Puts `tree` into the work tree and proves it. What is there may be overwritten.
     pub(super) async fn check_out(&self, tree: &TreeId) -> Result<(), WorkspaceError> {
         match self.try_check_out(tree).await {
@@ -366,17 +388,10 @@ impl Place {
         self.git(self.call().args(["read-tree", "--reset", "-u", tree.as_str()])).await?;
         let (wanted, index) = (tree.clone(), self.index.clone());
         let (work, ground) = (self.work.clone(), Arc::clone(&self.ground));
-        let swept = self.mirror.objects(move |objects| {
-            let (tracked, index) = Tracked::read(&index).map_err(WorkspaceError::io(&index))?;
-            objects.check_index(&index, &wanted)?;
-            failpoint::writing("slot", "sweep", || {
-                tracked.sweep(&ground.open_work()?).map_err(WorkspaceError::io(&work))
-            })
-        });
+        let swept = self.mirror.objects(move |objects| swept(objects, &ground, &index, &wanted, &work));
         if swept.await? {
             return Ok(());
         }
-        // Their metadata tells nothing of files that are written as the repository's attributes want it.
         let call = self.call().args(["diff-files", "-z", "--name-only", "--no-ext-diff", "--ignore-submodules=all"]);
         let changed = self.git(call).await?;
         if let Some(first) = changed.records().next() {
@@ -385,4 +400,11 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// Removes from a work tree what its index does not name, when that is the index of `tree`. True: what is left is `tree`.
+fn swept(objects: &Objects, ground: &Ground, index: &Path, tree: &TreeId, work: &Path) -> Result<bool, WorkspaceError> {
+    let (tracked, names) = Tracked::read(index).map_err(WorkspaceError::io(index))?;
+    objects.check_index(&names, tree)?;
+    failpoint::writing("slot", "sweep", || tracked.sweep(&ground.open_work()?).map_err(WorkspaceError::io(work)))
 }

@@ -99,29 +99,29 @@ impl Tracked {
                     pending.push(path);
                 } else if let (false, Some(entry)) = (is_dir, self.files.get(&path)) {
                     same += usize::from(self.is_same(&dir, &name, entry)?);
-                } else if sweeps {
-                    self.remove(&dir, &name, is_dir, &path)?;
-                } else if !self.may_stay(&dir, &name, is_dir, &path)? {
-                    return Ok(false);
+                } else if is_dir && self.submodules.contains(&path) {
+                    let is_empty =
+                        dir.open_dir(&name).and_then(|dir| entries(&dir)).is_ok_and(|found| found.is_empty());
+                    if !is_empty {
+                        if !sweeps {
+                            return Ok(false);
+                        }
+                        remove_whole(&dir, &name)?;
+                        dir.create_dir(&name)?;
+                    }
+                    same += 1;
+                } else if !sweeps {
+                    if path != DOT_GIT || is_dir {
+                        return Ok(false);
+                    }
+                } else if is_dir {
+                    remove_whole(&dir, &name)?;
+                } else {
+                    dir.remove_file(&name)?;
                 }
             }
         }
-        Ok(same == self.files.len() && !self.is_odd)
-    }
-
-    fn remove(&self, dir: &Dir, name: &OsString, is_dir: bool, path: &[u8]) -> io::Result<()> {
-        if !is_dir {
-            return dir.remove_file(name);
-        }
-        remove_whole(dir, name)?;
-        if self.submodules.contains(path) { dir.create_dir(name) } else { Ok(()) }
-    }
-
-    fn may_stay(&self, dir: &Dir, name: &OsString, is_dir: bool, path: &[u8]) -> io::Result<bool> {
-        if is_dir {
-            return Ok(self.submodules.contains(path) && entries(&dir.open_dir(name)?)?.is_empty());
-        }
-        Ok(path == DOT_GIT)
+        Ok(same == self.files.len() + self.submodules.len() && !self.is_odd)
     }
 
     /// Whether a file is what its entry says. A change sets `ctime`, which nobody can set back.

@@ -57,6 +57,8 @@ pub(super) struct ShownAttempt {
     pub(super) checks: Vec<Check>,
     /// From the same: what became of each step of the gate, as the artifact has it.
     pub(super) steps: Vec<Value>,
+    /// From the same: whether the gate's commands were confined, `on` or `off`.
+    pub(super) sandbox: Option<String>,
     pub(super) conversation: Option<Conversation>,
     /// When its journal was dropped, and the conversation with it.
     pub(super) pruned_at: Option<jiff::Timestamp>,
@@ -121,6 +123,7 @@ pub(super) fn gather(
             let value: Value = serde_json::from_str(&text).unwrap_or_default();
             attempt.checks = serde_json::from_value(value["checks"].clone()).unwrap_or_default();
             attempt.steps = value["steps"].as_array().cloned().unwrap_or_default();
+            attempt.sandbox = value["sandbox"].as_str().filter(|word| !word.is_empty()).map(str::to_owned);
         }
         if let Some(execution) = &attempt.execution {
             attempt.pruned_at = records.reader.execution(execution)?.and_then(|execution| execution.pruned_at);
@@ -168,6 +171,7 @@ fn recorded(records: &Records, attempt: Attempt) -> Result<ShownAttempt, Service
         diff: None,
         checks: Vec::new(),
         steps: Vec::new(),
+        sandbox: None,
         conversation: None,
         pruned_at: None,
     })
@@ -207,6 +211,7 @@ fn executed(execution: ExecutionRecord) -> ShownAttempt {
         diff: None,
         checks: Vec::new(),
         steps: Vec::new(),
+        sandbox: None,
         conversation: None,
         pruned_at: None,
     }

@@ -177,6 +177,9 @@ impl Page {
             let checks = if checks.is_empty() { "nothing to run".to_owned() } else { checks.join(", ") };
             self.line("gate", &format!("of the {}: {checks}", neutral::line(&gate.stage)));
         }
+        if attempt.sandbox.as_deref() == Some("off") {
+            self.line("sandbox", "off (its commands ran with your rights)");
+        }
     }
 
     fn findings(&mut self, attempt: &ShownAttempt) {

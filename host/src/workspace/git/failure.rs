@@ -37,7 +37,9 @@ pub enum GitError {
         limit_bytes: usize,
     },
     /// The other side can't be reached, or broke off.
-    #[error("git {command} could not reach the other side: {detail}")]
+    #[error(
+        "git {command} could not reach the other side: {detail}; look at the address and the network, then try again"
+    )]
     Network {
         /// The subcommand.
         command: String,
@@ -130,6 +132,8 @@ pub(crate) fn classify(command: String, code: Option<i32>, stderr: &[u8]) -> Git
         "network is unreachable",
         "no route to host",
         "the remote end hung up",
+        "empty reply from server",
+        "unexpected disconnect",
         "early eof",
         "connection reset",
         "connection closed",

@@ -73,7 +73,8 @@ async fn of_files_as_young_as_the_index_the_content_is_read() {
         fs::File::options().write(true).open(&index).unwrap().set_times(FileTimes::new().set_modified(time)).unwrap();
     };
     let look = || Tracked::read(&index).unwrap().0.is_all_of(&slot.place.ground.open_work().unwrap()).unwrap();
-    let (past, future) = (SystemTime::UNIX_EPOCH, SystemTime::now() + Duration::from_secs(3_600));
+    let written = fs::metadata(&index).unwrap().modified().unwrap();
+    let (past, future) = (SystemTime::UNIX_EPOCH, written + Duration::from_secs(3_600));
     dated(past);
     assert!(look(), "every file is read, and is what it was");
 
@@ -102,4 +103,50 @@ async fn an_index_that_is_not_the_tree_is_noticed_whatever_it_says_of_itself() {
         Ok((before, objects.check_index(&index, &tree).is_ok()))
     });
     assert_eq!(checked.await.unwrap(), (true, false));
+}
+
+/// A tree in which these paths of the first commit have these contents, or are gone.
+async fn changed(mirror: &Mirror, base: &CommitId, files: &[(&str, Option<&str>)]) -> CommitId {
+    let tree = tree_of(mirror, base).await;
+    let files = files.iter().map(|(path, text)| ((*path).to_owned(), text.map(|text| text.as_bytes().to_vec())));
+    let files: Vec<_> = files.collect();
+    let tree = mirror.objects(move |o| o.with_files(&tree, &files)).await.unwrap();
+    commit(mirror, &tree, &[base], "Change").await
+}
+
+/// So many of the ways below need no git.
+const PLAIN: usize = 5;
+
+#[tokio::test]
+async fn a_slot_goes_to_a_tree_that_differs_in_little_and_holds_just_that() {
+    let fixture = Fixture::new().await;
+    let (pool, slot, base) = fixture.slot().await;
+    let by_git = pool.acquire(terms("git")).await.unwrap().unwrap();
+    let mirror = &slot.place.mirror;
+    let ways: &[&[(&str, Option<&str>)]] = &[
+        &[("README.md", Some("hello, all\n"))],
+        &[("README.md", Some("HELLO\n")), ("src/lib.rs", None), ("new/deep/file", Some("x"))],
+        &[("run.sh", Some("#!/bin/sh\nexit 1\n")), ("link", None)],
+        &[("README.md", Some("")), ("src/lib.rs", Some("pub fn one_and_only() -> u32 {\n    1\n}\n"))],
+        // In a mirror nothing is converted.
+        &[(".gitattributes", Some("*.txt text eol=crlf\n")), ("a.txt", Some("one\ntwo\n"))],
+        // A folder where a file was, and the other way round.
+        &[("README.md", None), ("README.md/inner", Some("x")), ("src/lib.rs", None), ("src", Some("x"))],
+    ];
+    for (number, files) in ways.iter().enumerate() {
+        let there = changed(mirror, &base, files).await;
+        let (here, wanted) = (tree_of(mirror, &base).await, tree_of(mirror, &there).await);
+        assert_eq!(slot.place.step(&here, &wanted).await, number < PLAIN, "{files:?}");
+        let _ = slot.restore(&here, now()).await.unwrap();
+        for commit in [&there, &base] {
+            let prepared = slot.prepare(commit, now()).await.unwrap();
+            assert_eq!(prepared.rescued, None, "{files:?}");
+            let snapshot = slot.snapshot().await.unwrap();
+            assert_eq!(snapshot.tree, tree_of(mirror, commit).await, "{files:?}");
+            // Where nothing is, git checks out.
+            let _ = fs::remove_dir_all(by_git.work_dir());
+            let _ = by_git.prepare(commit, now()).await.unwrap();
+            assert_eq!(inventory(slot.work_dir()), inventory(by_git.work_dir()), "{files:?}");
+        }
+    }
 }
