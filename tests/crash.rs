@@ -31,6 +31,8 @@ mod cases;
 mod job;
 #[path = "crash/left.rs"]
 mod left;
+#[path = "crash/operator.rs"]
+mod operator;
 #[path = "crash/queue.rs"]
 mod queue;
 #[path = "crash/sites.rs"]

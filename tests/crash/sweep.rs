@@ -63,9 +63,37 @@ fn each_alone(points: Vec<Point>) -> Vec<Vec<Point>> {
     points.into_iter().map(|point| vec![point]).collect()
 }
 
+/// Steps of preparing, cleaning and integrating that must be among the sites.
+const CLEANING_AND_INTEGRATION: &[&str] = &[
+    "append.SlotAllocated.after",
+    "append.SlotReleased.before",
+    "file.write.before",
+    "git.read-tree.before",
+    "git.update-index.before",
+    "git.write-tree.after",
+    "slot.step.before",
+    "slot.step.after",
+    "slot.sweep.before",
+    "slot.sweep.after",
+    "slot.tool-repository.before",
+    "slot.tool-repository.after",
+    "git.merge-tree.before",
+    "integration.merge.after",
+    "integration.gate.before",
+    "integration.gate.after",
+    "integration.land.before",
+    "integration.land.after",
+    "ref.spec-branch.before",
+    "ref.spec-branch.after",
+    "transition.TaskCompleted.before",
+];
+
 #[test]
 fn a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened() {
     let (left, census) = undisturbed();
+    for site in CLEANING_AND_INTEGRATION {
+        assert!(census.sites().any(|(passed, _)| passed == *site), "{site} was not passed: the sweep leaves it out");
+    }
     let played = play_all(&asked_for().unwrap_or_else(|| each_alone(census.kills(all()))), &left);
     tell(&played);
     for (site, passed) in census.sites() {
