@@ -19,8 +19,10 @@ use necro_host::domain::pool::PoolSettings;
 use necro_host::workspace::{Git, Mirror, Slot, SlotPool, Source, Terms, seed_repository};
 
 const FILES: usize = 2_000;
-/// Bytes of each, which no compression makes smaller.
-const FILE_BYTES: usize = 25_000;
+/// Bytes of each, where time is measured.
+const SMALL: usize = 4_000;
+/// The same, where disk is.
+const LARGE: usize = 25_000;
 /// Files in which two commits differ.
 const CHANGED: usize = 20;
 const ROUNDS: usize = 40;
@@ -39,6 +41,8 @@ struct Place {
     pool: SlotPool,
     clock: Arc<SystemClock>,
     lent: u32,
+    /// Of each file.
+    bytes: usize,
 }
 
 /// Times of both sides, and what they are to each other round by round.
@@ -59,16 +63,19 @@ impl Pair {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    println!("{FILES} files, {} MB; commits differ in {CHANGED} of them", FILES * FILE_BYTES / 1_000_000);
-    let mut place = Place::new().await?;
-    let verdicts = [place.warm().await?, place.cold().await?, place.disk().await?];
+    println!("{FILES} files of {SMALL} bytes; commits differ in {CHANGED} of them");
+    let mut place = Place::new(SMALL).await?;
+    let [warm, cold] = [place.warm().await?, place.cold().await?];
+    println!("{FILES} files, {} MB", FILES * LARGE / 1_000_000);
+    let disk = Place::new(LARGE).await?.disk().await?;
+    let verdicts = [warm, cold, disk];
     Ok(exit(&verdicts))
 }
 
 impl Place {
-    async fn new() -> Result<Self> {
+    async fn new(bytes: usize) -> Result<Self> {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        let texts: Vec<(String, String)> = (0..FILES).map(|n| (name(n), noise(n as u64))).collect();
+        let texts: Vec<(String, String)> = (0..FILES).map(|n| (name(n), noise(n as u64, bytes))).collect();
         let files: Vec<(&str, &str)> = texts.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
         let at = jiff::Timestamp::constant(1_767_225_600, 0);
         seed_repository(&dir.path().join("upstream"), &files, "Begin", at)?;
@@ -80,7 +87,7 @@ impl Place {
         let clock = Arc::new(SystemClock::default());
         let settings = PoolSettings { bound: 64, ..PoolSettings::default() };
         let pool = SlotPool::new(Arc::clone(&mirror), settings, clock.clone());
-        let place = Self { dir, mirror, pool, clock, lent: 0 };
+        let place = Self { dir, mirror, pool, clock, lent: 0, bytes };
         place.git(".", &["clone", "--quiet", "upstream", "clone"])?;
         Ok(place)
     }
@@ -107,7 +114,7 @@ impl Place {
     fn upstream(&self, round: usize) -> Result<()> {
         for n in 0..CHANGED {
             let file = self.path("upstream").join(name((round * 7 + n * 97) % FILES));
-            std::fs::write(file, noise((round * 100_000 + n) as u64))?;
+            std::fs::write(file, noise((round * 100_000 + n) as u64, self.bytes))?;
         }
         self.git("upstream", &["commit", "--quiet", "--all", "--message", "More"])
     }
@@ -239,16 +246,16 @@ fn name(n: usize) -> String {
 }
 
 /// Text that does not repeat itself.
-fn noise(seed: u64) -> String {
+fn noise(seed: u64, bytes: usize) -> String {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut text = String::with_capacity(FILE_BYTES + 17);
-    while text.len() < FILE_BYTES {
+    let mut text = String::with_capacity(bytes + 17);
+    while text.len() < bytes {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         text.push_str(&format!("{state:016x}\n"));
     }
-    text.truncate(FILE_BYTES);
+    text.truncate(bytes);
     text
 }
 

@@ -68,7 +68,6 @@ const FULL: &str = r#"
         slots = 7
         choice = "least-recently-used"
         protected = ["release/*"]
-        sparse = ["src/part"]
         quota_bytes = 5
         [integration]
         strategy = "rebase"
@@ -97,7 +96,7 @@ fn every_setting_is_read() {
     assert_eq!(config.review.severity["diff-size"], Severity::Block);
     let (workspace, integration) = (&config.workspace, &config.integration);
     assert_eq!((workspace.slots, workspace.choice, workspace.quota_bytes), (7, SlotChoice::LeastRecentlyUsed, 5));
-    assert_eq!((workspace.protected.join(" "), workspace.sparse.join(" ")), ("release/*".into(), "src/part".into()));
+    assert_eq!(workspace.protected.join(" "), "release/*");
     assert_eq!((integration.strategy, integration.max_batch), (MergeStrategy::Rebase, 3));
     assert_eq!(config.run.sandbox, SandboxMode::On);
     assert_eq!(config.team[&Role::new("backend").unwrap()], 2);
@@ -122,7 +121,6 @@ fn errors_name_the_key_and_its_line() {
         ("[run]\nsandbox = \"of\"", "necro.toml:2:11: unknown variant `of`", "`off`"),
         ("[workspace]\nslots = 257", "necro.toml:2:9: 257 is not between 0 and 256", ""),
         ("[workspace]\nprotected = [\"a[\"]", "necro.toml:2:13: error parsing glob", ""),
-        ("[workspace]\nsparse = [\"../x\"]", "necro.toml:2:10: `../x` is no folder of the repository", ""),
         ("[integration]\nmax_batch = 0", "necro.toml:2:13: 0 is not between 1 and 256", ""),
         ("[commands.test]\nrun = []", "necro.toml:2:7: `run` names no program", ""),
         ("[commands.test]\ndescription = \"\"", "necro.toml:1:1: missing field `run`", ""),

@@ -39,9 +39,6 @@ pub struct WorkspaceSettings {
     pub submodules: bool,
     /// Whether large files of git LFS are fetched.
     pub lfs: bool,
-    /// Folders that slots have; empty: everything.
-    #[serde(deserialize_with = "folders")]
-    pub sparse: Vec<String>,
     /// How slots get `target`, `node_modules` and `.venv` of what was merged before with the same lock file.
     pub caches: CacheMode,
     /// Bound on the state directory, in bytes; 0: none.
@@ -57,7 +54,6 @@ impl Default for WorkspaceSettings {
             protected: vec!["main".to_owned(), "master".to_owned()],
             submodules: false,
             lfs: false,
-            sparse: Vec::new(),
             caches: CacheMode::default(),
             quota_bytes: 0,
         }
@@ -130,15 +126,4 @@ fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D
 /// Whether this names something of a repository, from its root.
 pub(super) fn is_path(entry: &str) -> bool {
     entry.split('/').all(|part| !matches!(part, "" | "." | ".." | ".git")) && !entry.contains('\0')
-}
-
-fn folders<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let entries = list(deserializer)?;
-    match entries.iter().find(|entry| !is_path(entry)) {
-        Some(entry) => Err(serde::de::Error::custom(format!(
-            "`{}` is no folder of the repository: write it as `src/part`, without `..`",
-            super::cut(entry)
-        ))),
-        None => Ok(entries),
-    }
 }

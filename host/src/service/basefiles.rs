@@ -67,9 +67,6 @@ impl BaseFiles {
             return refused("lfs", "large files of Git LFS");
         }
         let mut warnings = Vec::new();
-        if !settings.sparse.is_empty() {
-            warnings.push("workspace.sparse has no effect: slots have every file".to_owned());
-        }
         if self.has_submodules {
             warnings.push("submodules stay empty in the clones that spirits and the gate work in".to_owned());
         }

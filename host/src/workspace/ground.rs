@@ -43,6 +43,14 @@ impl Ground {
         Ok(())
     }
 
+    /// Whether all directories are those that were made for the slot.
+    pub(crate) fn is_whole(&self) -> bool {
+        let known = self.known();
+        self.paths()
+            .iter()
+            .all(|path| known.iter().any(|(name, node)| *name == name_of(path) && self.node(path) == Some(*node)))
+    }
+
     /// The work tree itself: whatever is put in its place later, this stays what it was.
     pub(crate) fn open_work(&self) -> Result<Dir, WorkspaceError> {
         self.check()?;

@@ -496,7 +496,10 @@ pub(crate) fn find_tree<'r>(repository: &'r Repository, tree: &TreeId) -> Result
     repository.find_tree(oid(tree.as_str())?).map_err(|e| WorkspaceError::objects("a tree", &e))
 }
 
-fn find_commit<'r>(repository: &'r Repository, commit: &CommitId) -> Result<git2::Commit<'r>, WorkspaceError> {
+pub(crate) fn find_commit<'r>(
+    repository: &'r Repository,
+    commit: &CommitId,
+) -> Result<git2::Commit<'r>, WorkspaceError> {
     repository.find_commit(oid(commit.as_str())?).map_err(|e| WorkspaceError::objects(commit.as_str(), &e))
 }
 

@@ -2,7 +2,7 @@
 //! it gets caches.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +11,7 @@ use super::clean::{empty, has_entries, remove, write, write_tool_repository};
 use super::git::{Answer, Call};
 use super::ground::Ground;
 use super::mirror::Mirror;
-use super::objects::{Identity, NewCommit, Objects, TreeId};
+use super::objects::{Identity, NewCommit, Objects, TreeId, find_commit, tree_id};
 use super::rescue::{RESCUES, SET_ASIDE};
 use super::snapshot::{self, SkipReason, Snapshot};
 use super::step::step;
@@ -58,19 +58,15 @@ pub struct Prepared {
     pub rescued: Option<Rescue>,
 }
 
-/// What was found in a work tree when it was to be cleaned.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// Where unsaved work is now.
-    pub(super) rescued: Option<Rescue>,
-    /// The tree that it holds, and nothing else.
-    holds: Option<TreeId>,
-}
-
-impl Found {
-    fn rescued(rescued: Option<Rescue>) -> Self {
-        Self { rescued, holds: None }
-    }
+/// How far a slot was brought without a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It is there.
+    Whole,
+    /// Its work tree is neither what it was nor what it should be; nobody's work is in it.
+    Begun,
+    /// Nothing was done.
+    None,
 }
 
 /// Where a slot is, and the lock that keeps two operations on it apart.
@@ -162,28 +158,44 @@ impl Place {
     }
 
     pub(super) async fn prepare(&self, commit: &CommitId, now: jiff::Timestamp) -> Result<Prepared, WorkspaceError> {
+        let way = self.step(commit).await?;
+        if way == Way::Whole {
+            return Ok(Prepared { rescued: None });
+        }
         let wanted = commit.clone();
         let tree = self.mirror.objects(move |objects| objects.tree_of(&wanted)).await?;
-        let found = self.save_unsaved(now).await?;
-        match &found.holds {
-            Some(held) if *held == tree => {}
-            Some(held) if self.step(held, &tree).await => {}
-            _ => self.check_out(&tree).await?,
+        let rescued = if way == Way::Begun { None } else { self.save_unsaved(now).await? };
+        self.check_out(&tree).await?;
+        let (room, base) = (self.room(), commit.clone());
+        blocking(move || room.furnish(&base, &tree)).await?;
+        Ok(Prepared { rescued })
+    }
+
+    /// Brings a slot to a commit in which nobody has left anything, and whose tree is that of the commit or differs in
+    /// little: what most slots are when they are lent or given back. All in one go, and without a process.
+    pub(crate) async fn step(&self, commit: &CommitId) -> Result<Way, WorkspaceError> {
+        let (commit, room) = (commit.clone(), self.room());
+        let stepped = self.mirror.objects(move |objects| {
+            let repository = objects.open()?;
+            let wanted = tree_id(find_commit(&repository, &commit)?.tree_id());
+            let is_saved = |held: &TreeId| room.is_saved(objects, held);
+            let way = room.step(&repository, &wanted, &is_saved)?;
+            if way == Way::Whole {
+                room.furnish(&commit, &wanted)?;
+            }
+            Ok(way)
+        });
+        stepped.await
+    }
+
+    fn room(&self) -> Room {
+        Room {
+            dir: self.dir.clone(),
+            host: self.host.clone(),
+            index: self.index.clone(),
+            objects: self.mirror.path().join("objects"),
+            ground: Arc::clone(&self.ground),
         }
-        let (dir, host, index) = (self.dir.clone(), self.host.clone(), self.index.clone());
-        let (objects, base) = (self.mirror.path().join("objects"), commit.clone());
-        let ground = Arc::clone(&self.ground);
-        blocking(move || {
-            failpoint::writing("slot", "tool-repository", || {
-                write_tool_repository(&dir, &ground.open_work()?, &objects, &index, &base)
-            })?;
-            ground.empty_scratch()?;
-            empty(&host.join("tmp"))?;
-            write(&host.join("base"), base.as_str())?;
-            write(&host.join("saved"), tree.as_str())
-        })
-        .await?;
-        Ok(Prepared { rescued: found.rescued })
     }
 
     /// Puts caches into a work tree that was just made. One that cannot be put there is missing, and nothing else.
@@ -266,18 +278,13 @@ impl Place {
     }
 
     async fn is_saved(&self, tree: &TreeId) -> Result<bool, WorkspaceError> {
-        let (path, tree) = (self.host.join("saved"), tree.clone());
-        self.mirror
-            .objects(move |objects| {
-                let known = fs::read_to_string(&path).unwrap_or_default();
-                Ok(known.lines().any(|l| l == tree.as_str()) || objects.is_tree_kept(&tree)?)
-            })
-            .await
+        let (room, tree) = (self.room(), tree.clone());
+        self.mirror.objects(move |objects| room.is_saved(objects, &tree)).await
     }
 
     /// Saves what is in the work tree and nowhere else, and leaves the index describing the work
     /// tree (or no work tree at all).
-    pub(super) async fn save_unsaved(&self, now: jiff::Timestamp) -> Result<Found, WorkspaceError> {
+    pub(super) async fn save_unsaved(&self, now: jiff::Timestamp) -> Result<Option<Rescue>, WorkspaceError> {
         let (work, index, ground) = (self.work.clone(), self.index.clone(), Arc::clone(&self.ground));
         let (aside, anything, known) = blocking(move || {
             let aside = ground.set_impostors_aside()?.map(|path| Rescue::Folder { path });
@@ -285,10 +292,10 @@ impl Place {
         })
         .await?;
         if aside.is_some() || !anything {
-            return Ok(Found::rescued(aside));
+            return Ok(aside);
         }
         if !known {
-            return Ok(Found::rescued(self.set_aside().await?));
+            return self.set_aside().await;
         }
         let snapshot = match self.snapshot().await {
             Ok(snapshot) => snapshot,
@@ -296,16 +303,16 @@ impl Place {
             Err(full @ WorkspaceError::DiskFull { .. }) => return Err(full),
             Err(error) => {
                 tracing::warn!(slot = %self.id, error = %error, "the work tree cannot be saved as a commit");
-                return Ok(Found::rescued(self.set_aside().await?));
+                return self.set_aside().await;
             }
         };
         if snapshot.skipped.iter().any(|s| s.reason != SkipReason::SpecialFile) {
-            return Ok(Found::rescued(self.set_aside().await?));
+            return self.set_aside().await;
         }
         if self.is_saved(&snapshot.tree).await? {
-            return Ok(Found { rescued: None, holds: snapshot.is_all.then_some(snapshot.tree) });
+            return Ok(None);
         }
-        Ok(Found::rescued(Some(self.rescue(snapshot.tree, now).await?)))
+        self.rescue(snapshot.tree, now).await.map(Some)
     }
 
     async fn rescue(&self, tree: TreeId, now: jiff::Timestamp) -> Result<Rescue, WorkspaceError> {
@@ -345,25 +352,6 @@ impl Place {
         .await
     }
 
-    /// Brings the work tree, which holds `held` and nothing else, to `tree`, and proves it. False: that is left to git.
-    pub(crate) async fn step(&self, held: &TreeId, tree: &TreeId) -> bool {
-        let (held, wanted, index) = (held.clone(), tree.clone(), self.index.clone());
-        let (work, ground) = (self.work.clone(), Arc::clone(&self.ground));
-        let stepped = self.mirror.objects(move |objects| {
-            let (dir, repository) = (ground.open_work()?, objects.open()?);
-            let (from, to) = (held.oid()?, wanted.oid()?);
-            let io = WorkspaceError::io(&work);
-            if !failpoint::writing("slot", "step", || step(&repository, &dir, &index, from, to).map_err(io))? {
-                return Ok(false);
-            }
-            swept(objects, &ground, &index, &wanted, &work)
-        });
-        stepped.await.unwrap_or_else(|error| {
-            tracing::warn!(slot = %self.id, error = %error.in_words(), "the slot is checked out as a whole");
-            false
-        })
-    }
-
     /// Puts `tree` into the work tree and proves it. What is there may be overwritten.
     pub(super) async fn check_out(&self, tree: &TreeId) -> Result<(), WorkspaceError> {
         match self.try_check_out(tree).await {
@@ -388,7 +376,13 @@ impl Place {
         self.git(self.call().args(["read-tree", "--reset", "-u", tree.as_str()])).await?;
         let (wanted, index) = (tree.clone(), self.index.clone());
         let (work, ground) = (self.work.clone(), Arc::clone(&self.ground));
-        let swept = self.mirror.objects(move |objects| swept(objects, &ground, &index, &wanted, &work));
+        let swept = self.mirror.objects(move |objects| {
+            let (tracked, names) = Tracked::read(&index).map_err(WorkspaceError::io(&index))?;
+            objects.check_index(&names, &wanted)?;
+            failpoint::writing("slot", "sweep", || {
+                tracked.sweep(&ground.open_work()?).map_err(WorkspaceError::io(&work))
+            })
+        });
         if swept.await? {
             return Ok(());
         }
@@ -402,9 +396,70 @@ impl Place {
     }
 }
 
-/// Removes from a work tree what its index does not name, when that is the index of `tree`. True: what is left is `tree`.
-fn swept(objects: &Objects, ground: &Ground, index: &Path, tree: &TreeId, work: &Path) -> Result<bool, WorkspaceError> {
-    let (tracked, names) = Tracked::read(index).map_err(WorkspaceError::io(index))?;
-    objects.check_index(&names, tree)?;
-    failpoint::writing("slot", "sweep", || tracked.sweep(&ground.open_work()?).map_err(WorkspaceError::io(work)))
+/// The folders of a slot, for work on them that blocks.
+struct Room {
+    /// `slots/<n>`
+    dir: PathBuf,
+    /// `host/<n>`
+    host: PathBuf,
+    index: PathBuf,
+    /// The mirror's.
+    objects: PathBuf,
+    ground: Arc<Ground>,
+}
+
+impl Room {
+    /// Whether a tree is kept somewhere else: written down as saved, or in a commit that a ref holds.
+    fn is_saved(&self, objects: &Objects, tree: &TreeId) -> Result<bool, WorkspaceError> {
+        let known = fs::read_to_string(self.host.join("saved")).unwrap_or_default();
+        Ok(known.lines().any(|line| line == tree.as_str()) || objects.is_tree_kept(tree)?)
+    }
+
+    /// Brings the work tree to `wanted`, if it is just what its index says, that is saved, and the way is plain.
+    fn step(
+        &self,
+        repository: &git2::Repository,
+        wanted: &TreeId,
+        is_saved: &dyn Fn(&TreeId) -> Result<bool, WorkspaceError>,
+    ) -> Result<Way, WorkspaceError> {
+        if !self.ground.is_whole() {
+            return Ok(Way::None);
+        }
+        let work = self.ground.open_work()?;
+        let Ok((tracked, mut index)) = Tracked::read(&self.index) else { return Ok(Way::None) };
+        if !tracked.is_all_of(&work).unwrap_or(false) {
+            return Ok(Way::None);
+        }
+        let Ok(held) = index.write_tree_to(repository) else { return Ok(Way::None) };
+        let to = wanted.oid()?;
+        if held == to {
+            return Ok(Way::Whole);
+        }
+        if !is_saved(&tree_id(held))? {
+            return Ok(Way::None);
+        }
+        let path = self.dir.join("work");
+        let io = WorkspaceError::io(&path);
+        let stepped = failpoint::writing("slot", "step", || step(repository, &work, &mut index, held, to).map_err(io));
+        match stepped {
+            Ok(true) => Ok(Way::Whole),
+            Ok(false) => Ok(Way::None),
+            Err(full @ WorkspaceError::DiskFull { .. }) => Err(full),
+            Err(error) => {
+                tracing::debug!(work = %self.dir.display(), error = %error.in_words(), "checked out as a whole");
+                Ok(Way::Begun)
+            }
+        }
+    }
+
+    /// Puts beside a work tree that holds `tree` what belongs to it.
+    fn furnish(&self, base: &CommitId, tree: &TreeId) -> Result<(), WorkspaceError> {
+        failpoint::writing("slot", "tool-repository", || {
+            write_tool_repository(&self.dir, &self.ground.open_work()?, &self.objects, &self.index, base)
+        })?;
+        self.ground.empty_scratch()?;
+        empty(&self.host.join("tmp"))?;
+        write(&self.host.join("base"), base.as_str())?;
+        write(&self.host.join("saved"), tree.as_str())
+    }
 }

@@ -129,7 +129,7 @@ impl Slot {
         let _busy = self.place.busy.lock().await;
         let wanted = tree.clone();
         self.place.mirror.objects(move |o| super::objects::find_tree(&o.open()?, &wanted).map(|_| ())).await?;
-        let rescued = self.place.save_unsaved(now).await?.rescued;
+        let rescued = self.place.save_unsaved(now).await?;
         // It stays unsaved: no ref need hold this tree.
         self.place.check_out(tree).await?;
         Ok(Prepared { rescued })
@@ -219,7 +219,7 @@ impl Slot {
     /// Saves what exists nowhere else, without cleaning.
     pub(super) async fn save(&self, now: jiff::Timestamp) -> Result<Prepared, WorkspaceError> {
         let _busy = self.place.busy.lock().await;
-        Ok(Prepared { rescued: self.place.save_unsaved(now).await?.rescued })
+        Ok(Prepared { rescued: self.place.save_unsaved(now).await? })
     }
 
     /// Lets go of the slot without giving it back: its lease goes on. Gives its number.

@@ -1,6 +1,6 @@
 //! The way of a work tree from one tree to another that differs in little, without a process: only what differs is
 //! written, and the index with it. Files are written as they are kept: in a mirror no attribute has them converted. What
-//! is not plain is left to git, and the work tree is proved afterwards either way.
+//! is not plain is left to git. The work tree was proved to be the first tree just before, and nobody else has the slot.
 
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
@@ -29,25 +29,37 @@ struct New {
 /// Paths that are to be removed, and files that are to be written then.
 type Way = (Vec<Vec<u8>>, Vec<New>);
 
-/// Brings `work` and its index at `path` from the tree `from`, which they are, to `wanted`. False: not done, or only
-/// begun.
+/// Brings `work` and the file of its index from the tree `from`, which they are, to `wanted`. False: the way is not
+/// plain, and nothing was done.
 ///
 /// # Errors
-/// What the file system says; then it is only begun.
-pub(crate) fn step(repository: &Repository, work: &Dir, path: &Path, from: Oid, wanted: Oid) -> io::Result<bool> {
-    let mut index = Index::open(path).map_err(io::Error::other)?;
+/// What the file system says, or that something came between; then it is only begun.
+pub(crate) fn step(repository: &Repository, work: &Dir, index: &mut Index, from: Oid, wanted: Oid) -> io::Result<bool> {
     let Some((gone, new)) = way(repository, from, wanted).map_err(io::Error::other)? else { return Ok(false) };
     for path in &gone {
-        let (folder, name) = apart(path);
-        parent(work, folder)?.remove_file(name)?;
+        remove(work, path)?;
         index.remove_path(Path::new(OsStr::from_bytes(path))).map_err(io::Error::other)?;
     }
     for file in new {
         let entry = put(repository, work, file)?;
         index.add(&entry).map_err(io::Error::other)?;
     }
+    // Each file was looked at when it was written, and the others before: the index is what the work tree is.
+    if index.write_tree_to(repository).map_err(io::Error::other)? != wanted {
+        return Err(io::Error::other("the index is not the tree that was wanted"));
+    }
     index.write().map_err(io::Error::other)?;
     Ok(true)
+}
+
+/// Removes a file, and the folders that are empty without it.
+fn remove(work: &Dir, path: &[u8]) -> io::Result<()> {
+    let (mut folder, name) = apart(path);
+    parent(work, folder)?.remove_file(name)?;
+    while !folder.is_empty() && work.remove_dir(folder).is_ok() {
+        folder = apart(folder.as_bytes()).0;
+    }
+    Ok(())
 }
 
 /// What is to be removed and what is to be written. None: it is not plain.

@@ -4,6 +4,7 @@ use std::fs::FileTimes;
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::workspace::place::Way;
 use crate::workspace::tracked::Tracked;
 
 type Change = (&'static str, fn(&Path));
@@ -114,9 +115,6 @@ async fn changed(mirror: &Mirror, base: &CommitId, files: &[(&str, Option<&str>)
     commit(mirror, &tree, &[base], "Change").await
 }
 
-/// So many of the ways below need no git.
-const PLAIN: usize = 5;
-
 #[tokio::test]
 async fn a_slot_goes_to_a_tree_that_differs_in_little_and_holds_just_that() {
     let fixture = Fixture::new().await;
@@ -133,11 +131,10 @@ async fn a_slot_goes_to_a_tree_that_differs_in_little_and_holds_just_that() {
         // A folder where a file was, and the other way round.
         &[("README.md", None), ("README.md/inner", Some("x")), ("src/lib.rs", None), ("src", Some("x"))],
     ];
-    for (number, files) in ways.iter().enumerate() {
+    for files in ways {
         let there = changed(mirror, &base, files).await;
-        let (here, wanted) = (tree_of(mirror, &base).await, tree_of(mirror, &there).await);
-        assert_eq!(slot.place.step(&here, &wanted).await, number < PLAIN, "{files:?}");
-        let _ = slot.restore(&here, now()).await.unwrap();
+        assert_eq!(slot.place.step(&there).await.unwrap(), Way::Whole, "{files:?}");
+        let _ = slot.prepare(&there, now()).await.unwrap();
         for commit in [&there, &base] {
             let prepared = slot.prepare(commit, now()).await.unwrap();
             assert_eq!(prepared.rescued, None, "{files:?}");
@@ -149,4 +146,19 @@ async fn a_slot_goes_to_a_tree_that_differs_in_little_and_holds_just_that() {
             assert_eq!(inventory(slot.work_dir()), inventory(by_git.work_dir()), "{files:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_not_as_it_was_left_is_no_step_away() {
+    let fixture = Fixture::new().await;
+    let (_pool, slot, base) = fixture.slot().await;
+    let there = changed(&slot.place.mirror, &base, &[("README.md", Some("hello, all\n"))]).await;
+    put(&slot.work_dir().join("precious.txt"), "one");
+    assert_eq!(slot.place.step(&there).await.unwrap(), Way::None);
+    assert_eq!(fs::read_to_string(slot.work_dir().join("README.md")).unwrap(), "hello\n");
+    // In the index, and in no commit.
+    let _ = slot.snapshot().await.unwrap();
+    assert!(slot.snapshot().await.unwrap().is_all);
+    assert_eq!(slot.place.step(&there).await.unwrap(), Way::None);
+    assert!(matches!(slot.prepare(&there, now()).await.unwrap().rescued, Some(Rescue::Commit { .. })));
 }
