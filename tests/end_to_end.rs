@@ -29,6 +29,8 @@ mod interrupts;
 mod judge;
 #[path = "end_to_end/models.rs"]
 mod models;
+#[path = "end_to_end/modules.rs"]
+mod modules;
 #[path = "end_to_end/playbooks.rs"]
 mod playbooks;
 #[path = "end_to_end/policies.rs"]

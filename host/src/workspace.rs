@@ -39,6 +39,7 @@ mod inspect;
 mod kept;
 mod land;
 mod mirror;
+mod modules;
 mod objects;
 mod path;
 mod place;

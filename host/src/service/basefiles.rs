@@ -53,21 +53,16 @@ impl BaseFiles {
     /// # Errors
     /// [`ServiceError::Usage`]: the settings ask for what slots cannot have.
     pub(crate) fn warnings(&self, settings: &WorkspaceSettings) -> Result<Vec<String>, ServiceError> {
-        let refused = |key: &str, what: &str| {
-            Err(ServiceError::Usage(format!(
-                "workspace.{key} = true asks for {what} in the clones that spirits and the gate work in, which cannot \
-                 be fetched: take the line out of {}, and let a command of the gate with `network = true` fetch them",
-                config::FILE_NAME
-            )))
-        };
-        if settings.submodules && self.has_submodules {
-            return refused("submodules", "submodules");
-        }
         if settings.lfs && self.has_lfs {
-            return refused("lfs", "large files of Git LFS");
+            return Err(ServiceError::Usage(format!(
+                "workspace.lfs = true asks for large files of Git LFS in the slots that spirits and the gate work in, \
+                 which cannot be fetched: take the line out of {}, and let a command of the gate with `network = true` \
+                 fetch them",
+                config::FILE_NAME
+            )));
         }
         let mut warnings = Vec::new();
-        if self.has_submodules {
+        if self.has_submodules && !settings.submodules {
             warnings.push("submodules stay empty in the clones that spirits and the gate work in".to_owned());
         }
         if self.has_lfs {

@@ -171,6 +171,12 @@ impl Pool {
 
     async fn of(state: StateDir, git: Git, mirror: Arc<Mirror>, clock: Arc<dyn Clock>) -> Result<Self, ServiceError> {
         let settings = config(&git, &mirror).await?.workspace;
+        if settings.submodules
+            && let Ok(seen) = inspect(&git, mirror.source(), None).await
+            && let Some(tip) = mirror.branch_tip(&seen.base_branch).await?
+        {
+            mirror.with_modules(&tip).await?;
+        }
         Ok(Self::over(state, git, mirror, settings, clock))
     }
 

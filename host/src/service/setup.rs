@@ -209,6 +209,9 @@ async fn gather(
     let mut plugins = PluginSet::load(loading, &config, &options.plugins, root_of(&source, &options.cwd)).await?;
     let (spec, goal, earlier) = resume::begin(options, &registry, &found.specs).await?;
     let mut warnings = found.warnings(&config.workspace)?;
+    if config.workspace.submodules {
+        mirror.with_modules(&base).await?;
+    }
     warnings.extend(plugins.unheard(&config));
     if let Some(run) = &earlier {
         warnings.extend(plugins.put_back(&run.plugins, &blobs, &config, &options.plugins).await?);

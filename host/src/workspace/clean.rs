@@ -23,6 +23,14 @@ pub(super) fn entries(dir: &Dir) -> io::Result<Vec<(OsString, bool)>> {
     dir.entries()?.map(|entry| entry.and_then(|e| Ok((e.file_name(), e.file_type()?.is_dir())))).collect()
 }
 
+/// Removes all that is in a folder.
+pub(super) fn empty_dir(dir: &Dir) -> io::Result<()> {
+    for (name, is_dir) in entries(dir)? {
+        if is_dir { remove_whole(dir, &name)? } else { dir.remove_file(&name)? }
+    }
+    Ok(())
+}
+
 /// Removes a folder of any depth, even if commands took the right to do so away from its folders.
 /// What lies in it is first moved up beside it: neither the stack nor the number of open files nor
 /// the length of a path bounds how deep a tree may be.

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use git2::{Oid, Repository};
 
 use super::clean::{BEGUN, drop_begun, write};
 use super::git::{Call, Git};
+use super::modules::Module;
 use super::objects::{Identity, NewCommit, Objects, TreeId};
 use super::source::{Source, TRANSPORTS};
 use super::{WorkspaceError, blocking};
@@ -49,7 +50,7 @@ const ATTRIBUTES: &str =
 /// process that serves. libgit2 asks the same question and hears the user's own answer, so what it has
 /// opened the user works with. That process runs no hook, and takes programs only from configuration
 /// that no repository can write.
-const SERVE_ACCEPTED: &str = "--upload-pack=git -c 'safe.directory=*' upload-pack";
+pub(super) const SERVE_ACCEPTED: &str = "--upload-pack=git -c 'safe.directory=*' upload-pack";
 
 /// What would lead git to other configuration, other objects or other history.
 const FORBIDDEN: &[&str] =
@@ -141,6 +142,8 @@ pub struct Mirror {
     objects: Objects,
     /// Held over the change of a small file beside it.
     pub(super) notes: Arc<Mutex<()>>,
+    /// Submodules that slots hold; set once, when they were asked for.
+    pub(super) modules: OnceLock<Vec<Module>>,
 }
 
 impl Mirror {
@@ -197,7 +200,7 @@ impl Mirror {
         let dir = place(repos_dir, &source);
         let path = dir.join("mirror.git");
         let objects = Objects::new(path.clone());
-        Self { git, source, dir, path, objects, notes: Arc::default() }
+        Self { git, source, dir, path, objects, notes: Arc::default(), modules: OnceLock::new() }
     }
 
     /// Its source.

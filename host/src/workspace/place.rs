@@ -159,15 +159,18 @@ impl Place {
 
     pub(super) async fn prepare(&self, commit: &CommitId, now: jiff::Timestamp) -> Result<Prepared, WorkspaceError> {
         let way = self.step(commit).await?;
-        if way == Way::Whole {
-            return Ok(Prepared { rescued: None });
-        }
         let wanted = commit.clone();
         let tree = self.mirror.objects(move |objects| objects.tree_of(&wanted)).await?;
+        if way == Way::Whole {
+            self.fill(&tree).await?;
+            return Ok(Prepared { rescued: None });
+        }
         let rescued = if way == Way::Begun { None } else { self.save_unsaved(now).await? };
         self.check_out(&tree).await?;
         let (room, base) = (self.room(), commit.clone());
-        blocking(move || room.furnish(&base, &tree)).await?;
+        let held = tree.clone();
+        blocking(move || room.furnish(&base, &held)).await?;
+        self.fill(&tree).await?;
         Ok(Prepared { rescued })
     }
 
@@ -186,6 +189,11 @@ impl Place {
             Ok(way)
         });
         stepped.await
+    }
+
+    /// `host/<n>`
+    pub(super) fn host(&self) -> &std::path::Path {
+        &self.host
     }
 
     fn room(&self) -> Room {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::modules;
 use super::objects::TreeId;
 use super::path::is_reserved;
 use super::place::Place;
@@ -32,6 +33,8 @@ pub enum SkipReason {
     SpecialFile,
     /// Larger than 100 MiB.
     TooLarge,
+    /// A submodule that was filled is not what it was.
+    Submodule,
 }
 
 impl SkipReason {
@@ -43,6 +46,7 @@ impl SkipReason {
             Self::ReservedName => "has a name that git reserves; rename it",
             Self::SpecialFile => "is a pipe, socket or device",
             Self::TooLarge => "is larger than 100 MiB",
+            Self::Submodule => "is a submodule with changes in it, which is changed in its own repository; restore it",
         }
     }
 }
@@ -117,7 +121,10 @@ pub(crate) async fn take(place: &Place) -> Result<Snapshot, WorkspaceError> {
         place.git(call.stdin(joined(&plan.add))).await?;
     }
     let tree = place.git(on().args(["write-tree"])).await?.line();
-    Ok(Snapshot { tree: TreeId::new(tree)?, skipped: plan.skipped, is_all: false })
+    let mut skipped = plan.skipped;
+    let changed = modules::changed(place).await?;
+    skipped.extend(changed.into_iter().map(|path| Skipped { path, reason: SkipReason::Submodule }));
+    Ok(Snapshot { tree: TreeId::new(tree)?, skipped, is_all: false })
 }
 
 /// The index's tree, when the work tree holds just that: most slots are looked at while they are as they were left.

@@ -117,6 +117,16 @@ pub enum SourceError {
         /// Why.
         detail: String,
     },
+    /// A submodule was asked for and cannot be had.
+    #[error(
+        "the submodule `{name}` cannot be put into slots: {reason}. Without `workspace.submodules` its folder stays empty"
+    )]
+    Module {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// Git failed.
     #[error(transparent)]
     Git(#[from] GitError),

@@ -18,12 +18,15 @@ const MAX_PATHS: usize = 1_000;
 const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
 
 /// A file that is to be written.
-struct New {
-    path: Vec<u8>,
-    id: Oid,
-    mode: u32,
+pub(super) struct New {
+    /// From the folder that it is written into.
+    pub(super) path: Vec<u8>,
+    /// Its content.
+    pub(super) id: Oid,
+    /// Its kind.
+    pub(super) mode: u32,
     /// A file is there, with other content.
-    is_over: bool,
+    pub(super) is_over: bool,
 }
 
 /// Paths that are to be removed, and files that are to be written then.
@@ -121,7 +124,7 @@ fn parent(work: &Dir, folder: &OsStr) -> io::Result<Dir> {
 /// Makes a file or a link where nothing is, or gives a file other content, and gives its entry. A file that is just as
 /// it was checked out has one name only: a second one would have changed its metadata. So nobody else's is written.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index keeps the lowest 32 bits")]
-fn put(repository: &Repository, work: &Dir, New { path, id, mode, is_over }: New) -> io::Result<IndexEntry> {
+pub(super) fn put(repository: &Repository, work: &Dir, New { path, id, mode, is_over }: New) -> io::Result<IndexEntry> {
     let (folder, name) = apart(&path);
     if !folder.is_empty() {
         work.create_dir_all(folder)?;

@@ -8,6 +8,7 @@ mod gated;
 mod kept;
 mod landing;
 mod model;
+mod modules;
 mod objects;
 mod pool;
 mod remotes;

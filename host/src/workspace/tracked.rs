@@ -8,12 +8,13 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cap_std::fs::{Dir, Metadata, MetadataExt as _, PermissionsExt as _};
 use git2::{Index, IndexEntry, IndexTime, ObjectType, Oid};
 
 use super::clean::{entries, remove_whole};
+use super::modules::{RECORDS, Record};
 
 /// The file in a work tree that the host puts there.
 const DOT_GIT: &[u8] = b".git";
@@ -28,8 +29,12 @@ const ODD_EXTENDED: u16 = (1 << 14) | (1 << 13);
 pub(crate) struct Tracked {
     files: HashMap<Vec<u8>, IndexEntry>,
     folders: HashSet<Vec<u8>>,
-    /// Folders that stay empty.
-    submodules: HashSet<Vec<u8>>,
+    /// Folders that are empty, or hold what they were filled with.
+    submodules: HashMap<Vec<u8>, Oid>,
+    /// What is known of those that were filled.
+    records: PathBuf,
+    /// The host's own file may stand in it.
+    has_dot_git: bool,
     /// When the index was written, in seconds and nanoseconds: of a file that is as young, metadata proves nothing.
     written: (i64, i64),
     /// An entry is none of a clean checkout.
@@ -44,7 +49,9 @@ impl Tracked {
         let mut tracked = Self {
             files: HashMap::with_capacity(index.len()),
             folders: HashSet::new(),
-            submodules: HashSet::new(),
+            submodules: HashMap::new(),
+            records: path.parent().unwrap_or(Path::new("")).join(RECORDS),
+            has_dot_git: true,
             written: (found.mtime(), found.mtime_nsec()),
             is_odd: false,
         };
@@ -58,7 +65,7 @@ impl Tracked {
             }
             tracked.is_odd |= entry.flags & ODD_FLAGS != 0 || entry.flags_extended & ODD_EXTENDED != 0;
             if entry.mode == u32::from(git2::FileMode::Commit) {
-                tracked.submodules.insert(path);
+                tracked.submodules.insert(path, entry.id);
             } else {
                 tracked.files.insert(path, entry);
             }
@@ -76,6 +83,33 @@ impl Tracked {
     /// repositories and `.git` itself go too. True: what is left holds each of these files as the index has it.
     pub(crate) fn sweep(&self, work: &Dir) -> io::Result<bool> {
         self.walk(work, true)
+    }
+
+    /// The same of the files of a submodule.
+    pub(super) fn of_module(self) -> Self {
+        Self { has_dot_git: false, ..self }
+    }
+
+    /// Submodules that were filled and hold something else now.
+    pub(super) fn changed_modules(&self, work: &Dir) -> Vec<String> {
+        let is_changed = |path: &[u8], commit: Oid| {
+            let record = Record::of(&self.records, path);
+            let held = work.open_dir(OsStr::from_bytes(path));
+            record.is_there()
+                && held.is_ok_and(|dir| {
+                    entries(&dir).is_ok_and(|found| !found.is_empty()) && !record.is_held(&dir, commit)
+                })
+        };
+        let changed = self.submodules.iter().filter(|(path, commit)| is_changed(path, **commit));
+        changed.map(|(path, _)| String::from_utf8_lossy(path).into_owned()).collect()
+    }
+
+    /// Whether the folder of a submodule is empty, or holds what it was filled with.
+    fn is_module(&self, dir: &Dir, name: &OsString, path: &[u8], commit: Oid) -> bool {
+        dir.open_dir(name).is_ok_and(|inner| {
+            entries(&inner).is_ok_and(|found| found.is_empty())
+                || Record::of(&self.records, path).is_held(&inner, commit)
+        })
     }
 
     fn walk(&self, work: &Dir, sweeps: bool) -> io::Result<bool> {
@@ -99,10 +133,8 @@ impl Tracked {
                     pending.push(path);
                 } else if let (false, Some(entry)) = (is_dir, self.files.get(&path)) {
                     same += usize::from(self.is_same(&dir, &name, entry)?);
-                } else if is_dir && self.submodules.contains(&path) {
-                    let is_empty =
-                        dir.open_dir(&name).and_then(|dir| entries(&dir)).is_ok_and(|found| found.is_empty());
-                    if !is_empty {
+                } else if is_dir && let Some(commit) = self.submodules.get(&path) {
+                    if !self.is_module(&dir, &name, &path, *commit) {
                         if !sweeps {
                             return Ok(false);
                         }
@@ -111,7 +143,7 @@ impl Tracked {
                     }
                     same += 1;
                 } else if !sweeps {
-                    if path != DOT_GIT || is_dir {
+                    if path != DOT_GIT || is_dir || !self.has_dot_git {
                         return Ok(false);
                     }
                 } else if is_dir {
